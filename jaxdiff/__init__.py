@@ -1,0 +1,1 @@
+"""Lithium diffusion from MACE force fields in JAX."""

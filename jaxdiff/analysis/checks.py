@@ -1,0 +1,160 @@
+"""Is the run fit to be believed? Each check says what it saw and what it allows."""
+
+import dataclasses
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxdiff.analysis.estimate import Estimate, normal, unknown
+from jaxdiff.analysis.rates import Dispersion
+from jaxdiff.analysis.series import Series
+
+UNDEFINED_LIMIT = 0.03
+"""Largest fraction of frames without a valid defect."""
+
+DISPERSION_LIMIT = 0.01
+"""Smallest p-value of the counts being Poisson over replicas."""
+
+TEMPERATURE_LIMIT = 0.005
+"""Largest error of the mean temperature, as a fraction, if beyond 3 standard errors."""
+
+DRIFT_LIMIT = 10.0
+"""Largest drift of the conserved energy, meV per atom and ns. At 0.01 meV/ps per atom a
+thermostat of 0.1 ps is off by 0.01 K."""
+
+_BLOCKS = 5  # per replica, for the error of time averages
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One check; `passed` is None when it could not be made."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def mean_temperature(series: Series, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
+    """Mean kinetic temperature, K; its error from block means of all replicas selected."""
+    trace = series.kinetic_temperature[replica]
+    n_blocks = min(_BLOCKS, trace.shape[1])
+    if n_blocks == 0 or not np.isfinite(trace).all():
+        return unknown("K")
+    parts = np.array([b.mean(axis=1) for b in np.array_split(trace, n_blocks, axis=1)])
+    error = parts.std(ddof=1) / math.sqrt(parts.size) if parts.size > 1 else math.nan
+    return normal(float(trace.mean()), float(error), parts.size, "K")
+
+
+def energy_drift(series: Series, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
+    """Mean slope of the conserved energy, meV per atom and ns; error over replicas."""
+    slope = _slopes(series.time_ps, series.conserved_energy[replica])
+    n_atoms = series.n_mobile + series.n_anion
+    slope = slope[np.isfinite(slope)] * 1e6 / n_atoms  # eV/ps to meV/ns
+    if len(slope) == 0:
+        return unknown("meV/atom/ns")
+    error = slope.std(ddof=1) / math.sqrt(len(slope)) if len(slope) > 1 else math.nan
+    return normal(float(slope.mean()), float(error), len(slope), "meV/atom/ns")
+
+
+def _slopes(
+    time: Float[np.ndarray, " frames"], energy: Float[np.ndarray, "replicas frames"]
+) -> Float[np.ndarray, " replicas"]:
+    centered = time - time.mean() if len(time) else time
+    if len(time) < 3 or not np.any(centered):
+        return np.full(len(energy), np.nan)
+    energy = energy - energy.mean(axis=1, keepdims=True)
+    return energy @ centered / (centered @ centered)
+
+
+def check_run(series: Series, dispersion: Dispersion) -> tuple[Check, ...]:
+    """All checks of one run."""
+    return (
+        _status(series),
+        _undefined(series),
+        _anions(series),
+        _poisson(dispersion),
+        *(_temperature(series, t) for t in np.unique(series.temperature).tolist()),
+        _drift(series),
+        _log(series),
+    )
+
+
+def _status(series: Series) -> Check:
+    done = series.status == "complete"
+    return Check("run complete", done, f"status is {series.status!r}")
+
+
+def _undefined(series: Series) -> Check:
+    frames = series.hops["frames"].sum()
+    if frames == 0:
+        return Check("undefined frames", False, "no frame was observed")
+    fraction = series.hops["undefined_frames"].sum() / frames
+    frenkel = series.hops["frenkel_frames"].sum() / frames
+    return Check(
+        "undefined frames",
+        bool(fraction < UNDEFINED_LIMIT),
+        f"{fraction:.2%} without one valid defect (limit {UNDEFINED_LIMIT:.0%}); "
+        f"{frenkel:.2%} with two cations on 8c",
+    )
+
+
+def _anions(series: Series) -> Check:
+    frames = max(int(series.hops["frames"].sum()), 1)
+    fraction = series.hops["anion_displaced_frames"].sum() / frames
+    return Check(
+        "anion sublattice",
+        bool(fraction < UNDEFINED_LIMIT),
+        f"{fraction:.2%} of frames with an anion off its site "
+        f"(limit {UNDEFINED_LIMIT:.0%})",
+    )
+
+
+def _poisson(dispersion: Dispersion) -> Check:
+    if dispersion.degrees_of_freedom == 0:
+        return Check(
+            "hops are Poisson", None, "no temperature has hops in several replicas"
+        )
+    return Check(
+        "hops are Poisson",
+        bool(dispersion.p_value > DISPERSION_LIMIT),
+        f"dispersion index over replicas {dispersion.index:.2f}, p = "
+        f"{dispersion.p_value:.2g} (limit {DISPERSION_LIMIT})",
+    )
+
+
+def _temperature(series: Series, target: float) -> Check:
+    seen = mean_temperature(series, series.temperature == target)
+    name = f"temperature {target:.0f} K"
+    if not math.isfinite(seen.value):
+        return Check(name, None, "no finite temperatures recorded")
+    allowed = TEMPERATURE_LIMIT * target
+    if math.isfinite(seen.standard_error):
+        allowed = max(allowed, 3 * seen.standard_error)
+    return Check(
+        name,
+        bool(abs(seen.value - target) <= allowed),
+        f"mean {seen.value:.2f} ± {seen.standard_error:.2f} K (allowed ± {allowed:.1f} K)",
+    )
+
+
+def _drift(series: Series) -> Check:
+    drift = energy_drift(series, np.ones(len(series.temperature), bool))
+    if not math.isfinite(drift.value):
+        return Check("conserved energy", None, "not recorded, or fewer than 3 times")
+    return Check(
+        "conserved energy",
+        bool(abs(drift.value) < DRIFT_LIMIT),
+        f"drift {drift.value:.2f} meV per atom and ns (limit {DRIFT_LIMIT:g})",
+    )
+
+
+def _log(series: Series) -> Check:
+    capacity = series.hops["event_frame"].shape[1]
+    full = int((series.hops["event_count"] > capacity).sum())
+    return Check(
+        "event log",
+        full == 0,
+        f"{full} of {len(series.temperature)} replicas had more hops than the log holds "
+        f"({capacity}); counters are complete in any case",
+    )

@@ -1,0 +1,142 @@
+"""Names and shapes of the arrays of a MACE model, from its architecture alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdiff.checkpoints.errors import CheckpointError
+from jaxdiff.models.architecture import Architecture
+
+Shape = tuple[int | None, ...]
+"""The shape of an array; None where the architecture does not decide the length."""
+
+
+def layout(architecture: Architecture) -> dict[str, Shape]:
+    """Dotted name -> shape of every array that a model of this architecture has."""
+    arch = architecture
+    n_species, n_heads, channels = len(arch.atomic_numbers), len(arch.heads), arch.channels
+    shapes: dict[str, Shape] = {"weights.embedding": (n_species, channels)}
+    degrees_in: tuple[int, ...] = (0,)
+    for i, kind in enumerate(arch.interactions):
+        shapes |= _interaction(arch, kind, degrees_in, i)
+        shapes |= _product(arch, i)
+        shapes |= _readout(arch, i)
+        degrees_in = arch.hidden[i]
+
+    shapes["constants.atomic_energies"] = (n_heads, n_species)
+    shapes |= {"constants.scale": (n_heads,), "constants.shift": (n_heads,)}
+    shapes["constants.bessel"] = (arch.num_bessel,)
+    shapes |= {"constants.radial_activation": (), "constants.readout_activation": ()}
+    if arch.agnesi:
+        shapes |= {f"constants.agnesi.{name}": () for name in ("q", "p", "a")}
+        shapes["constants.agnesi.radius"] = (n_species,)
+    if arch.zbl_power is not None:
+        shapes |= {"constants.zbl.c": (4,), "constants.zbl.radius": (n_species,)}
+        shapes |= {"constants.zbl.a_exp": (), "constants.zbl.a_prefactor": ()}
+    return shapes
+
+
+def check(arrays: Mapping[str, Any], architecture: Architecture, file: str) -> None:
+    """An error unless the arrays are those of the architecture, by name and shape."""
+    expected = layout(architecture)
+    for name in sorted(expected.keys() - arrays.keys()):
+        raise CheckpointError(
+            f"{file} lacks the array {name!r} that its architecture needs. "
+            "The file is incomplete: fetch or write it again."
+        )
+    for name in sorted(arrays.keys() - expected.keys()):
+        raise CheckpointError(
+            f"{file} has the array {name!r}, which its architecture does not know. "
+            "Write the file again with the version of jaxdiff that made it."
+        )
+    for name, shape in expected.items():
+        given = tuple(arrays[name].shape)
+        agrees = len(given) == len(shape) and all(
+            want in (None, length) for want, length in zip(shape, given, strict=True)
+        )
+        if not agrees:
+            raise CheckpointError(
+                f"{file} has {name!r} of shape {given}, and its architecture needs "
+                f"{tuple('any' if n is None else n for n in shape)}. "
+                "The file is damaged or of another kind of model."
+            )
+
+
+def flatten(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Nested dictionaries to one dictionary with dotted names."""
+    flat = {}
+    for key, value in tree.items():
+        name = f"{prefix}.{key}"
+        flat |= flatten(value, name) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`: dotted names to nested dictionaries."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, leaf = name.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
+
+
+def paths(degrees: tuple[int, ...], max_ell: int) -> list[tuple[int, int, int]]:
+    """(l of feature, l of harmonic, l of message), in upstream's order of weights."""
+    return [
+        (l1, l2, l3)
+        for l3 in range(max_ell + 1)
+        for l1 in degrees
+        for l2 in range(max_ell + 1)
+        if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
+    ]
+
+
+def _interaction(arch, kind, degrees_in, layer) -> dict[str, Shape]:
+    channels, n_species = arch.channels, len(arch.atomic_numbers)
+    name = f"weights.interactions.{layer}"
+    reached = [l3 for *_, l3 in paths(degrees_in, arch.max_ell)]
+    widths = (arch.num_bessel, *arch.radial_mlp, len(reached) * channels)
+    skipped = set(reached)
+    if "Residual" in kind:
+        skipped = set(degrees_in) & set(arch.hidden[layer])
+
+    shapes: dict[str, Shape] = {}
+    for ell in degrees_in:
+        shapes[f"{name}.linear_up.{ell}"] = (channels, channels)
+    for n in range(len(widths) - 1):
+        shapes[f"{name}.radial.{n}"] = widths[n : n + 2]
+    for ell in sorted(set(reached)):
+        shapes[f"{name}.linear.{ell}"] = (reached.count(ell) * channels, channels)
+    for ell in sorted(skipped):
+        shapes[f"{name}.skip.{ell}"] = (channels, n_species, channels)
+    if "Density" in kind:
+        shapes[f"{name}.density"] = (arch.num_bessel, 1)
+    return shapes
+
+
+def _product(arch, layer) -> dict[str, Shape]:
+    channels, n_species = arch.channels, len(arch.atomic_numbers)
+    dimension = (arch.max_ell + 1) ** 2
+    shapes: dict[str, Shape] = {}
+    for ell in arch.hidden[layer]:
+        for nu in range(1, arch.correlation[layer] + 1):
+            path = f"products.{layer}.contraction.{ell}.{nu}"
+            shapes[f"weights.{path}"] = (n_species, None, channels)
+            matrix = (2 * ell + 1, *(dimension,) * nu, None)
+            shapes[f"constants.products.{layer}.{ell}.{nu}"] = matrix
+        shapes[f"weights.products.{layer}.linear.{ell}"] = (channels, channels)
+    return shapes
+
+
+def _readout(arch, layer) -> dict[str, Shape]:
+    n_heads, n_layers = len(arch.heads), len(arch.interactions)
+    name = f"weights.readouts.{layer}"
+    if n_layers == 1 or layer < n_layers - 1:
+        return {f"{name}.linear": (arch.channels, n_heads)}
+    width = n_heads * arch.mlp_channels
+    return {
+        f"{name}.linear_1": (arch.channels, width),
+        f"{name}.linear_2": (width, n_heads),
+    }

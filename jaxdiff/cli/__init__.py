@@ -1,0 +1,33 @@
+"""The command line: `jaxdiff`."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from jaxdiff.cli import model
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Lithium diffusion from MACE force fields in JAX.",
+)
+app.add_typer(model.app, name="model")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"jaxdiff {version('jaxdiff')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself."""

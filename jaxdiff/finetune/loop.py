@@ -1,0 +1,206 @@
+"""Training: epochs over batches, validation, checkpoints, the best model kept."""
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import ase.data
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxdiff.finetune import errors, optimizer
+from jaxdiff.finetune.data import (
+    Batch,
+    Bucket,
+    Frame,
+    Keys,
+    batches,
+    isolated_energy,
+    make_buckets,
+    read_frames,
+    shared_frames,
+)
+from jaxdiff.finetune.loss import universal_loss
+from jaxdiff.io.trainfile import TrainFile
+from jaxdiff.models.architecture import Architecture, Mace
+from jaxdiff.models.initial import initialize
+
+
+def scratch_model(run: TrainFile, frames: Sequence[Frame]) -> Mace:
+    """Random weights; scale and shift from the training data."""
+    section = run.scratch
+    symbols = sorted(run.data.isolated_atom_ev, key=lambda s: ase.data.atomic_numbers[s])
+    numbers = tuple(ase.data.atomic_numbers[s] for s in symbols)
+    isolated = np.array([run.data.isolated_atom_ev[s] for s in symbols])
+    per_atom = [
+        (f.energy - isolated_energy(f, numbers, isolated)) / len(f.atomic_number)
+        for f in frames
+    ]
+    forces = np.concatenate([f.forces.ravel() for f in frames])
+    pairs = density_pairs(frames, section.cutoff_angstrom)
+    architecture = Architecture(
+        scale_shift=True,
+        atomic_numbers=numbers,
+        heads=("default",),
+        cutoff=section.cutoff_angstrom,
+        num_bessel=section.num_bessel,
+        cutoff_power=section.cutoff_power,
+        max_ell=section.max_ell,
+        channels=section.channels,
+        hidden=tuple(map(tuple, section.hidden)),
+        correlation=tuple(section.correlation),
+        interactions=tuple(section.interactions),
+        radial_mlp=tuple(section.radial_mlp),
+        mlp_channels=section.mlp_channels,
+        agnesi=section.agnesi,
+        zbl_power=section.cutoff_power if section.pair_repulsion else None,
+        average_neighbors=pairs,
+    )
+    return initialize(
+        architecture,
+        jax.random.key(run.seed),
+        atomic_energies=isolated[None],
+        scale=float(np.sqrt(np.mean(forces**2))),
+        shift=float(np.mean(per_atom)),
+        dtype=jnp.dtype(run.precision),
+    )
+
+
+def density_pairs(frames: Sequence[Frame], cutoff: float) -> float:
+    """Mean number of neighbours within the cutoff, from the mean number density."""
+    density = np.mean([len(f.position) / abs(np.linalg.det(f.cell)) for f in frames])
+    return float(round(density * 4 / 3 * np.pi * cutoff**3, 2))
+
+
+def train(run: TrainFile, report: Callable[[dict], None] = lambda record: None) -> Mace:
+    """Train as the run file says; resumes where a previous call in `directory` stopped.
+
+    Writes `metrics.jsonl`, a record per epoch, and orbax checkpoints, the last two and
+    the best. Returns the model with the averaged weights of the best epoch.
+    `report` is called with each record.
+    """
+    run.directory.mkdir(parents=True, exist_ok=True)
+    keys = Keys(run.data.energy_key, run.data.forces_key, run.data.stress_key)
+    train_frames = read_frames(run.data.train, keys)
+    valid_frames = read_frames(run.data.valid, keys)
+    leaked = shared_frames(train_frames, valid_frames)
+    if leaked and not run.data.allow_shared_frames:
+        raise ValueError(
+            f"{leaked} frames stand both in the training and the validation set; remove "
+            "them from one, or set data.allow_shared_frames = true."
+        )
+    model = scratch_model(run, train_frames)
+    arch, energies = model.architecture, np.asarray(model.constants["atomic_energies"])[0]
+    bucketed = functools.partial(
+        make_buckets,
+        atomic_numbers=arch.atomic_numbers,
+        atomic_energies=energies,
+        cutoff=arch.cutoff,
+        dtype=np.dtype(run.precision).type,
+    )
+    return _epochs(run, model, bucketed(train_frames), bucketed(valid_frames), report)
+
+
+def _epochs(run, model, train_buckets, valid_buckets, report):
+    settings = run.optimizer
+    transform = optimizer.transformation(settings.clip_norm)
+    state = optimizer.initial_state(model.weights, transform, settings.learning_rate)
+    step = make_step(run, model, transform)
+    latest = _manager(run.directory / "checkpoints", keep=2)
+    best = _manager(run.directory / "best", keep=1)
+    if latest.latest_step() is not None:
+        state = latest.restore(latest.latest_step(), args=ocp.args.StandardRestore(state))
+    metrics = run.directory / "metrics.jsonl"
+    _truncate(metrics, int(state.epoch))
+
+    for epoch in range(int(state.epoch), settings.epochs):
+        start = time.perf_counter()
+        losses = []
+        order = np.random.default_rng([run.seed, epoch])
+        for batch in batches(train_buckets, settings.batch_size, order):
+            state, loss = step(state, batch)
+            losses.append(loss)
+        record = _validate(run, model.replace(weights=state.average), valid_buckets)
+        record |= {
+            "epoch": epoch + 1,
+            "train_loss": float(np.mean(jax.device_get(losses))),
+            "learning_rate": float(state.learning_rate),
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        improved = record["valid_loss"] < float(state.best_loss)
+        state = optimizer.end_epoch(
+            state,
+            record["valid_loss"],
+            decay=settings.epoch_decay,
+            factor=settings.plateau_factor,
+            patience=settings.plateau_patience,
+        )
+        if not np.isfinite(record["train_loss"]):
+            raise FloatingPointError(
+                f"the loss is {record['train_loss']} in epoch {epoch + 1}; lower "
+                "optimizer.learning_rate or clip_norm. The last checkpoint is kept."
+            )
+        latest.save(epoch + 1, args=ocp.args.StandardSave(state))
+        if improved:
+            best.save(epoch + 1, args=ocp.args.StandardSave(state.average))
+        with metrics.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        report(record)
+    latest.wait_until_finished()
+    best.wait_until_finished()
+    average = best.restore(best.latest_step(), args=ocp.args.StandardRestore(state.average))
+    return model.replace(weights=average)
+
+
+def make_step(run: TrainFile, model: Mace, transform):
+    """One compiled update: (state, batch) -> (state, loss)."""
+    loss, decay = run.loss, run.optimizer.average_decay
+
+    @jax.jit
+    def step(state: optimizer.TrainState, batch: Batch):
+        def objective(weights):
+            return universal_loss(
+                model.replace(weights=weights),
+                batch,
+                loss.energy_weight,
+                loss.forces_weight,
+                loss.stress_weight,
+                loss.huber_delta,
+            )
+
+        value, gradient = jax.value_and_grad(objective)(state.weights)
+        return optimizer.update(state, gradient, transform, decay), value
+
+    return step
+
+
+def _validate(run: TrainFile, model: Mace, buckets: Sequence[Bucket]) -> dict:
+    """Errors of the averaged weights, and the loss that schedule and best model follow."""
+    n_frames = sum(len(b.index) for b in buckets)
+    found = errors.frame_errors(model, buckets, n_frames, run.optimizer.batch_size)
+    row = dataclasses.asdict(errors.error_row("valid", found))
+    # one number for the schedule: the run's own weights on errors in eV/atom, eV/Å, eV/Å^3
+    loss = run.loss
+    row["valid_loss"] = 1e-3 * (
+        loss.energy_weight * row["energy_mae"]
+        + loss.forces_weight * row["forces_rmse"]
+        + loss.stress_weight * row["stress_rmse"]
+    )
+    return {key: value for key, value in row.items() if key not in ("name", "frames")}
+
+
+def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+    return ocp.CheckpointManager(directory.absolute(), options=options)
+
+
+def _truncate(metrics: Path, epochs: int) -> None:
+    """Drop records of epochs that the checkpoint does not have."""
+    if metrics.exists():
+        lines = metrics.read_text().splitlines()[:epochs]
+        metrics.write_text("".join(line + "\n" for line in lines))

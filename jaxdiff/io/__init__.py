@@ -1,0 +1,1 @@
+"""Files of a run: what was asked (`runfile`) and what was measured (`series`)."""

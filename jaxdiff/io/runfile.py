@@ -1,0 +1,270 @@
+"""The run file of `jaxdiff simulate`: TOML, every unit in its key, nothing unknown.
+
+Numbers are in the units of their keys here and become internal units once, in the command
+that uses them.
+"""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pydantic
+from pydantic import Field, model_validator
+
+UNIT_SUFFIXES = ("fs", "ps", "ns", "per_ps", "kelvin", "angstrom", "ev", "strides")
+
+
+class RunFileError(ValueError):
+    """A run file that cannot be run; one line per fault."""
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelSection(_Section):
+    """Which force field: a registered name or a file, and the precision it runs in."""
+
+    name_or_path: str = Field(min_length=1)
+    precision: Literal["float32", "float64"] = "float32"
+
+
+class SystemSection(_Section):
+    """The crystal: built, or read from files, one for all replicas or one for each."""
+
+    supercell: tuple[int, int, int]
+    lattice_constant_angstrom: float = Field(4.083428, gt=2, lt=8)
+    structure_files: tuple[str, ...] = ()
+    keep_velocities: bool = False
+
+    @pydantic.field_validator("supercell", mode="before")
+    @classmethod
+    def _cube(cls, value: Any) -> Any:
+        return (value,) * 3 if isinstance(value, int) else value
+
+    @pydantic.field_validator("supercell")
+    @classmethod
+    def _at_least_two(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if min(value) < 2:
+            raise ValueError(
+                "each number must be at least 2: in one cell the interstitial meets its "
+                "own image"
+            )
+        return value
+
+
+class EnsembleSection(_Section):
+    """Temperatures, replicas, time step, thermostat; and the seed, without a default."""
+
+    temperatures_kelvin: tuple[float, ...] = Field(min_length=1)
+    replicas_per_temperature: int = Field(ge=1)
+    timestep_fs: float = Field(ge=0.01, le=10)
+    tdamp_fs: float = Field(100.0, ge=1, le=1e5)
+    seed: int = Field(ge=0, lt=2**32)
+    max_temperature_kelvin: float = Field(10_000.0, gt=0)
+
+    @pydantic.field_validator("temperatures_kelvin")
+    @classmethod
+    def _plausible(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for kelvin in value:
+            if not 0 < kelvin <= 5000:
+                raise ValueError(
+                    f"{kelvin} K is outside 0 to 5000 K; temperatures are in K"
+                )
+        if len(set(value)) != len(value):
+            raise ValueError("a temperature occurs twice; use replicas_per_temperature")
+        return value
+
+
+class EquilibrationSection(_Section):
+    """Langevin dynamics before anything is counted."""
+
+    duration_ps: float = Field(ge=0)
+    friction_per_ps: float = Field(5.0, gt=0, le=1000)
+
+
+class ProductionSection(_Section):
+    """Nosé–Hoover dynamics in which hops are counted."""
+
+    duration_ps: float = Field(gt=0)
+
+
+class NeighborsSection(_Section):
+    """Skin of the neighbour lists: wider costs pairs, narrower costs rebuilds."""
+
+    skin_angstrom: float = Field(0.4, ge=0, le=3)
+
+
+class HopsSection(_Section):
+    """The detector: one frame per stride; a hop counts after `dwell_strides` in a core."""
+
+    stride_fs: float = Field(20.0, gt=0, le=1000)
+    dwell_strides: int = Field(3, ge=1)
+    core_radius_angstrom: float = Field(0.77, gt=0, lt=0.9)
+
+
+class OutputSection(_Section):
+    """Where the series goes, how often to write, and how many frames to skip."""
+
+    directory: str = Field(min_length=1)
+    chunk_ps: float = Field(1.0, gt=0)
+    thermo_stride_frames: int = Field(1, ge=1)
+
+
+class RunFile(_Section):
+    """A whole run."""
+
+    model: ModelSection
+    system: SystemSection
+    ensemble: EnsembleSection
+    equilibration: EquilibrationSection
+    production: ProductionSection
+    neighbors: NeighborsSection = NeighborsSection.model_validate({})
+    hops: HopsSection = HopsSection.model_validate({})
+    output: OutputSection
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Self:
+        step, stride = self.ensemble.timestep_fs, self.hops.stride_fs
+        _multiple("hops.stride_fs", stride, "ensemble.timestep_fs", step, "fs")
+        for name in ("equilibration", "production"):
+            duration = 1e3 * getattr(self, name).duration_ps
+            _multiple(f"{name}.duration_ps", duration, "ensemble.timestep_fs", step, "fs")
+        if 1e3 * self.production.duration_ps < stride * self.hops.dwell_strides:
+            raise ValueError(
+                f"production.duration_ps = {self.production.duration_ps} is shorter than "
+                "one dwell of the hop detector (hops.stride_fs times hops.dwell_strides); "
+                "no hop could be seen. Run longer"
+            )
+        files, replicas = len(self.system.structure_files), self.n_replicas
+        if files not in (0, 1, replicas):
+            raise ValueError(
+                f"system.structure_files names {files} files for {replicas} replicas; "
+                f"give none, one for all, or {replicas}"
+            )
+        return self
+
+    @property
+    def n_replicas(self) -> int:
+        """All temperatures together."""
+        ensemble = self.ensemble
+        return len(ensemble.temperatures_kelvin) * ensemble.replicas_per_temperature
+
+    def steps(self, duration_ps: float) -> int:
+        """Steps in a duration."""
+        return round(1e3 * duration_ps / self.ensemble.timestep_fs)
+
+    @property
+    def steps_per_frame(self) -> int:
+        """Steps between two frames of the detector."""
+        return round(self.hops.stride_fs / self.ensemble.timestep_fs)
+
+    @property
+    def frames_per_chunk(self) -> int:
+        """Frames between two writes."""
+        return max(1, round(1e3 * self.output.chunk_ps / self.hops.stride_fs))
+
+
+def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunFile:
+    """Read a run file, with overrides such as `ensemble.seed=7`."""
+    path = Path(path)
+    if not path.is_file():
+        raise RunFileError(f"{path} does not exist; give the path of a run file (TOML).")
+    try:
+        table = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise RunFileError(f"{path} is not valid TOML: {error}.") from None
+    return parse(_overridden(table, overrides))
+
+
+def parse(table: dict[str, Any]) -> RunFile:
+    """Check a run file that has been read; all faults are told at once."""
+    try:
+        return RunFile.model_validate(table)
+    except pydantic.ValidationError as error:
+        lines = [_sentence(fault) for fault in error.errors()]
+        raise RunFileError("\n".join(lines)) from None
+
+
+def to_toml(run_file: RunFile) -> str:
+    """The run file with every default written out."""
+    lines = []
+    for name, section in run_file.model_dump(mode="json").items():
+        # TOML and JSON write strings, numbers, booleans and lists of them alike
+        pairs = [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+        lines += [f"[{name}]", *pairs, ""]
+    return "\n".join(lines)
+
+
+def _overridden(table: dict[str, Any], overrides) -> dict[str, Any]:
+    table = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot and section and key):
+            raise RunFileError(
+                f"--set {override} is not of the form section.key=value, such as "
+                "--set production.duration_ps=10."
+            )
+        if not isinstance(table.setdefault(section, {}), dict):
+            raise RunFileError(f"--set {override}: {section} is a value, not a section.")
+        table[section][key] = _value(text.strip())
+    return table
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string
+
+
+def _sentence(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return _unknown(fault["loc"])
+    if fault["type"] == "missing":
+        return f"{where} is missing; {_purpose(where)}."
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:] if where else message
+    given = f"{where} = {json.dumps(fault['input'], default=str)}: " if where else ""
+    return f"{given}{message}."
+
+
+def _unknown(location: Any) -> str:
+    known = list(RunFile.model_fields)
+    if len(location) > 1:
+        section: Any = RunFile.model_fields[location[0]].annotation
+        known = list(section.model_fields)
+    key, where = str(location[-1]), ".".join(str(part) for part in location)
+    same = [name for name in known if _stem(name) == _stem(key) and name != key]
+    if same:
+        return f"{where} is not known: the unit is part of the key, write {same[0]}."
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
+    return f"{where} is not known; {hint}"
+
+
+def _stem(key: str) -> str:
+    for suffix in sorted(UNIT_SUFFIXES, key=len, reverse=True):
+        if key.endswith(f"_{suffix}"):
+            return key.removesuffix(f"_{suffix}")
+    return key
+
+
+def _purpose(where: str) -> str:
+    if where == "ensemble.seed":
+        return "give a whole number, so that the run can be repeated"
+    return "add the section to the run file" if "." not in where else "it has no default"
+
+
+def _multiple(name: str, value: float, of: str, unit: float, suffix: str) -> None:
+    ratio = value / unit
+    if abs(ratio - round(ratio)) > 1e-6:
+        low = int(ratio) * unit
+        raise ValueError(
+            f"{name} is {value:g} {suffix}, which is not a whole number of steps of {of} = "
+            f"{unit:g} {suffix}; use {low:g} or {low + unit:g} {suffix}"
+        )

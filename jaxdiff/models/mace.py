@@ -1,0 +1,314 @@
+"""The MACE evaluator: displacements of neighbours in, energy of each atom out.
+
+Batatia et al., doi:10.48550/arXiv.2206.07697 (MACE) and doi:10.48550/arXiv.2401.00096
+(density normalisation). Normalisations are those of upstream's PyTorch code, so that its
+weights can be used as they are.
+"""
+
+import functools
+
+import e3nn_jax as e3nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.custom_derivatives import linear_call
+from jaxtyping import Array, Float, Int
+
+from jaxdiff.models.architecture import Mace
+from jaxdiff.models.product import symmetric_contraction
+from jaxdiff.models.radial import edge_features, radial_network, zbl_pair_energy
+
+
+MAX_TABULATED_SPECIES = 4
+"""Up to so many species the first layer sums neighbours species by species."""
+
+
+@struct.dataclass
+class Edges:
+    """Directed edges sender -> receiver, in one of two layouts.
+
+    - rows: `receiver` is None and row i holds the neighbours of atom i:
+      `displacement` [atoms, neighbors, 3], `sender` [atoms, neighbors];
+    - flat: `displacement` [edges, 3], `sender` and `receiver` [edges].
+
+    `displacement` = x[receiver] - x[sender image], Å. A padded edge has any valid sender
+    and a displacement longer than the cutoff: it contributes exactly zero.
+
+    `reverse` (rows only, optional) holds for each edge the flat position of the edge in
+    the opposite direction, or atoms * neighbors for a padded one. With it the derivative
+    of a gather is again a gather, which is much faster than a scatter on a CPU.
+    """
+
+    displacement: Float[Array, "*edges 3"]
+    sender: Int[Array, "*edges"]
+    receiver: Int[Array, " edges"] | None = None
+    reverse: Int[Array, "*edges"] | None = None
+
+    def at_sender(self, node: Array) -> Array:
+        """Values of the sending atoms, one per edge."""
+        if self.reverse is None:
+            return node[self.sender]
+        return linear_call(_gather, _collect, (self.sender, self.reverse), node)
+
+    def at_receiver(self, node: Array) -> Array:
+        """Values of the receiving atoms, broadcast over edges."""
+        return node[:, None] if self.receiver is None else node[self.receiver]
+
+    def collect_sent(self, edge: Array, n_atoms: int) -> Array:
+        """Sum over the edges that each atom sends: the transpose of `at_sender`."""
+        if self.reverse is None:
+            indices = self.sender.reshape(-1)
+            flat = edge.reshape(indices.shape[0], *edge.shape[self.sender.ndim :])
+            return jax.ops.segment_sum(flat, indices, n_atoms)
+        return linear_call(_collect, _gather, (self.sender, self.reverse), edge)
+
+    def total(self, edge: Array, n_atoms: int) -> Array:
+        """Sum over the edges that each atom receives."""
+        if self.receiver is None:
+            return edge.sum(axis=1)
+        return jax.ops.segment_sum(edge, self.receiver, n_atoms)
+
+    def outer_total(self, left: Array, right: Array, n_atoms: int) -> Array:
+        """Sum over received edges of left[..., m, c] right[..., d]: [atoms, d, m, c]."""
+        if self.receiver is None:
+            return jnp.einsum("nkd,nkmc->ndmc", right, left)
+        return self.total(right[..., :, None, None] * left[..., None, :, :], n_atoms)
+
+
+def _gather(indices, node):
+    sender, _ = indices
+    return node[sender]
+
+
+def _collect(indices, edge):
+    """Transpose of `_gather`: the edges that each atom sends, found through `reverse`."""
+    _, reverse = indices
+    flat = edge.reshape(-1, *edge.shape[2:])
+    padded = jnp.concatenate([flat, jnp.zeros_like(flat[:1])])
+    return padded[reverse].sum(axis=1)
+
+
+def node_energy(
+    model: Mace,
+    edges: Edges,
+    species: Int[Array, " atoms"],
+    head: int | Int[Array, " atoms"] = 0,
+) -> Float[Array, " atoms"]:
+    """Interaction energy of each atom, eV: everything but the isolated-atom energies.
+
+    `species` are indices into the model's species table.
+    """
+    arch, weights, constants = model.architecture, model.weights, model.constants
+    distance = jnp.sqrt(jnp.sum(edges.displacement**2, axis=-1))
+    pair_species = (species[edges.sender], edges.at_receiver(species))
+    radial = edge_features(model, distance, pair_species)
+    harmonic = spherical_harmonics(arch.max_ell, edges.displacement)
+
+    n_atoms = species.shape[0]
+    total = jnp.zeros(n_atoms, radial.dtype)
+    if arch.zbl_power is not None:
+        total = edges.total(_repulsion(model, distance, pair_species), n_atoms)
+
+    embedding = weights["embedding"] / len(arch.atomic_numbers) ** 0.5
+    feature = {0: embedding[species][:, None, :]}
+    for layer in range(len(arch.interactions)):
+        feature = _layer(model, layer, feature, edges, radial, harmonic, species)
+        total = total + _readout(model, layer, feature[0][:, 0, :], head)
+
+    if arch.scale_shift:
+        return constants["scale"][head] * total + constants["shift"][head]
+    return total
+
+
+def spherical_harmonics(max_ell: int, displacement: Array) -> dict[int, Array]:
+    """Real harmonics of the directions, component normalised: l -> [*edges, 2l + 1]."""
+    irreps = e3nn.Irreps.spherical_harmonics(max_ell)
+    y = e3nn.spherical_harmonics(irreps, displacement, True, "component").array
+    return {ell: y[..., ell**2 : (ell + 1) ** 2] for ell in range(max_ell + 1)}
+
+
+def tensor_product_paths(
+    degrees: tuple[int, ...], max_ell: int
+) -> tuple[tuple[int, int, int], ...]:
+    """(l of feature, l of harmonic, l of message), in the order of upstream's weights."""
+    return tuple(
+        (l1, l2, l3)
+        for l3 in range(max_ell + 1)
+        for l1 in degrees
+        for l2 in range(max_ell + 1)
+        if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
+    )
+
+
+@functools.cache
+def _coupling(l1: int, l2: int, l3: int) -> np.ndarray:
+    """Clebsch-Gordan coefficients [m1, m2, m3] in component normalisation."""
+    return np.asarray(e3nn.clebsch_gordan(l1, l2, l3)) * (2 * l3 + 1) ** 0.5
+
+
+def _layer(model, layer, feature, edges, radial, harmonic, species):
+    """One interaction and product: features of this layer to features of the next."""
+    arch, weights = model.architecture, model.weights["interactions"][str(layer)]
+    kind = arch.interactions[layer]
+    density_block, residual = "Density" in kind, "Residual" in kind
+    n_atoms = species.shape[0]
+
+    message = _message(model, layer, feature, edges, radial, harmonic, species)
+    if density_block:
+        gate = radial @ (weights["density"] / radial.shape[-1] ** 0.5)
+        density = edges.total(jnp.tanh(gate[..., 0] ** 2), n_atoms)
+        norm = (density + 1.0)[:, None, None]
+    else:
+        norm = arch.average_neighbors
+    message = {ell: value / norm for ell, value in message.items()}
+
+    skip = _species_linear(weights["skip"], feature if residual else message, species)
+    atomic_basis = jnp.concatenate(list((message if residual else skip).values()), axis=1)
+    product = _product(model, layer, atomic_basis, species)
+    if not residual:
+        return product
+    return {
+        ell: value + skip[ell] if ell in skip else value for ell, value in product.items()
+    }
+
+
+def _message(model, layer, feature, edges, radial, harmonic, species):
+    """Messages summed over neighbours and mixed: l -> [atoms, 2l + 1, channels]."""
+    arch, weights = model.architecture, model.weights["interactions"][str(layer)]
+    feature = _linear(weights["linear_up"], feature)
+    *hidden, last = weights["radial"].values()
+    radial = radial_network(hidden, radial, model.constants["radial_activation"])
+    paths = tensor_product_paths(tuple(feature), arch.max_ell)
+    last = jnp.split(last / last.shape[0] ** 0.5, len(paths), axis=1)
+    if layer == 0 and len(arch.atomic_numbers) <= MAX_TABULATED_SPECIES:
+        mixed = model.weights["embedding"] @ weights["linear_up"]["0"]
+        table = mixed / (arch.channels * len(arch.atomic_numbers)) ** 0.5
+        coupled = _convolve_species(table, last, edges, radial, harmonic, species)
+    else:
+        coupled = _convolve(feature, paths, last, edges, radial, harmonic, len(species))
+    stacked = {
+        ell: jnp.concatenate(
+            [coupled[n] for n, (_, _, l3) in enumerate(paths) if l3 == ell], axis=-1
+        )
+        for ell in sorted({l3 for *_, l3 in paths})
+    }
+    return _linear(weights["linear"], stacked)
+
+
+def _convolve(feature, paths, last, edges, radial, harmonic, n_atoms):
+    """Per path: sum over neighbours of R(r) (h x Y), [atoms, 2 l3 + 1, channels]."""
+    sent = _split_degrees(edges.at_sender(_join_degrees(feature)), tuple(feature))
+    coupled = {}
+    for l2, harmonic_l2 in harmonic.items():
+        mine = [(n, path) for n, path in enumerate(paths) if path[1] == l2]
+        # the weights are split, not the edges' values: those are large
+        weighted = [sent[l1] * (radial @ last[n])[..., None, :] for n, (l1, *_) in mine]
+        outer = edges.outer_total(jnp.concatenate(weighted, axis=-2), harmonic_l2, n_atoms)
+        start = 0
+        for n, (l1, _, l3) in mine:
+            part = outer[:, :, start : start + 2 * l1 + 1]
+            start += 2 * l1 + 1
+            coupling = jnp.asarray(_coupling(l1, l2, l3), outer.dtype)
+            coupled[n] = jnp.einsum("ndmc,mdo->noc", part, coupling)
+    return coupled
+
+
+def _convolve_species(table, last, edges, radial, harmonic, species):
+    """`_convolve` where features are a table [species, channels]: the first layer.
+
+    Neighbours are summed before channels exist: the sum over neighbours of one species
+    of (radial functions) x (harmonics) is all that the messages need. Path n is
+    (0, n, n), whose coupling is the identity.
+    """
+    n_species, n_radial = table.shape[0], radial.shape[-1]
+    one_hot = species[edges.sender][..., None] == jnp.arange(n_species)
+    by_species = jnp.where(one_hot[..., None, :], radial[..., None], 0.0)
+    joined = jnp.concatenate(list(harmonic.values()), axis=-1)
+    moments = edges.outer_total(by_species, joined, len(species))
+    coupled = {}
+    for n in harmonic:
+        mixing = last[n][:, None, :] * table[None]
+        part = moments[:, n**2 : (n + 1) ** 2].reshape(len(species), 2 * n + 1, -1)
+        coupled[n] = part @ mixing.reshape(n_radial * n_species, -1)
+    return coupled
+
+
+def _join_degrees(feature):
+    """l -> [atoms, 2l + 1, channels] to one array [atoms, components, channels]."""
+    return jnp.concatenate(list(feature.values()), axis=1)
+
+
+def _split_degrees(joined, degrees):
+    """The inverse of `_join_degrees`, on any leading axes."""
+    starts = np.cumsum([0, *(2 * ell + 1 for ell in degrees)])
+    return {
+        ell: joined[..., starts[n] : starts[n + 1], :] for n, ell in enumerate(degrees)
+    }
+
+
+def _product(model, layer, atomic_basis, species):
+    """Product basis and its linear mixing: l -> [atoms, 2l + 1, channels]."""
+    weights = model.weights["products"][str(layer)]
+    u_matrices = model.constants["products"][str(layer)]
+    contracted = {
+        ell: symmetric_contraction(
+            u_matrices[str(ell)], weights["contraction"][str(ell)], atomic_basis, species
+        )
+        for ell in model.architecture.hidden[layer]
+    }
+    return _linear(weights["linear"], contracted)
+
+
+def _linear(weights, feature):
+    """e3nn Linear: a matrix per degree, divided by the square root of its fan-in."""
+    return {
+        ell: value @ (weights[str(ell)] / weights[str(ell)].shape[0] ** 0.5)
+        for ell, value in feature.items()
+    }
+
+
+def _species_linear(weights, feature, species):
+    """e3nn FullyConnectedTensorProduct with one-hot species: a matrix per species.
+
+    Degrees without weights are dropped (the last layer keeps scalars only).
+    """
+    out = {}
+    for ell, value in feature.items():
+        if str(ell) not in weights:
+            continue
+        weight = weights[str(ell)]
+        n_in, n_species, _ = weight.shape
+        one_hot = jnp.asarray(species[:, None] == jnp.arange(n_species), value.dtype)
+        mixed = jnp.einsum("nmu,uzw,nz->nmw", value, weight, one_hot)
+        out[ell] = mixed / (n_in * n_species) ** 0.5
+    return out
+
+
+def _readout(model, layer, scalar, head):
+    """Energy of each atom from its scalar features, for its own head."""
+    arch, weights = model.architecture, model.weights["readouts"][str(layer)]
+    n_heads = len(arch.heads)
+    atoms = jnp.arange(scalar.shape[0])
+    head = jnp.broadcast_to(jnp.asarray(head), scalar.shape[:1])
+    if "linear" in weights:
+        per_head = scalar @ (weights["linear"] / scalar.shape[-1] ** 0.5)
+        return per_head[atoms, head]
+    hidden = scalar @ (weights["linear_1"] / scalar.shape[-1] ** 0.5)
+    hidden = model.constants["readout_activation"] * jax.nn.silu(hidden)
+    selected = jax.nn.one_hot(head, n_heads, dtype=hidden.dtype)
+    hidden = hidden * jnp.repeat(selected, arch.mlp_channels, axis=1)
+    per_head = hidden @ (weights["linear_2"] / weights["linear_2"].shape[0] ** 0.5)
+    return per_head[atoms, head]
+
+
+def _repulsion(model, distance, pair_species):
+    """ZBL energy of each directed edge, eV."""
+    constants = model.constants["zbl"]
+    number = jnp.asarray(model.architecture.atomic_numbers, distance.dtype)
+    charge = (number[pair_species[0]], number[pair_species[1]])
+    radius = constants["radius"]
+    radius_sum = radius[pair_species[0]] + radius[pair_species[1]]
+    return zbl_pair_energy(
+        distance, charge, radius_sum, constants, model.architecture.zbl_power
+    )

@@ -1,0 +1,100 @@
+"""From a model to energy, forces and stress: the only gradient over positions and strain.
+
+Positions and sums are float64; the model computes in the dtype of its own arrays, and
+displacements are cast to it here and nowhere else.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from jaxdiff.models.architecture import Mace
+from jaxdiff.models.mace import Edges, node_energy
+
+
+@struct.dataclass
+class Prediction:
+    """What a model says about one configuration (or a batch, with a leading axis).
+
+    - `energy` []: total energy with the isolated-atom energies, eV.
+    - `node_energy` [atoms]: its parts, eV.
+    - `forces` [atoms, 3]: -dE/dx, eV/Å.
+    - `stress` [3, 3]: (1/V) dE/dstrain, eV/Å^3, tension positive.
+    """
+
+    energy: Float[Array, ""]
+    node_energy: Float[Array, " atoms"]
+    forces: Float[Array, "atoms 3"]
+    stress: Float[Array, "3 3"]
+
+
+def model_dtype(model: Mace):
+    """The dtype that the model computes in."""
+    return model.weights["embedding"].dtype
+
+
+def cast(model: Mace, dtype) -> Mace:
+    """The same model in another precision; isolated-atom energies stay float64."""
+    energies = model.constants["atomic_energies"]
+    converted = jax.tree.map(lambda x: jnp.asarray(x, dtype), model)
+    return converted.replace(
+        constants=converted.constants | {"atomic_energies": jnp.asarray(energies, "float64")}
+    )
+
+
+def interaction_gradient(
+    model: Mace,
+    edges: Edges,
+    species: Int[Array, " atoms"],
+    atom_weight: Float[Array, " atoms"] | None = None,
+    head: int | Int[Array, " atoms"] = 0,
+) -> tuple[Float[Array, " atoms"], Float[Array, "*edges 3"]]:
+    """Energy of each atom, eV, and the derivative of their sum over displacements, eV/Å.
+
+    `atom_weight` multiplies each atom's energy: 0 for padding.
+    """
+
+    def total(displacement):
+        moved = edges.replace(displacement=displacement)
+        energy = node_energy(model, moved, species, head)
+        if atom_weight is not None:
+            energy = energy * atom_weight
+        return jnp.sum(energy), energy
+
+    gradient, energy = jax.grad(total, has_aux=True)(edges.displacement)
+    return energy, gradient
+
+
+def forces_from_gradient(
+    edges: Edges, gradient: Float[Array, "*edges 3"], n_atoms: int
+) -> Float[Array, "atoms 3"]:
+    """-dE/dx of each atom: as the receiver and as the sender of its edges, eV/Å."""
+    return edges.collect_sent(gradient, n_atoms) - edges.total(gradient, n_atoms)
+
+
+def predict(
+    model: Mace,
+    displacement: Float[Array, "*edges 3"],
+    edges: Edges,
+    species: Int[Array, " atoms"],
+    volume: Float[Array, ""] | float,
+    head: int | Int[Array, " atoms"] = 0,
+) -> Prediction:
+    """Energy, forces and stress of one configuration.
+
+    `displacement` is in float64 and replaces the one of `edges`; `volume` in Å^3.
+    """
+    n_atoms = species.shape[0]
+    edges = edges.replace(displacement=displacement.astype(model_dtype(model)))
+    energy, gradient = interaction_gradient(model, edges, species, head=head)
+    gradient = gradient.astype(displacement.dtype)
+    isolated = model.constants["atomic_energies"][head, species]
+    node = energy.astype(isolated.dtype) + isolated
+    strain = jnp.einsum("...a,...b->ab", displacement, gradient)
+    return Prediction(
+        energy=jnp.sum(node),
+        node_energy=node,
+        forces=forces_from_gradient(edges, gradient, n_atoms),
+        stress=0.5 * (strain + strain.T) / volume,
+    )

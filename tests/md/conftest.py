@@ -1,0 +1,103 @@
+"""Ensembles with cheap potentials; implicit promotion of dtypes and ranks is an error."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import potentials
+import pytest
+
+from jaxdiff import md, units
+from jaxdiff.system import rock_salt_interstitial
+
+
+@dataclasses.dataclass
+class Lab:
+    """Everything that a run needs."""
+
+    plan: md.Plan
+    run_chunk: Any
+    params: Any
+    conditions: md.Conditions
+    state: md.EnsembleState
+
+    def run(self, n_steps, thermostat, state=None, **changes):
+        """The parts of a run from its start or from another state."""
+        given = dataclasses.replace(self, **changes)
+        return list(
+            md.advance(
+                given.run_chunk,
+                given.plan,
+                given.params,
+                given.conditions,
+                self.state if state is None else state,
+                n_steps=n_steps,
+                thermostat=thermostat,
+            )
+        )
+
+
+def make(
+    potential=potentials.pairs,
+    *,
+    supercell=2,
+    temperature=(600.0,),
+    replica_id=None,
+    timestep_fs=1.0,
+    tdamp_fs=50.0,
+    friction_per_ps=10.0,
+    cutoff=4.0,
+    skin=0.4,
+    steps_per_frame=5,
+    frames_per_chunk=10,
+    seed=11,
+    capacity=None,
+    observe=None,
+    observer=None,
+    stiffness=3.0,
+):
+    system = rock_salt_interstitial(supercell)
+    charge = jnp.asarray(np.where(system.atomic_number == 3, 1.0, -1.0))
+    params = {
+        "charge": charge,
+        "cutoff": jnp.asarray(cutoff),
+        "site": jnp.asarray(system.position),
+        "stiffness": jnp.asarray(stiffness),
+    }
+    plan = md.Plan(cutoff, skin, steps_per_frame, frames_per_chunk)
+    run_chunk = md.make_chunk(plan, potential, observe)
+    kelvin = np.asarray(temperature)
+    conditions = md.conditions(
+        system,
+        kelvin,
+        timestep=timestep_fs * units.FEMTOSECOND,
+        damping_time=tdamp_fs * units.FEMTOSECOND,
+        friction=friction_per_ps / units.PICOSECOND,
+        seed=seed,
+        replica_id=replica_id,
+    )
+    state = md.initialize(
+        system,
+        kelvin,
+        cutoff=cutoff,
+        skin=skin,
+        seed=seed,
+        replica_id=replica_id,
+        capacity=capacity,
+        observer=observer,
+    )
+    state = md.evaluate(run_chunk, params, conditions, state)
+    return Lab(plan, run_chunk, params, conditions, state)
+
+
+@pytest.fixture
+def lab():
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _strict():
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield

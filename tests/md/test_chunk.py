@@ -1,0 +1,238 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import potentials
+import pytest
+
+from jaxdiff import md, neighbors
+from jaxdiff.md import run as host
+from jaxdiff.md.thermostats import LANGEVIN, NOSE_HOOVER, NVE
+
+
+def trajectory(parts):
+    """Everything that a run leaves behind, except for the sizes of chunks."""
+    final = parts[-1].state
+    rows = {
+        name: np.concatenate([getattr(part.series, name) for part in parts])
+        for name in ("temperature", "potential_energy", "conserved_energy")
+    }
+    return rows | {
+        "position": final.motion.position,
+        "momentum": final.motion.momentum,
+        "chain": final.motion.chain_momentum,
+        "step": np.concatenate([part.step for part in parts]),
+    }
+
+
+def assert_same(first, second):
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def test_replicas_beside_it_do_not_change_a_trajectory(lab):
+    """Bit for bit, through rebuilds of the list, in batches of 4, 2 and 1."""
+    kelvin = np.array([500.0, 900.0, 1500.0, 700.0])
+    four = lab(temperature=kelvin, replica_id=np.arange(4), capacity=80)
+    for batch in ([2], [1, 2]):
+        few = lab(temperature=kelvin[batch], replica_id=np.array(batch), capacity=80)
+        for thermostat in (NOSE_HOOVER, LANGEVIN):
+            all_of_them, some = (trajectory(x.run(100, thermostat)) for x in (four, few))
+            for name in ("position", "momentum", "chain"):
+                np.testing.assert_array_equal(some[name][-1], all_of_them[name][2])
+            for name in ("temperature", "conserved_energy"):  # sums, for the record only
+                np.testing.assert_allclose(
+                    some[name][:, -1], all_of_them[name][:, 2], rtol=1e-13
+                )
+
+
+def test_length_of_chunks_does_not_change_a_trajectory(lab):
+    kelvin = [800.0, 1200.0]
+    runs = [
+        lab(temperature=kelvin, frames_per_chunk=frames).run(237, NOSE_HOOVER)
+        for frames in (10, 7, 100)
+    ]
+    assert [len(parts) for parts in runs] == [5, 7, 1]
+    for parts in runs[1:]:
+        assert_same(trajectory(runs[0]), trajectory(parts))
+
+
+def test_exactly_the_steps_asked_for(lab):
+    """237 steps, 5 per frame: 47 frames and two steps more."""
+    counted, traces = potentials.counting(potentials.einstein)
+    crystal = lab(counted, cutoff=2.0)
+    parts = crystal.run(237, NVE)
+    assert int(parts[-1].state.step) == 237
+    assert sum(part.n_steps for part in parts) == 237
+    np.testing.assert_array_equal(
+        np.concatenate([part.step for part in parts]), np.arange(5, 237, 5)
+    )
+    more = crystal.run(13, NVE, parts[-1].state)  # frames go on where they were
+    np.testing.assert_array_equal(more[0].step, [240, 245, 250])
+    assert crystal.run(0, NVE) == []
+    assert len(traces) == 1
+
+
+def test_one_compilation_for_a_whole_run(lab):
+    """First force, equilibration, production and a short last chunk: one program."""
+    counted, traces = potentials.counting(potentials.pairs)
+    crystal = lab(counted, temperature=[500.0, 700.0])
+    state = crystal.run(60, LANGEVIN)[-1].state
+    crystal.run(123, NOSE_HOOVER, md.restart(state))
+    crystal.run(5, NVE, md.restart(state))
+    assert len(traces) == 1
+    assert crystal.run_chunk._cache_size() == 1
+
+
+def test_first_force_is_that_of_the_first_position(lab):
+    crystal = lab(temperature=[600.0, 900.0])
+    one = jax.tree.map(lambda x: x[0], crystal.state.neighbors)
+    energy, force = potentials.pairs(
+        crystal.params, crystal.state.motion.position[0], crystal.conditions.cell, one
+    )
+    np.testing.assert_allclose(crystal.state.energy, energy, rtol=1e-13)
+    np.testing.assert_allclose(crystal.state.force[0], force, atol=1e-12)
+    assert int(crystal.state.step) == 0
+
+
+def hot(lab, **options):
+    return lab(temperature=[1500.0, 600.0], skin=0.2, frames_per_chunk=20, **options)
+
+
+def force_error(crystal, state):
+    """Force of the state against one with a list made for its positions."""
+    position, cell = state.motion.position, crystal.conditions.cell
+    fresh = neighbors.allocate(position, cell, crystal.plan.cutoff, 0.0)
+    exact = jax.vmap(potentials.pairs, (None, 0, None, 0))(
+        crystal.params, position, cell, fresh
+    )[1]
+    return float(jnp.abs(state.force - exact).max())
+
+
+def test_force_belongs_to_the_list_of_its_position(lab):
+    crystal = hot(lab)
+    for part in crystal.run(300, NVE):
+        assert force_error(crystal, part.state) < 1e-10
+    start = crystal.state.neighbors.reference
+    assert not np.array_equal(part.state.neighbors.reference, start)
+
+
+def test_a_list_that_is_never_rebuilt_would_be_noticed(lab, monkeypatch):
+    """The break that the test above is there for."""
+    monkeypatch.setattr(neighbors, "refresh", lambda position, cell, old, *_: old)
+    crystal = hot(lab)
+    assert force_error(crystal, crystal.run(300, NVE)[-1].state) > 1e-6
+
+
+def test_overflow_replays_the_chunk(lab):
+    """With the fewest places that do at the start, and with plenty from the start."""
+    tight = hot(lab)
+    needed = int(np.max(np.sum(np.asarray(tight.state.neighbors.sender) < 65, axis=-1)))
+    tight, wide = hot(lab, capacity=needed), hot(lab, capacity=3 * needed)
+    parts, reference = tight.run(300, NOSE_HOOVER), wide.run(300, NOSE_HOOVER)
+    assert sum(part.n_replays for part in parts) >= 1
+    assert sum(part.n_replays for part in reference) == 0
+    assert parts[-1].state.neighbors.capacity > needed
+    first, second = trajectory(parts), trajectory(reference)
+    for name in first:  # sums over rows of another length round differently
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-8, atol=1e-8)
+
+
+def explosive(params, position, cell, lists):
+    """Not a number once an atom is 0.3 Å from its site."""
+    energy, force = potentials.einstein(params, position, cell, lists)
+    far = jnp.max(jnp.abs(position - params["site"])) > 0.3
+    return jnp.where(far, jnp.nan, energy), force
+
+
+def test_divergence_names_replica_and_time_and_keeps_what_was_good(lab):
+    crystal = lab(explosive, temperature=[20.0, 1000.0, 20.0], cutoff=2.0)
+    parts = []
+    with pytest.raises(
+        md.SimulationDiverged, match=r"replica 1 \(1000 K\) diverged"
+    ) as caught:
+        for part in md.advance(
+            crystal.run_chunk, crystal.plan, crystal.params, crystal.conditions,
+            crystal.state, n_steps=5000, thermostat=NVE,
+        ):  # fmt: skip
+            parts.append(part)
+    error = caught.value
+    assert error.replica == 1
+    assert "not finite" in str(error)
+    steps = np.concatenate([part.step for part in [*parts, error.part]])
+    np.testing.assert_array_equal(steps, 5 * np.arange(1, len(steps) + 1))
+    bad_step = round(error.time_ps * 1000)
+    assert 0 <= bad_step - steps.max(initial=0) <= 5
+    assert np.isfinite(error.part.series.potential_energy).all()
+    assert int(error.part.state.step) == sum(part.n_steps for part in parts)
+
+
+def test_too_hot_is_divergence_too(lab):
+    crystal = lab(potentials.einstein, temperature=[100.0, 2000.0], cutoff=2.0)
+    with pytest.raises(md.SimulationDiverged, match="above 900 K") as caught:
+        list(
+            md.advance(
+                crystal.run_chunk, crystal.plan, crystal.params, crystal.conditions,
+                crystal.state, n_steps=100, thermostat=NVE, max_temperature=900.0,
+            )
+        )  # fmt: skip
+    assert caught.value.replica == 1
+
+
+def test_observer_sees_every_frame_once(lab):
+    """A stand-in: frame numbers summed, and the last position."""
+
+    def observe(state, position, frame):
+        count, total, _ = state
+        return count + 1, total + frame, position
+
+    def observer(position):
+        return jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), position
+
+    crystal = lab(
+        potentials.einstein, temperature=[300.0, 600.0], cutoff=2.0,
+        observe=observe, observer=observer,
+    )  # fmt: skip
+    final = crystal.run(235, NOSE_HOOVER)[-1].state
+    np.testing.assert_array_equal(final.hops[0], [47, 47])
+    np.testing.assert_array_equal(final.hops[1], [47 * 48 // 2] * 2)
+    np.testing.assert_array_equal(final.hops[2], final.motion.position)
+
+
+def test_saved_energies_are_those_of_saved_positions(lab):
+    crystal = lab(temperature=[700.0])
+    part = crystal.run(50, NOSE_HOOVER)[-1]
+    again = md.evaluate(crystal.run_chunk, crystal.params, crystal.conditions, part.state)
+    np.testing.assert_allclose(part.series.potential_energy[-1], again.energy, rtol=1e-13)
+
+
+def test_restart_zeroes_counts_and_chains(lab):
+    crystal = lab(potentials.einstein, cutoff=2.0)
+    state = md.restart(crystal.run(20, NOSE_HOOVER)[-1].state)
+    assert int(state.step) == 0
+    assert not state.motion.chain_momentum.any()
+    assert not state.max_temperature.any()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: md.Plan(4.0, 0.4, 0, 10), "steps_per_frame=0"),
+        (lambda: md.temperature_grid([], 1), r"temperatures=\[\] K"),
+        (lambda: md.temperature_grid([300.0], 0), "replicas_per_temperature=0"),
+        (lambda: next(host.advance(*[None] * 5, n_steps=-1, thermostat=NVE)), "n_steps=-1"),
+    ],
+)
+def test_impossible_settings(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_positions_of_the_wrong_shape():
+    from jaxdiff.system import rock_salt_interstitial
+
+    system = rock_salt_interstitial(2)
+    with pytest.raises(ValueError, match="2 replicas of 65 atoms need"):
+        md.initialize(
+            system, np.array([300.0, 300.0]), cutoff=4.0, skin=0.4, seed=1,
+            position=system.position[None],
+        )  # fmt: skip

@@ -1,0 +1,163 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import potentials
+import pytest
+from jax_md import quantity
+
+from jaxdiff import md, units
+from jaxdiff.md import thermostats
+from jaxdiff.md.thermostats import LANGEVIN, NOSE_HOOVER, NVE
+
+
+def join(parts, name):
+    return np.concatenate([getattr(part.series, name) for part in parts])
+
+
+def with_timestep(lab, femtoseconds):
+    bath = lab.conditions.bath
+    bath = bath.replace(
+        timestep=jnp.full_like(bath.timestep, femtoseconds * units.FEMTOSECOND)
+    )
+    return lab.conditions.replace(bath=bath)
+
+
+@pytest.fixture(scope="module")
+def thermal():
+    """Nine ions in one narrow cell, thermalised at 600 K: a small N shows lost freedom."""
+    from conftest import make
+
+    lab = make(
+        supercell=1, temperature=[600.0] * 4, steps_per_frame=1, frames_per_chunk=500
+    )
+    return lab, md.restart(lab.run(500, LANGEVIN)[-1].state)
+
+
+def test_momenta_are_of_boltzmann_with_no_drift():
+    mass, kt = jnp.asarray([6.941, 18.998, 1.0, 40.0]), jnp.asarray(0.05)
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(20_000))
+    momentum = jax.vmap(thermostats.maxwell_boltzmann, (0, None, None))(keys, mass, kt)
+    np.testing.assert_allclose(momentum.sum(1), 0, atol=1e-12)
+    twice_kinetic = np.sum(
+        np.asarray(momentum) ** 2 / np.asarray(mass)[:, None], axis=(1, 2)
+    )
+    dof = 3 * len(mass) - 3  # a chi-squared law with this many degrees of freedom
+    error = np.sqrt(2 * dof / len(keys)) * float(kt)
+    assert abs(twice_kinetic.mean() - dof * float(kt)) < 5 * error
+    assert twice_kinetic.var() == pytest.approx(2 * dof * float(kt) ** 2, rel=0.06)
+    expected = mass * kt * (1 - mass / mass.sum())  # given that the total vanishes
+    np.testing.assert_allclose(np.asarray(momentum).var(axis=(0, 2)), expected, rtol=0.05)
+
+
+def test_momenta_belong_to_the_replica_not_to_the_batch(lab):
+    three = lab(
+        potentials.einstein, temperature=[300.0, 600.0, 600.0]
+    ).state.motion.momentum
+    one = lab(potentials.einstein, temperature=[600.0], replica_id=np.array([2]))
+    np.testing.assert_array_equal(three[2], one.state.motion.momentum[0])
+    assert not np.allclose(three[1], three[2])
+
+
+def test_jax_md_counts_a_motion_that_does_not_exist():
+    """The reason for a count of our own; should this fail, jax-md has changed."""
+    assert quantity.count_dof(jnp.zeros((9, 3))) == 27
+    assert thermostats.degrees_of_freedom(9) == 24
+
+
+def test_nose_hoover_holds_the_temperature_of_3n_minus_3(thermal):
+    """With 3N the mean would be 9/8 of the target: 675 K."""
+    lab, state = thermal
+    temperature = join(lab.run(8000, NOSE_HOOVER, state), "temperature")
+    blocks = temperature.reshape(16, 500, 4).mean(axis=1)
+    error = blocks.std(ddof=1) / np.sqrt(blocks.size)
+    assert error < 6
+    assert abs(temperature.mean() - 600) < 4 * error
+
+
+def test_nose_hoover_samples_the_canonical_spread_of_kinetic_energy(thermal):
+    """Var(K) = (3N - 3)/2 (kT)^2; at constant energy it is about half of that."""
+    lab, state = thermal
+    temperature = join(lab.run(8000, NOSE_HOOVER, state), "temperature")
+    expected = 600 * np.sqrt(2 / 24)
+    assert temperature.std() == pytest.approx(expected, rel=0.1)
+
+
+def test_langevin_samples_the_einstein_crystal_exactly(lab):
+    """BAOAB: <x²> = kT/k with no error of the time step; the centre of mass is at rest."""
+    kelvin, stiffness = 400.0, 3.0
+    crystal = lab(
+        potentials.einstein, temperature=[kelvin] * 4, timestep_fs=2.0,
+        frames_per_chunk=200, friction_per_ps=50.0, cutoff=2.0, stiffness=stiffness,
+    )  # fmt: skip
+    state = crystal.run(1000, LANGEVIN)[-1].state
+    parts = crystal.run(10_000, LANGEVIN, state)
+    energy = join(parts, "potential_energy")
+    dof = 3 * 65 - 3
+    expected = dof * units.KB * kelvin / 2
+    blocks = energy.reshape(20, -1, 4).mean(axis=1)
+    error = blocks.std(ddof=1) / np.sqrt(blocks.size)
+    assert error < 0.01 * expected
+    assert abs(energy.mean() - expected) < 4 * error
+    temperature = join(parts, "temperature")
+    assert temperature.mean() == pytest.approx(kelvin, rel=0.02)
+    momentum = parts[-1].state.motion.momentum
+    np.testing.assert_allclose(momentum.sum(axis=1), 0, atol=1e-11)
+
+
+def test_constant_energy_is_the_exact_verlet_map(lab):
+    """On U = kx²/2 from rest: x_n = x_0 cos(nθ), cos θ = 1 - (ωh)²/2; units too."""
+    crystal = lab(potentials.einstein, timestep_fs=2.0, cutoff=2.0)
+    motion, site = crystal.state.motion, crystal.params["site"]
+    away = np.random.default_rng(0).normal(0, 0.1, site.shape)
+    motion = motion.replace(position=site[None] + away, momentum=0 * motion.momentum)
+    state = crystal.state.replace(motion=motion)
+    state = md.evaluate(crystal.run_chunk, crystal.params, crystal.conditions, state)
+    final = crystal.run(123, NVE, state)[-1].state.motion.position[0] - site
+    omega_squared = 3.0 / np.asarray(crystal.conditions.mass)
+    angle = np.arccos(1 - omega_squared * (2 * units.FEMTOSECOND) ** 2 / 2)
+    np.testing.assert_allclose(final, away * np.cos(123 * angle)[:, None], atol=1e-12)
+
+
+@pytest.mark.parametrize("thermostat", [NVE, NOSE_HOOVER])
+def test_error_of_the_conserved_energy_is_second_order(thermal, thermostat):
+    lab, state = thermal
+    spread = []
+    for femtoseconds in (2.0, 1.0, 0.5):
+        parts = lab.run(
+            round(400 / femtoseconds), thermostat, state,
+            conditions=with_timestep(lab, femtoseconds),
+        )  # fmt: skip
+        spread.append(join(parts, "conserved_energy").std(axis=0).mean())
+    order = np.diff(np.log2(spread))
+    np.testing.assert_allclose(order, -2, atol=0.35)
+
+
+def test_conserved_energy_does_not_drift(thermal):
+    """The energy alone wanders by many times more; the chain accounts for it."""
+    lab, state = thermal
+    parts = lab.run(4000, NOSE_HOOVER, state)
+    conserved = join(parts, "conserved_energy")
+    potential = join(parts, "potential_energy")
+    kinetic = join(parts, "temperature") * 24 * units.KB / 2
+    assert (conserved.std(axis=0) < 0.05 * (potential + kinetic).std(axis=0)).all()
+    slope = np.polyfit(np.arange(len(conserved)), conserved, 1)[0] * 1000  # eV/ps
+    assert (np.abs(slope) < 2e-3 * 9).all()
+
+
+def test_total_momentum_stays_zero(thermal):
+    lab, state = thermal
+    for thermostat in (NVE, NOSE_HOOVER, LANGEVIN):
+        momentum = lab.run(500, thermostat, state)[-1].state.motion.momentum
+        np.testing.assert_allclose(momentum.sum(axis=1), 0, atol=1e-11)
+
+
+def test_state_is_float64(thermal):
+    lab, state = thermal
+    final = lab.run(10, NOSE_HOOVER, state)[-1].state
+    for leaf in jax.tree.leaves((final.motion, final.energy, final.force)):
+        assert leaf.dtype == np.float64
+
+
+def test_one_atom_has_no_temperature():
+    with pytest.raises(ValueError, match="1 atom has no motion about its centre"):
+        thermostats.degrees_of_freedom(1)
