@@ -10,11 +10,10 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from jaxdiff.checkpoints import load, restrict
-from jaxdiff.finetune.data import species_index
 from jaxdiff.models.architecture import Mace
 from jaxdiff.models.mace import Edges
 from jaxdiff.neighbors import PADDING_DISTANCE, neighbor_rows, reverse_places
-from jaxdiff.potential import Prediction, cast, predict
+from jaxdiff.potential import Prediction, cast, predict, species_index
 
 _PLACES_STEP = 8  # rows grow in steps, so that few shapes are compiled
 

@@ -4,12 +4,17 @@ Positions and sums are float64; the model computes in the dtype of its own array
 displacements are cast to it here and nowhere else.
 """
 
+from collections.abc import Callable, Sequence
+
+import ase.data
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jaxdiff.models.architecture import Mace
+from jaxdiff import neighbors
+from jaxdiff.models.architecture import Architecture, Mace
 from jaxdiff.models.mace import Edges, node_energy
 
 
@@ -29,6 +34,22 @@ class Prediction:
     stress: Float[Array, "3 3"]
 
 
+def species_index(
+    atomic_number: np.ndarray, atomic_numbers: Sequence[int]
+) -> Int[np.ndarray, " atoms"]:
+    """Index of each atom in the model's species table."""
+    table = {z: k for k, z in enumerate(atomic_numbers)}
+    unknown = sorted({int(z) for z in atomic_number} - set(table))
+    if unknown:
+        names = ", ".join(ase.data.chemical_symbols[z] for z in unknown)
+        known = ", ".join(ase.data.chemical_symbols[z] for z in atomic_numbers)
+        raise ValueError(
+            f"the model does not know {names}; it knows {known}. Use a model that was "
+            "trained on these elements."
+        )
+    return np.array([table[int(z)] for z in atomic_number], np.int32)
+
+
 def model_dtype(model: Mace):
     """The dtype that the model computes in."""
     return model.weights["embedding"].dtype
@@ -39,7 +60,8 @@ def cast(model: Mace, dtype) -> Mace:
     energies = model.constants["atomic_energies"]
     converted = jax.tree.map(lambda x: jnp.asarray(x, dtype), model)
     return converted.replace(
-        constants=converted.constants | {"atomic_energies": jnp.asarray(energies, "float64")}
+        constants=converted.constants
+        | {"atomic_energies": jnp.asarray(energies, "float64")}
     )
 
 
@@ -98,3 +120,29 @@ def predict(
         forces=forces_from_gradient(edges, gradient, n_atoms),
         stress=0.5 * (strain + strain.T) / volume,
     )
+
+
+def make_energy_and_force(
+    architecture: Architecture, atomic_number: Int[np.ndarray, " atoms"]
+) -> Callable:
+    """The function that molecular dynamics calls, for fixed species.
+
+    (model, position [atoms, 3] Å float64, cell [3, 3], neighbour list) -> energy [], eV,
+    and force [atoms, 3], eV/Å, in float64; for one replica.
+    """
+    species = species_index(atomic_number, architecture.atomic_numbers)
+    n_atoms = len(species)
+
+    def energy_and_force(model, position, cell, lists):
+        displacement = neighbors.displacement(position, cell, lists)
+        sender = jnp.where(lists.sender < n_atoms, lists.sender, 0)
+        edges = Edges(
+            displacement.astype(model_dtype(model)), sender, reverse=lists.reverse
+        )
+        node, gradient = interaction_gradient(model, edges, jnp.asarray(species))
+        isolated = jnp.sum(model.constants["atomic_energies"][0, species])
+        energy = jnp.sum(node.astype(isolated.dtype)) + isolated
+        force = forces_from_gradient(edges, gradient, n_atoms)
+        return energy, force.astype(position.dtype)
+
+    return energy_and_force

@@ -1,10 +1,17 @@
 """Float64 for every test, and where the data that do not ship with the project lie."""
 
 import os
+import warnings
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from oracle import Upstream
+
+from jaxdiff.models.architecture import Architecture
+from jaxdiff.models.initial import initialize
 
 jax.config.update("jax_enable_x64", True)
 
@@ -17,3 +24,45 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no data at {SHARED}; set JAXDIFF_SHARED to the folder that has it")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def upstream():
+    """mace-torch; the test is skipped where it is not installed."""
+    warnings.simplefilter("ignore")
+    pytest.importorskip("mace")
+    return Upstream()
+
+
+ARCHITECTURE = Architecture(
+    scale_shift=True,
+    atomic_numbers=(3, 9),
+    heads=("default",),
+    cutoff=4.0,
+    num_bessel=6,
+    cutoff_power=5,
+    max_ell=2,
+    channels=8,
+    hidden=((0, 1), (0,)),
+    correlation=(3, 3),
+    interactions=(
+        "RealAgnosticDensityInteractionBlock",
+        "RealAgnosticDensityResidualInteractionBlock",
+    ),
+    radial_mlp=(8,),
+    mlp_channels=8,
+    agnesi=True,
+    zbl_power=5,
+    average_neighbors=20.0,
+)
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A small random model of Li and F with every ingredient, in float64."""
+    return initialize(
+        ARCHITECTURE,
+        jax.random.key(3),
+        atomic_energies=np.array([[-1.0, -2.0]]),
+        dtype=jnp.float64,
+    )

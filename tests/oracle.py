@@ -1,116 +1,103 @@
-"""mace-torch models to compare with, and what they say about a structure."""
+"""mace-torch as the reference: models made on the spot, and what they predict."""
+
+import warnings
 
 import numpy as np
-import pytest
-
-INTERACTIONS = (
-    "RealAgnosticInteractionBlock",
-    "RealAgnosticResidualInteractionBlock",
-    "RealAgnosticDensityInteractionBlock",
-    "RealAgnosticDensityResidualInteractionBlock",
-)
 
 
-def torch_model(
-    *,
-    seed=0,
-    dtype="float64",
-    scale_shift=True,
-    atomic_numbers=(3, 9),
-    first="RealAgnosticDensityInteractionBlock",
-    other="RealAgnosticDensityResidualInteractionBlock",
-    hidden="8x0e+8x1o",
-    max_ell=2,
-    correlation=3,
-    n_layers=2,
-    agnesi=True,
-    zbl=True,
-    heads=("Default",),
-    r_max=4.5,
-    num_bessel=6,
-    radial_mlp=(8, 8),
-    mlp=4,
-    **extra,
-):
-    """A small random MACE of mace-torch."""
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("mace")
-    from e3nn import o3
-    from mace import modules
+class Upstream:
+    """mace-torch, imported without its warnings."""
 
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    previous = torch.get_default_dtype()
-    torch.set_default_dtype(getattr(torch, dtype))
-    energies = rng.normal(size=(len(heads), len(atomic_numbers)))
-    arguments = dict(
-        r_max=r_max,
-        num_bessel=num_bessel,
-        num_polynomial_cutoff=5,
-        max_ell=max_ell,
-        interaction_cls=modules.interaction_classes[other],
-        interaction_cls_first=modules.interaction_classes[first],
-        num_interactions=n_layers,
-        num_elements=len(atomic_numbers),
-        hidden_irreps=o3.Irreps(hidden),
-        MLP_irreps=o3.Irreps(f"{mlp}x0e"),
-        atomic_energies=energies if len(heads) > 1 else energies[0],
-        avg_num_neighbors=17.3,
-        atomic_numbers=list(atomic_numbers),
-        correlation=correlation,
-        gate=torch.nn.functional.silu,
-        pair_repulsion=zbl,
-        distance_transform="Agnesi" if agnesi else "None",
-        radial_MLP=list(radial_mlp),
-        heads=list(heads),
-        use_reduced_cg=False,
-        **extra,
-    )
-    if scale_shift:
-        scale, shift = (0.7, 0.1) if len(heads) == 1 else ([0.7, 1.3], [0.1, -0.2])
-        model = modules.ScaleShiftMACE(
-            atomic_inter_scale=scale, atomic_inter_shift=shift, **arguments
-        )
-    else:
-        model = modules.MACE(**arguments)
-    torch.set_default_dtype(previous)
-    return model
+    def __init__(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import torch
 
+            torch.serialization.add_safe_globals([slice])  # for e3nn's own constants
+            import e3nn.o3
+            import mace.modules
+        self.torch, self.o3, self.modules = torch, e3nn.o3, mace.modules
+        torch.set_num_threads(1)
 
-def save(model, path):
-    """As upstream saves its models: the whole module."""
-    import torch
-
-    torch.save(model, path)
-    return path
-
-
-def torch_prediction(model, atoms, head=None):
-    """Energy, forces and stress of mace-torch for ASE atoms, in the model's dtype."""
-    import torch
-    from mace import data
-    from mace.tools import torch_geometric, utils
-
-    dtype = next(model.parameters()).dtype
-    previous = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        heads = getattr(model, "heads", None) or ["Default"]
-        numbers = np.asarray([int(z) for z in model.atomic_numbers])
-        config = data.config_from_atoms(atoms, head_name=head or heads[0])
-        graph = data.AtomicData.from_config(
-            config,
-            z_table=utils.AtomicNumberTable(sorted(int(z) for z in numbers)),
-            cutoff=float(model.r_max),
+    def build(
+        self,
+        *,
+        kind="ScaleShiftMACE",
+        first="RealAgnosticInteractionBlock",
+        other="RealAgnosticResidualInteractionBlock",
+        elements=(3, 9),
+        hidden="4x0e+4x1o",
+        mlp="8x0e",
+        heads=None,
+        dtype="float64",
+        **options,
+    ):
+        """A model with random weights; `options` go to upstream's constructor."""
+        classes, irreps = self.modules.interaction_classes, self.o3.Irreps
+        n_heads, n_species = len(heads or [None]), len(elements)
+        rng = np.random.default_rng(0)
+        energies = rng.normal(size=(n_heads, n_species) if heads else n_species)
+        settings = dict(
+            r_max=4.7,
+            num_bessel=6,
+            num_polynomial_cutoff=5,
+            max_ell=2,
+            interaction_cls=classes[other],
+            interaction_cls_first=classes[first],
+            num_interactions=2,
+            num_elements=n_species,
+            hidden_irreps=irreps(hidden),
+            MLP_irreps=irreps(mlp),
+            atomic_energies=energies,
+            avg_num_neighbors=7.3,
+            atomic_numbers=list(elements),
+            correlation=2,
+            gate=self.torch.nn.functional.silu,
+            radial_MLP=[16, 12],
             heads=heads,
         )
-        batch = torch_geometric.batch.Batch.from_data_list([graph]).to_dict()
-        out = model(batch, compute_stress=True)
-    finally:
-        torch.set_default_dtype(previous)
-    return {
-        "energy": float(out["energy"].detach()[0]),
-        "node_energy": out["node_energy"].detach().numpy(),
-        "forces": out["forces"].detach().numpy(),
-        "stress": out["stress"].detach().numpy()[0],
-    }
+        if kind == "ScaleShiftMACE":
+            settings["atomic_inter_scale"] = [1.3, 0.7] if n_heads == 2 else 1.3
+            settings["atomic_inter_shift"] = [0.1, -0.2] if n_heads == 2 else 0.1
+        settings |= options
+        self.torch.manual_seed(0)
+        self.torch.set_default_dtype(getattr(self.torch, dtype))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return getattr(self.modules, kind)(**settings)
+        finally:
+            self.torch.set_default_dtype(self.torch.float32)
+
+    def save(self, thing, path):
+        """torch.save, its warnings aside."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.torch.save(thing, path)
+        return path
+
+    def load(self, path):
+        """A saved model, in float64."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.torch.load(path, weights_only=False, map_location="cpu").double()
+
+    def predict(self, model, atoms, head=None):
+        """Energy, forces and stress of ASE atoms, in float64."""
+        from mace import data
+        from mace.tools import AtomicNumberTable, torch_geometric
+
+        heads = getattr(model, "heads", None) or ["Default"]
+        table = AtomicNumberTable([int(z) for z in model.atomic_numbers])
+        self.torch.set_default_dtype(self.torch.float64)  # also of upstream's constants
+        try:
+            config = data.config_from_atoms(atoms, head_name=head or heads[0])
+            graph = data.AtomicData.from_config(
+                config, z_table=table, cutoff=float(model.r_max), heads=heads
+            )
+            batch = torch_geometric.batch.Batch.from_data_list([graph])
+            out = model(batch.to_dict(), compute_stress=True)
+        finally:
+            self.torch.set_default_dtype(self.torch.float32)
+        found = {k: out[k].detach().numpy() for k in ("forces", "node_energy", "stress")}
+        return found | {"energy": float(out["energy"][0]), "stress": found["stress"][0]}

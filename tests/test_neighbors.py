@@ -93,11 +93,11 @@ def test_lattice_translations_of_atoms_change_shifts_only(crystal):
     position, cell = crystal
     moved = position + np.random.default_rng(1).integers(-3, 4, position.shape) @ cell
     first, second = (lists.allocate(p, cell, CUTOFF, SKIN) for p in (position, moved))
-    vectors = [
-        np.sort(np.linalg.norm(lists.displacement(jnp.asarray(x), jnp.asarray(cell), n), axis=2))
-        for x, n in ((position, first), (moved, second))
-    ]  # fmt: skip
-    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-9)
+    distances = []
+    for x, built in ((position, first), (moved, second)):
+        vector = lists.displacement(jnp.asarray(x), jnp.asarray(cell), built)
+        distances.append(np.sort(np.linalg.norm(vector, axis=-1)))
+    np.testing.assert_allclose(*distances, atol=1e-9)
 
 
 def test_padding_carries_no_gradient():

@@ -114,8 +114,14 @@ def _event_weights(
     """Number of events and weight of each, by class; "other" gets what remains, Å^2."""
     *counts, n_other = (int(n) for n in totals.hops_by_class)
     n_other += extra
-    rest = max(total - float(np.dot(counts, known)), 0.0)
-    other = rest / n_other if n_other else 0.0
+    rest = total - float(np.dot(counts, known))
+    if rest < -1e-6 * total or (n_other == 0 and rest > 1e-6 * total):
+        raise ValueError(
+            f"squared displacements sum to {total:.6g} Å^2, but the hops by class to "
+            f"{total - rest:.6g} Å^2: the counters disagree. The series is damaged, or its "
+            f"lattice constant, {totals.lattice_constant} Å, is not that of its units."
+        )
+    other = max(rest, 0.0) / n_other if n_other else 0.0
     return [*zip(counts, known.tolist(), strict=True), (n_other, other)]
 
 

@@ -18,7 +18,7 @@ class Estimate:
     value: float
     standard_error: float
     interval: tuple[float, float]
-    n_effective: float
+    n_effective: float | int
     unit: str
 
     def scaled(self, factor: float, unit: str) -> "Estimate":
@@ -44,7 +44,9 @@ class Estimate:
         return f"{self.value:.{digits}f} ± {half:.{digits}f}{unit}"
 
 
-def normal(value: float, standard_error: float, n_effective: float, unit: str) -> Estimate:
+def normal(
+    value: float, standard_error: float, n_effective: float | int, unit: str
+) -> Estimate:
     """An estimate with the symmetric interval of a normal distribution."""
     half = NORMAL_95 * standard_error
     return Estimate(value, standard_error, (value - half, value + half), n_effective, unit)

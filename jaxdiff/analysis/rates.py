@@ -11,7 +11,7 @@ from jaxdiff.analysis.estimate import Estimate
 
 
 def garwood(
-    count: float | Real[np.ndarray, "*shape"], level: float = 0.95
+    count: float | int | Real[np.ndarray, "*shape"], level: float = 0.95
 ) -> tuple[Shaped[np.ndarray, "*shape"], Shaped[np.ndarray, "*shape"]]:
     r"""Exact interval of a Poisson mean, doi:10.1093/biomet/28.3-4.437.
 
@@ -24,12 +24,12 @@ def garwood(
         raise ValueError(f"counts must not be negative, smallest is {n.min()}.")
     tail = (1 - level) / 2
     low = chi2.ppf(tail, 2 * np.where(n > 0, n, 1)) / 2
-    return np.where(n > 0, low, 0.0), chi2.ppf(1 - tail, 2 * n + 2) / 2
+    return np.where(n > 0, low, 0.0), np.asarray(chi2.ppf(1 - tail, 2 * n + 2) / 2)
 
 
 def compound_poisson(
-    total: float,
-    total_square: float,
+    total: float | int,
+    total_square: float | int,
     exposure: float,
     unit: str,
     *,
@@ -54,14 +54,16 @@ def compound_poisson(
     phi = max(dispersion, 1.0)
     if total <= 0:
         high = float(garwood(0)[1]) * weight_if_none * phi / exposure
-        return Estimate(0.0, math.nan, (0.0, high), 0, unit)
+        return Estimate(0.0, math.nan, (0.0, high), 0.0, unit)
     n = total**2 / (phi * total_square)
     low, high = (float(bound) * total / n / exposure for bound in garwood(n))
     error = total / math.sqrt(n) / exposure
     return Estimate(total / exposure, error, (low, high), n, unit)
 
 
-def hop_rate(count: float, exposure_ps: float, *, dispersion: float = 1.0) -> Estimate:
+def hop_rate(
+    count: float | int, exposure_ps: float, *, dispersion: float = 1.0
+) -> Estimate:
     """Maximum-likelihood rate n/t with its exact interval, 1/ps.
 
     - `exposure_ps`: all time with a known defect, also of replicas without a hop.

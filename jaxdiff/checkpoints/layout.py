@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdiff.checkpoints.errors import CheckpointError
-from jaxdiff.models.architecture import Architecture
+from jaxdiff.models.architecture import Architecture, tensor_product_paths
 
 Shape = tuple[int | None, ...]
 """The shape of an array; None where the architecture does not decide the length."""
@@ -82,21 +82,10 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def paths(degrees: tuple[int, ...], max_ell: int) -> list[tuple[int, int, int]]:
-    """(l of feature, l of harmonic, l of message), in upstream's order of weights."""
-    return [
-        (l1, l2, l3)
-        for l3 in range(max_ell + 1)
-        for l1 in degrees
-        for l2 in range(max_ell + 1)
-        if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
-    ]
-
-
 def _interaction(arch, kind, degrees_in, layer) -> dict[str, Shape]:
     channels, n_species = arch.channels, len(arch.atomic_numbers)
     name = f"weights.interactions.{layer}"
-    reached = [l3 for *_, l3 in paths(degrees_in, arch.max_ell)]
+    reached = [l3 for *_, l3 in tensor_product_paths(degrees_in, arch.max_ell)]
     widths = (arch.num_bessel, *arch.radial_mlp, len(reached) * channels)
     skipped = set(reached)
     if "Residual" in kind:

@@ -9,7 +9,12 @@ from jaxdiff.checkpoints import layout
 from jaxdiff.checkpoints.errors import CheckpointError
 from jaxdiff.checkpoints.modules import Module, degree_channels, linear, species_linear
 from jaxdiff.checkpoints.unpickle import Inert, read
-from jaxdiff.models.architecture import INTERACTIONS, Architecture, Mace
+from jaxdiff.models.architecture import (
+    INTERACTIONS,
+    Architecture,
+    Mace,
+    tensor_product_paths,
+)
 
 SUPPORTED = "MACE and ScaleShiftMACE"
 HIGHEST_CORRELATION = 3
@@ -126,7 +131,7 @@ def _require_paths(convolution: Module) -> None:
     degrees, channels = degree_channels(convolution, "irreps_in1")
     harmonics, _ = degree_channels(convolution, "irreps_in2")
     outputs = convolution.irreps("irreps_out")
-    expected = layout.paths(degrees, harmonics[-1])
+    expected = tensor_product_paths(degrees, harmonics[-1])
     found = []
     for instruction in convolution.attribute("instructions"):
         first, second, out, mode, has_weight, path_weight, shape = instruction.arguments
@@ -137,7 +142,7 @@ def _require_paths(convolution: Module) -> None:
             given = f"has the path {path} of mode {mode} weighted by {path_weight:.6g}"
             convolution.unsupported(given, f"mode uvu weighted by {norm:.6g}")
         found.append(path)
-    if found != expected or harmonics != tuple(range(len(harmonics))):
+    if tuple(found) != expected or harmonics != tuple(range(len(harmonics))):
         convolution.unsupported(
             f"has {len(found)} paths from degrees {degrees} and {harmonics}",
             f"the {len(expected)} paths of mace-torch, in its order",

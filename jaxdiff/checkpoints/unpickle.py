@@ -9,6 +9,7 @@ import collections
 import io
 import math
 import pickle
+import pickletools
 import re
 import zipfile
 from pathlib import Path
@@ -198,8 +199,10 @@ class _Archive:
 
     def load(self) -> Any:
         """The object tree of data.pkl."""
+        description = self.member("data.pkl")
         try:
-            return _Unpickler(self).load()
+            _require_modest_memo(description)
+            return _Unpickler(self, description).load()
         except _PICKLE_ERRORS as error:
             raise CheckpointError(
                 f"{self.path} has a damaged object description, data.pkl "
@@ -221,6 +224,13 @@ class _Archive:
         return np.frombuffer(raw, f"{self.byteorder}{storage.code}").astype(storage.code)
 
 
+def _require_modest_memo(description: bytes) -> None:
+    """An error for a memo index that no honest file has: each costs memory up to it."""
+    for opcode, argument, _ in pickletools.genops(description):
+        if "PUT" in opcode.name and int(argument or 0) > len(description):
+            raise pickle.UnpicklingError(f"the memo index {argument}")
+
+
 class _Unpickler(pickle.Unpickler):
     """Unpickles into Python's own types, arrays and `Inert` records; refuses the rest.
 
@@ -228,8 +238,8 @@ class _Unpickler(pickle.Unpickler):
     `Inert` subclasses, and a `_Builder` of each method below, which only build data.
     """
 
-    def __init__(self, archive: _Archive):
-        super().__init__(io.BytesIO(archive.member("data.pkl")), encoding="utf-8")
+    def __init__(self, archive: _Archive, description: bytes):
+        super().__init__(io.BytesIO(description), encoding="utf-8")
         self._archive = archive
         self._inert: dict[str, type[Inert]] = {}
         builders = {

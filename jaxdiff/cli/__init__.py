@@ -6,12 +6,18 @@ from typing import Annotated
 import typer
 
 from jaxdiff.cli import model
+from jaxdiff.cli.finetune import finetune
+from jaxdiff.cli.report import report
+from jaxdiff.cli.simulate import simulate
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Lithium diffusion from MACE force fields in JAX.",
 )
+app.command()(simulate)
+app.command()(report)
+app.command()(finetune)
 app.add_typer(model.app, name="model")
 
 

@@ -14,6 +14,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jaxdiff.neighbors import neighbor_rows, reverse_places
+from jaxdiff.potential import species_index
 
 _PLACES_STEP = 8  # rows are padded to multiples of this many neighbours
 
@@ -113,22 +114,6 @@ def isolated_energy(
     return float(atomic_energies[species_index(frame.atomic_number, atomic_numbers)].sum())
 
 
-def species_index(
-    atomic_number: np.ndarray, atomic_numbers: Sequence[int]
-) -> Int[np.ndarray, " atoms"]:
-    """Index of each atom in the model's species table."""
-    table = {z: k for k, z in enumerate(atomic_numbers)}
-    unknown = sorted({int(z) for z in atomic_number} - set(table))
-    if unknown:
-        names = ", ".join(ase.data.chemical_symbols[z] for z in unknown)
-        known = ", ".join(ase.data.chemical_symbols[z] for z in atomic_numbers)
-        raise ValueError(
-            f"the model does not know {names}; it knows {known}. Use a model that was "
-            "trained on these elements."
-        )
-    return np.array([table[int(z)] for z in atomic_number], np.int32)
-
-
 @struct.dataclass
 class Batch:
     """Configurations laid end to end: atoms of graph g are rows g * n … (g + 1) * n - 1.
@@ -180,7 +165,9 @@ def make_buckets(
     buckets = []
     for places, members in sorted(groups.items()):
         stacked = [
-            _graph(frames[m], rows[m], atomic_numbers, atomic_energies, n_pad, places, dtype)
+            _graph(
+                frames[m], rows[m], atomic_numbers, atomic_energies, n_pad, places, dtype
+            )
             for m in members
         ]
         graphs = jax.tree.map(lambda *leaves: np.stack(leaves), *stacked)
@@ -236,7 +223,9 @@ def join(graphs: Batch, chosen: np.ndarray) -> Batch:
     n_graphs, n_pad, places = picked.sender.shape
     first = np.arange(n_graphs, dtype=np.int32)[:, None, None]
     unused = picked.reverse == n_pad * places
-    reverse = np.where(unused, n_graphs * n_pad * places, picked.reverse + first * n_pad * places)
+    reverse = np.where(
+        unused, n_graphs * n_pad * places, picked.reverse + first * n_pad * places
+    )
 
     def flat(leaf):
         return leaf.reshape(n_graphs * n_pad, *leaf.shape[2:])
@@ -272,11 +261,16 @@ def batches(
         plan = [plan[k] for k in order.permutation(len(plan))]
     for bucket, chosen in plan:
         missing = batch_size - len(chosen)
-        batch = join(bucket.graphs, np.concatenate([chosen, np.repeat(chosen[:1], missing)]))
+        batch = join(
+            bucket.graphs, np.concatenate([chosen, np.repeat(chosen[:1], missing)])
+        )
         if missing:
-            present = (np.arange(batch_size) < len(chosen)).astype(batch.energy_weight.dtype)
+            present = (np.arange(batch_size) < len(chosen)).astype(
+                batch.energy_weight.dtype
+            )
             batch = batch.replace(
-                energy_weight=batch.energy_weight * present,
+                energy_weight=batch.energy_weight
+                * present.astype(batch.energy_weight.dtype),
                 forces_weight=batch.forces_weight * present,
                 stress_weight=batch.stress_weight * present,
             )

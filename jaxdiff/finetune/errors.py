@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxdiff.finetune.data import Frame, make_buckets, batches
+from jaxdiff.finetune.data import Frame, batches, make_buckets
 from jaxdiff.finetune.loss import batch_errors
 from jaxdiff.models.architecture import Mace
 from jaxdiff.potential import model_dtype
@@ -33,7 +33,9 @@ def compiled_errors():
     return jax.jit(batch_errors)
 
 
-def frame_errors(model: Mace, buckets, n_frames: int, batch_size: int) -> dict[str, np.ndarray]:
+def frame_errors(
+    model: Mace, buckets, n_frames: int, batch_size: int
+) -> dict[str, np.ndarray]:
     """`batch_errors` of every frame, in the order of the data set."""
     errors: dict[str, np.ndarray] = {}
     for bucket in buckets:

@@ -1,5 +1,7 @@
 """The optimiser: clipped AMSGrad, an average of the weights, a plateau schedule."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,7 +16,7 @@ class TrainState:
     - `weights`, `average`: the model's weights and their exponential moving average.
     - `moments`: state of the optax transformation.
     - `learning_rate`, `best_loss`, `stale_epochs`: the plateau schedule.
-    - `epoch`: epochs done.
+    - `updates`, `epoch`: updates made and epochs done.
     """
 
     weights: dict
@@ -23,12 +25,50 @@ class TrainState:
     learning_rate: Float[Array, ""]
     best_loss: Float[Array, ""]
     stale_epochs: Int[Array, ""]
+    updates: Int[Array, ""]
     epoch: Int[Array, ""]
 
 
 def transformation(clip_norm: float) -> optax.GradientTransformation:
-    """Global-norm clipping, then AMSGrad's direction (doi:10.48550/arXiv.1904.09237)."""
-    return optax.chain(optax.clip_by_global_norm(clip_norm), optax.scale_by_amsgrad())
+    """Global-norm clipping, then the direction of AMSGrad."""
+    return optax.chain(optax.clip_by_global_norm(clip_norm), scale_by_amsgrad())
+
+
+class AmsgradState(NamedTuple):
+    """Number of updates; first moment, second moment and its running maximum."""
+
+    count: Int[Array, ""]
+    first: dict
+    second: dict
+    largest: dict
+
+
+def scale_by_amsgrad(
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """AMSGrad as PyTorch defines it (doi:10.48550/arXiv.1904.09237, Algorithm 2).
+
+    The maximum runs over the second moment as accumulated, and the bias is corrected
+    afterwards. optax takes the maximum of corrected moments instead, in which the first,
+    huge gradients of a random model stay for ever and shrink every later step.
+    """
+
+    def init(weights):
+        zeros = jax.tree.map(jnp.zeros_like, weights)
+        return AmsgradState(jnp.zeros([], jnp.int32), zeros, zeros, zeros)
+
+    def direction(gradient, state, weights=None):
+        del weights
+        count = state.count + 1
+        first = optax.tree.update_moment(gradient, state.first, b1, 1)
+        second = optax.tree.update_moment(gradient, state.second, b2, 2)
+        largest = jax.tree.map(jnp.maximum, state.largest, second)
+        mean = optax.tree.bias_correction(first, b1, count)
+        variance = optax.tree.bias_correction(largest, b2, count)
+        step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mean, variance)
+        return step, AmsgradState(count, first, second, largest)
+
+    return optax.GradientTransformation(init, direction)
 
 
 def initial_state(
@@ -42,6 +82,7 @@ def initial_state(
         learning_rate=jnp.asarray(learning_rate, jnp.float32),
         best_loss=jnp.asarray(jnp.inf, jnp.float32),
         stale_epochs=jnp.asarray(0, jnp.int32),
+        updates=jnp.asarray(0, jnp.int32),
         epoch=jnp.asarray(0, jnp.int32),
     )
 
@@ -58,8 +99,13 @@ def update(
     weights = jax.tree.map(
         lambda w, d: w - rate.astype(w.dtype) * d, state.weights, direction
     )
-    average = optax.incremental_update(weights, state.average, 1.0 - average_decay)
-    return state.replace(weights=weights, average=average, moments=moments)
+    # the average forgets its random start: its memory grows with the updates made
+    done = (state.updates + 1).astype(rate.dtype)
+    decay = jnp.minimum(average_decay, (1.0 + done) / (10.0 + done))
+    average = optax.incremental_update(weights, state.average, 1.0 - decay)
+    return state.replace(
+        weights=weights, average=average, moments=moments, updates=state.updates + 1
+    )
 
 
 def end_epoch(

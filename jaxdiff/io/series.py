@@ -46,7 +46,7 @@ class SeriesWriter:
             raise ValueError(
                 f"{path} exists already; give another output directory, or move it away."
             )
-        self._file = h5py.File(path, "w", libver="latest")
+        self._file = h5py.File(path, "w")
         self._provenance = dict(provenance)
         root = self._file.attrs
         root["format"], root["format_version"] = FORMAT, FORMAT_VERSION

@@ -76,8 +76,12 @@ class TrainFile(_Section):
     optimizer: OptimizerSection
 
 
-def read_train_file(path: Path) -> TrainFile:
-    """Read and check a run file; data paths and directory become absolute."""
+def read_train_file(path: Path, data_root: Path | None = None) -> TrainFile:
+    """Read and check a run file.
+
+    Data paths are relative to `data_root`, by default the folder of the run file; the
+    output directory is relative to the working directory.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such run file.")
@@ -91,7 +95,7 @@ def read_train_file(path: Path) -> TrainFile:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path}: {key}: {first['msg']}.") from None
-    here = path.parent
+    here = path.parent if data_root is None else Path(data_root)
     data = run.data.model_copy(
         update={
             "train": [here / p for p in run.data.train],
@@ -99,4 +103,4 @@ def read_train_file(path: Path) -> TrainFile:
             "test": {k: [here / p for p in v] for k, v in run.data.test.items()},
         }
     )
-    return run.model_copy(update={"data": data, "directory": here / run.directory})
+    return run.model_copy(update={"data": data})

@@ -134,7 +134,7 @@ def _check(part: Part, old: EnsembleState, conditions: Conditions, limit: float)
     hot_step = np.append(part.step, end)[first_frame_hot]
     step = np.where(bad_step >= 0, bad_step, np.where(hot > limit, hot_step, end + 1))
     replica = int(step.argmin())
-    time_ps = float(step[replica] * conditions.bath.timestep / units.PICOSECOND)
+    time_ps = int(step[replica]) * float(conditions.bath.timestep) / units.PICOSECOND
     what = (
         "its energy, force or momentum is not finite"
         if bad_step[replica] >= 0

@@ -83,3 +83,16 @@ class Mace:
     weights: dict
     constants: dict
     architecture: Architecture = struct.field(pytree_node=False)
+
+
+def tensor_product_paths(
+    degrees: tuple[int, ...], max_ell: int
+) -> tuple[tuple[int, int, int], ...]:
+    """(l of feature, l of harmonic, l of message), in the order of upstream's weights."""
+    return tuple(
+        (l1, l2, l3)
+        for l3 in range(max_ell + 1)
+        for l1 in degrees
+        for l2 in range(max_ell + 1)
+        if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
+    )

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.integrate import quad
 
-from jaxdiff.models.architecture import Architecture, Mace
-from jaxdiff.models.mace import tensor_product_paths
+from jaxdiff.models.architecture import Architecture, Mace, tensor_product_paths
 
 AGNESI = {"q": 0.9183, "p": 4.5791, "a": 1.0805}
 ZBL = {"c": [0.1818, 0.5099, 0.2802, 0.02817], "a_exp": 0.300, "a_prefactor": 0.4543}

@@ -12,13 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.custom_derivatives import linear_call
 from jaxtyping import Array, Float, Int
 
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.architecture import Mace, tensor_product_paths
 from jaxdiff.models.product import symmetric_contraction
 from jaxdiff.models.radial import edge_features, radial_network, zbl_pair_energy
-
 
 MAX_TABULATED_SPECIES = 4
 """Up to so many species the first layer sums neighbours species by species."""
@@ -49,7 +47,7 @@ class Edges:
         """Values of the sending atoms, one per edge."""
         if self.reverse is None:
             return node[self.sender]
-        return linear_call(_gather, _collect, (self.sender, self.reverse), node)
+        return _gather(node, self.sender, self.reverse)
 
     def at_receiver(self, node: Array) -> Array:
         """Values of the receiving atoms, broadcast over edges."""
@@ -61,7 +59,7 @@ class Edges:
             indices = self.sender.reshape(-1)
             flat = edge.reshape(indices.shape[0], *edge.shape[self.sender.ndim :])
             return jax.ops.segment_sum(flat, indices, n_atoms)
-        return linear_call(_collect, _gather, (self.sender, self.reverse), edge)
+        return _collect(edge, self.sender, self.reverse)
 
     def total(self, edge: Array, n_atoms: int) -> Array:
         """Sum over the edges that each atom receives."""
@@ -76,17 +74,28 @@ class Edges:
         return self.total(right[..., :, None, None] * left[..., None, :, :], n_atoms)
 
 
-def _gather(indices, node):
-    sender, _ = indices
+@jax.custom_vjp
+def _gather(node, sender, reverse):
+    """Values of the senders, one per edge; its transpose is `_collect`."""
     return node[sender]
 
 
-def _collect(indices, edge):
-    """Transpose of `_gather`: the edges that each atom sends, found through `reverse`."""
-    _, reverse = indices
+@jax.custom_vjp
+def _collect(edge, sender, reverse):
+    """Sum over the edges that each atom sends, found through `reverse`."""
     flat = edge.reshape(-1, *edge.shape[2:])
     padded = jnp.concatenate([flat, jnp.zeros_like(flat[:1])])
     return padded[reverse].sum(axis=1)
+
+
+_gather.defvjp(
+    lambda node, sender, reverse: (node[sender], (sender, reverse)),
+    lambda indices, edge: (_collect(edge, *indices), None, None),
+)
+_collect.defvjp(
+    lambda edge, sender, reverse: (_collect(edge, sender, reverse), (sender, reverse)),
+    lambda indices, node: (_gather(node, *indices), None, None),
+)
 
 
 def node_energy(
@@ -126,19 +135,6 @@ def spherical_harmonics(max_ell: int, displacement: Array) -> dict[int, Array]:
     irreps = e3nn.Irreps.spherical_harmonics(max_ell)
     y = e3nn.spherical_harmonics(irreps, displacement, True, "component").array
     return {ell: y[..., ell**2 : (ell + 1) ** 2] for ell in range(max_ell + 1)}
-
-
-def tensor_product_paths(
-    degrees: tuple[int, ...], max_ell: int
-) -> tuple[tuple[int, int, int], ...]:
-    """(l of feature, l of harmonic, l of message), in the order of upstream's weights."""
-    return tuple(
-        (l1, l2, l3)
-        for l3 in range(max_ell + 1)
-        for l1 in degrees
-        for l2 in range(max_ell + 1)
-        if abs(l1 - l2) <= l3 <= l1 + l2 and (l1 + l2 + l3) % 2 == 0
-    )
 
 
 @functools.cache
@@ -242,9 +238,7 @@ def _join_degrees(feature):
 def _split_degrees(joined, degrees):
     """The inverse of `_join_degrees`, on any leading axes."""
     starts = np.cumsum([0, *(2 * ell + 1 for ell in degrees)])
-    return {
-        ell: joined[..., starts[n] : starts[n + 1], :] for n, ell in enumerate(degrees)
-    }
+    return {ell: joined[..., starts[n] : starts[n + 1], :] for n, ell in enumerate(degrees)}
 
 
 def _product(model, layer, atomic_basis, species):

@@ -79,7 +79,7 @@ def _arrhenius_title(study: Study) -> str:
     return f"$E_a$ = {energy} (95 %), {hops}"
 
 
-def _annotate(axes: Axes, text: str, x: float, y: float, above: float) -> None:
+def _annotate(axes: Axes, text: str, x: float, y: float, above: int) -> None:
     axes.annotate(
         text, (x, y), (0, above), textcoords="offset points", ha="center", fontsize=7
     )
@@ -181,5 +181,7 @@ def draw_thermo(series: Series, path: Path) -> None:
 def _blocks(trace: np.ndarray) -> np.ndarray:
     """Means over at most `_POINTS` blocks of the last axis."""
     n = trace.shape[-1]
+    if n == 0:
+        return np.full((*trace.shape[:-1], 1), np.nan)
     start = np.unique(np.linspace(0, n, min(n, _POINTS), endpoint=False).astype(int))
     return np.add.reduceat(trace, start, axis=-1) / np.diff(start, append=n)

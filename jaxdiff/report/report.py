@@ -160,7 +160,7 @@ def _results(study: Study) -> str:
                     row.hops,
                     *by_class,
                     row.exchanges,
-                    _range(row.rate.scaled(1000, "1/ns"), "{:.3g}"),
+                    _range(row.rate.scaled(1000.0, "1/ns"), "{:.3g}"),
                 ]
             )
         )

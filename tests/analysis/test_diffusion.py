@@ -153,5 +153,11 @@ def test_correlation_factor_of_a_persistent_walk():
     assert product.standard_error > factor.value * defect.standard_error
 
 
+@pytest.mark.parametrize("total", [119.0, 121.0])
+def test_sums_that_disagree_with_the_classes_are_refused(total):
+    with pytest.raises(ValueError, match="the counters disagree"):
+        defect_diffusivity(totals([10, 0, 0, 0, 0], squared_displacement=total))
+
+
 def test_correlation_needs_two_pairs():
     assert np.isnan(correlation_factor(totals(cosine_sum=1.0, cosine_count=1)).value)

@@ -28,7 +28,7 @@ def test_rate_of_censored_replicas_is_unbiased():
     rng = np.random.default_rng(0)
     rate, time, replicas = 0.02, 30.0, 16
     counts = rng.poisson(rate * time, (4000, replicas)).sum(1)
-    values = [hop_rate(n, replicas * time).value for n in counts]
+    values = [hop_rate(int(n), replicas * time).value for n in counts]
     assert np.mean(values) == pytest.approx(rate, abs=4 * np.std(values) / 4000**0.5)
 
 

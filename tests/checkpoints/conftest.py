@@ -2,98 +2,13 @@
 
 import os
 import pickle
-import warnings
 import zipfile
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
-
-jax.config.update("jax_enable_x64", True)
 
 DATA = Path(__file__).parents[1] / "data"
 SHARED = Path(os.environ.get("JAXDIFF_SHARED", Path(__file__).parents[3] / "shared"))
-
-
-class Upstream:
-    """mace-torch, imported without its warnings."""
-
-    def __init__(self):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import torch
-
-            torch.serialization.add_safe_globals([slice])  # for e3nn's own constants
-            import e3nn.o3
-            import mace.modules
-        self.torch, self.o3, self.modules = torch, e3nn.o3, mace.modules
-        torch.set_num_threads(1)
-
-    def build(
-        self,
-        *,
-        kind="ScaleShiftMACE",
-        first="RealAgnosticInteractionBlock",
-        other="RealAgnosticResidualInteractionBlock",
-        elements=(3, 9),
-        hidden="4x0e+4x1o",
-        mlp="8x0e",
-        heads=None,
-        dtype="float64",
-        **options,
-    ):
-        """A model with random weights; `options` go to upstream's constructor."""
-        classes, irreps = self.modules.interaction_classes, self.o3.Irreps
-        n_heads, n_species = len(heads or [None]), len(elements)
-        rng = np.random.default_rng(0)
-        energies = rng.normal(size=(n_heads, n_species) if heads else n_species)
-        settings = dict(
-            r_max=4.7,
-            num_bessel=6,
-            num_polynomial_cutoff=5,
-            max_ell=2,
-            interaction_cls=classes[other],
-            interaction_cls_first=classes[first],
-            num_interactions=2,
-            num_elements=n_species,
-            hidden_irreps=irreps(hidden),
-            MLP_irreps=irreps(mlp),
-            atomic_energies=energies,
-            avg_num_neighbors=7.3,
-            atomic_numbers=list(elements),
-            correlation=2,
-            gate=self.torch.nn.functional.silu,
-            radial_MLP=[16, 12],
-            heads=heads,
-        )
-        if kind == "ScaleShiftMACE":
-            settings["atomic_inter_scale"] = [1.3, 0.7] if n_heads == 2 else 1.3
-            settings["atomic_inter_shift"] = [0.1, -0.2] if n_heads == 2 else 0.1
-        settings |= options
-        self.torch.manual_seed(0)
-        self.torch.set_default_dtype(getattr(self.torch, dtype))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return getattr(self.modules, kind)(**settings)
-        finally:
-            self.torch.set_default_dtype(self.torch.float32)
-
-    def save(self, thing, path):
-        """torch.save, its warnings aside."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.torch.save(thing, path)
-        return path
-
-
-@pytest.fixture(scope="session")
-def upstream():
-    """mace-torch; the test is skipped where it is not installed."""
-    warnings.simplefilter("ignore")
-    pytest.importorskip("mace")
-    return Upstream()
 
 
 @pytest.fixture(scope="session")

@@ -233,6 +233,12 @@ def test_damaged_pickle(archive, opcodes):
         read(archive(b"R"))
 
 
+def test_memory_bomb_is_refused(archive, opcodes):
+    bomb = opcodes.constant(1) + b"r" + struct.pack("<I", 2**31)  # LONG_BINPUT
+    with pytest.raises(CheckpointError, match=r"the memo index 2147483648\). Fetch"):
+        read(archive(bomb))
+
+
 def test_object_array_is_refused(archive, opcodes):
     dtype = opcodes.call(opcodes.reference("numpy", "dtype"), opcodes.constant("O8"))
     scalar = opcodes.reference("numpy.core.multiarray", "scalar")

@@ -10,7 +10,7 @@ def einstein(params, position, cell, neighbors):
     """Harmonic springs to `params["site"]`; needs no neighbours."""
     away = position - params["site"]
     stiffness = params["stiffness"]
-    return stiffness / 2 * jnp.sum(away**2), -stiffness * away
+    return jnp.sum(stiffness * away**2) / 2, -stiffness * away
 
 
 def energy_of_pairs(params, position, cell, neighbors):

@@ -12,6 +12,18 @@ from jaxdiff.report import write_report
 FIGURES = ("arrhenius.png", "hops.png", "thermo.png")
 
 
+# The walk of conftest.py, written out again
+KB = 8.617333262e-5
+SHARES = np.array([0.75, 0.15, 0.04, 0.05, 0.01])
+SQUARED = np.array([12, 8, 4, 4, 20])
+
+
+def true_diffusivity(temperature):
+    """cm^2/s, from Γ <l²> / 6 in Å^2/ps."""
+    rate = 25 * np.exp(-0.22 / (KB * temperature))
+    return rate * (SHARES @ SQUARED) * (4.083428 / 4) ** 2 / 6 * 1e-4
+
+
 def read(folder):
     record = json.loads((folder / "report.json").read_text())
     return record, (folder / "report.md").read_text()
@@ -26,6 +38,9 @@ def test_the_activation_energy_put_in_is_recovered(write_series):
     assert energy["standard_error"] < 0.02
     assert energy["value"] == pytest.approx(0.22, abs=4 * energy["standard_error"])
     assert energy["unit"] == "eV"
+    fit = record["diffusion_fit"]
+    fitted = np.exp(fit["log_prefactor"]["value"] - energy["value"] / (KB * 450))
+    assert fitted == pytest.approx(true_diffusivity(450), rel=0.25)
     assert record["total_hops"] == sum(row["hops"] for row in record["rows"])
     assert all(check["passed"] for check in record["checks"])
     assert text.index("Ea = ") < text.index("## By temperature")
@@ -41,16 +56,12 @@ def test_diffusivities_are_those_of_the_walk(write_series):
     write_report(folder)
     record, text = read(folder)
     row = record["rows"][0]
-    rate = 25 * np.exp(-0.22 / (8.617333262e-5 * 500))
-    square = np.dot([0.75, 0.15, 0.04, 0.05, 0.01], [12, 8, 4, 4, 20]) * (4.083428 / 4) ** 2
     defect = row["defect_diffusivity"]
-    expected = rate * square / 6 * 1e-4
+    expected = true_diffusivity(500)
     assert defect["value"] == pytest.approx(expected, abs=4 * defect["standard_error"])
-    steps = np.dot(
-        [0.75 * 2 / 3, 0.15 * 32 / 33, 0.04 * 0.9643, 0.05, 0.01], [6, 6, 6, 4, 9]
-    )
+    steps = SHARES * np.array([2 / 3, 32 / 33, 0.9643, 1, 1]) @ [6, 6, 6, 4, 9]
     tracer = row["tracer_diffusivity"]
-    expected *= steps / np.dot([0.75, 0.15, 0.04, 0.05, 0.01], [12, 8, 4, 4, 20]) / 501
+    expected *= steps / (SHARES @ SQUARED) / 501
     assert tracer["value"] == pytest.approx(expected, abs=4 * tracer["standard_error"])
     factor = record["correlation_factor"]
     assert factor["value"] == pytest.approx(1, abs=4 * factor["standard_error"])
@@ -69,6 +80,23 @@ def test_a_run_without_hops_is_reported(write_series):
     assert record["rows"][0]["defect_diffusivity"]["interval"][1] > 0
     for name in FIGURES:
         assert (folder / name).exists()
+
+
+def test_a_run_that_never_had_a_defect_is_reported(write_series):
+    """A perfect crystal, cut off before the first row of thermodynamics."""
+    folder = write_series(rate=lambda t: 1e-9, replicas=2, duration_ps=20.0)
+    with h5py.File(folder / "series.h5", "r+") as file:
+        file["hops/exposure_frames"][...] = 0
+        file["hops/undefined_frames"][...] = file["hops/frames"][...]
+        for name, data in list(file["thermo"].items()):
+            empty = np.asarray(data)[..., :0]
+            del file[f"thermo/{name}"]
+            file[f"thermo/{name}"] = empty
+    write_report(folder)
+    record, text = read(folder)
+    assert record["rows"] == []
+    assert "at least two temperatures with a known defect, got 0" in text
+    assert "undefined frames" in text.split("##")[0]
 
 
 def test_cold_temperatures_without_hops_enter_the_fit(write_series):
@@ -101,7 +129,10 @@ def test_checks_fail_when_they_should(write_series, change, failed):
         elif change.startswith("thermo"):
             data[...] += 3.0
         elif change == "hops/hops_by_class":
-            data[::2] += 40
+            data[::2, 0] += 40  # collinear hops, and what belongs to them
+            for name, square in (("defect_displacement", 12), ("atom_steps", 6)):
+                squares = file[f"hops/squared_{name}"]
+                squares[::2] += 40 * square
         else:
             data[...] += 400
     write_report(folder)

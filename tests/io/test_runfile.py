@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import pytest
+
+from jaxdiff.io import runfile
+
+RUN = """
+[model]
+name_or_path = "lif-compact"
+[system]
+supercell = 3
+[ensemble]
+temperatures_kelvin = [500, 600]
+replicas_per_temperature = 2
+timestep_fs = 2
+seed = 1
+[equilibration]
+duration_ps = 1
+[production]
+duration_ps = 4
+[output]
+directory = "out"
+"""
+RECIPES = sorted((Path(__file__).parents[2] / "simulate").glob("*.toml"))
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text=RUN, overrides=()):
+        path = tmp_path / "run.toml"
+        path.write_text(text)
+        return runfile.load(path, overrides)
+
+    return read
+
+
+def test_defaults_and_derived_numbers(read):
+    run = read()
+    assert run.system.supercell == (3, 3, 3)
+    assert run.model.precision == "float32"
+    assert run.n_replicas == 4
+    assert run.steps(run.production.duration_ps) == 2000
+    assert run.steps_per_frame == 10
+    assert run.frames_per_chunk == 50
+
+
+def test_resolved_file_is_the_same_run(read):
+    run = read()
+    assert read(runfile.to_toml(run)) == run
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_recipes_are_valid(path):
+    assert runfile.load(path).n_replicas >= 1
+
+
+def test_overrides(read):
+    run = read(overrides=["ensemble.seed=7", "output.directory=runs/other",
+                          "ensemble.temperatures_kelvin=[400]"])  # fmt: skip
+    assert run.ensemble.seed == 7
+    assert run.output.directory == "runs/other"
+    assert run.ensemble.temperatures_kelvin == (400.0,)
+
+
+def without(line):
+    return RUN.replace(line + "\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (without("seed = 1"), "ensemble.seed is missing; give a whole number"),
+        (without("duration_ps = 4"), "production.duration_ps is missing"),
+        (RUN.replace("seed", "sead"), r"ensemble.sead is not known; did you mean seed\?"),
+        (RUN.replace("timestep_fs = 2", "timestep_ps = 0.002"), "write timestep_fs"),
+        (RUN.replace("timestep_fs", "timestep"), "part of the key, write timestep_fs"),
+        (RUN.replace("timestep_fs = 2", "timestep_fs = 20"), "= 20: .* 10"),
+        (RUN.replace("timestep_fs = 2", "timestep_fs = 0.002"), "= 0.002: .* 0.01"),
+        (RUN.replace("[500, 600]", "[500, 0]"), "0.0 K is outside 0 to 5000 K"),
+        (RUN.replace("[500, 600]", "[500, 500]"), "a temperature occurs twice"),
+        (RUN.replace("[500, 600]", "[]"), "temperatures_kelvin"),
+        (RUN.replace("[500, 600]", '["hot"]'), "temperatures_kelvin.0"),
+        (RUN.replace("supercell = 3", "supercell = 1"), "each number must be at least 2"),
+        (RUN.replace("timestep_fs = 2", "timestep_fs = 3"), "hops.stride_fs is 20 fs"),
+        (RUN.replace("duration_ps = 4", "duration_ps = 4.001"), "use 4000 or 4002 fs"),
+        (RUN.replace("duration_ps = 4", "duration_ps = 0.04"), "shorter than one dwell"),
+        (RUN + "[hop]\nstride_fs = 20\n", r"hop is not known; did you mean hops\?"),
+        (RUN.replace("supercell = 3", 'supercell = 3\nstructure_files = ["a", "b"]'),
+         "names 2 files for 4 replicas"),
+        (RUN.replace("[model]", "[model"), "is not valid TOML"),
+    ],
+)  # fmt: skip
+def test_faults_are_told_in_one_sentence(read, text, message):
+    with pytest.raises(runfile.RunFileError, match=message):
+        read(text)
+
+
+def test_all_faults_are_told_at_once(read):
+    text = RUN.replace("seed = 1", "").replace("supercell", "super_cell")
+    with pytest.raises(runfile.RunFileError) as caught:
+        read(text)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("override", ["seed=7", "ensemble.seed", "ensemble.=3"])
+def test_override_of_the_wrong_form(read, override):
+    with pytest.raises(runfile.RunFileError, match="not of the form section.key=value"):
+        read(overrides=[override])
+
+
+def test_missing_run_file(tmp_path):
+    with pytest.raises(runfile.RunFileError, match="does not exist"):
+        runfile.load(tmp_path / "none.toml")

@@ -1,0 +1,75 @@
+"""Lattice constant, bulk modulus and relaxed interstitial of a LiF model, with ASE.
+
+python training/validate_lif.py lif-compact
+"""
+
+import sys
+
+import numpy as np
+from ase import units
+from ase.build import bulk
+from ase.eos import EquationOfState
+from ase.geometry import get_distances
+from ase.optimize import FIRE
+
+from jaxdiff.calculator import MaceCalculator
+from jaxdiff.system import rock_salt_interstitial
+
+STUDY_CELL = 4.083428  # Å, the edge at which the study runs its dynamics
+
+
+def main(name: str) -> None:
+    calculator = MaceCalculator(name, precision="float64")
+    a0, modulus = equation_of_state(calculator)
+    print(f"lattice constant   {a0:.4f} Å      DFT of the data: 4.065 +- 0.001")
+    print(f"bulk modulus       {modulus:.1f} GPa      PBE: 66 to 70")
+    crystal = bulk("LiF", "rocksalt", a=STUDY_CELL, cubic=True)
+    crystal.calc = calculator
+    isolated = calculator.model.constants["atomic_energies"][0]
+    cohesive = crystal.get_potential_energy() / 8 - np.mean(isolated)
+    pressure = -crystal.get_stress()[:3].mean() / units.GPa
+    print(f"at a = {STUDY_CELL} Å (static crystal):")
+    print(f"  energy           {cohesive:.4f} eV/atom  DFT of the data: -4.7568")
+    print(f"  pressure         {pressure:.2f} GPa     DFT of the data: -0.88")
+    interstitial(calculator)
+
+
+def equation_of_state(calculator) -> tuple[float, float]:
+    """Lattice constant, Å, and bulk modulus, GPa, of a Birch-Murnaghan fit."""
+    volumes, energies = [], []
+    for a in np.linspace(3.95, 4.17, 12):
+        crystal = bulk("LiF", "rocksalt", a=a, cubic=True)
+        crystal.calc = calculator
+        volumes.append(crystal.get_volume())
+        energies.append(crystal.get_potential_energy())
+    fit = EquationOfState(volumes, energies, eos="birchmurnaghan")
+    v0, _, modulus = fit.fit()
+    return v0 ** (1 / 3), modulus / units.GPa
+
+
+def interstitial(calculator) -> None:
+    """Relax one extra lithium in 3 x 3 x 3 cells and say where it ends."""
+    atoms = rock_salt_interstitial(3, STUDY_CELL).to_ase()
+    atoms.rattle(0.02, seed=1)
+    atoms.calc = calculator
+    FIRE(atoms, logfile=None).run(fmax=0.005, steps=500)
+    lithium = atoms[atoms.numbers == 3]
+    _, distance = get_distances(lithium.positions, cell=atoms.cell, pbc=True)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.sort(distance.min(axis=1))[0]
+    i, j = np.unravel_index(distance.argmin(), distance.shape)
+    axis = np.abs(get_distances(lithium.positions[i], lithium.positions[j],
+                                cell=atoms.cell, pbc=True)[0].ravel()) / nearest  # fmt: skip
+    print("relaxed interstitial, 217 atoms:")
+    print(f"  closest Li pair  {nearest:.2f} Å      hot DFT frames: 2.23 on average")
+    print(f"  direction        {np.sort(axis).round(2)}  <111> is 0.58 0.58 0.58")
+    perfect = bulk("LiF", "rocksalt", a=STUDY_CELL, cubic=True)
+    perfect.calc = calculator
+    per_pair = perfect.get_potential_energy() / 4
+    extra = atoms.get_potential_energy() - 108 * per_pair
+    extra -= calculator.model.constants["atomic_energies"][0][0]
+    print(f"  energy of adding an isolated Li atom: {extra:.2f} eV")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:] or ["lif-compact"])
