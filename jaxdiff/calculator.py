@@ -69,9 +69,11 @@ def _edges(atoms: ase.Atoms, cutoff: float) -> tuple[np.ndarray, Edges]:
     cell = np.asarray(atoms.cell.array, np.float64)
     sender, shift = neighbor_rows(atoms.positions, cell, cutoff, tuple(atoms.pbc))
     n_atoms, places = sender.shape
-    extra = -places % _PLACES_STEP
-    sender = np.pad(sender, ((0, 0), (0, extra)), constant_values=n_atoms)
-    shift = np.pad(shift, ((0, 0), (0, extra), (0, 0)))
+    wide = -(-places // _PLACES_STEP) * _PLACES_STEP
+    padded = np.full((n_atoms, wide), n_atoms, np.int32)
+    padded_shift = np.zeros((n_atoms, wide, 3), np.int32)
+    padded[:, :places], padded_shift[:, :places] = sender, shift
+    sender, shift = padded, padded_shift
     reverse = np.asarray(reverse_places(jnp.asarray(sender), jnp.asarray(shift)))
     used = sender < n_atoms
     safe = np.where(used, sender, 0)
@@ -113,6 +115,7 @@ class MaceCalculator(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Fill `results`; called by ASE."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # set by ASE just above
         prediction = predict_atoms(self.model, self.atoms, self.head)
         self.results = {
             "energy": float(prediction.energy),

@@ -5,6 +5,7 @@ displacements are cast to it here and nowhere else.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import ase.data
 import jax
@@ -59,10 +60,8 @@ def cast(model: Mace, dtype) -> Mace:
     """The same model in another precision; isolated-atom energies stay float64."""
     energies = model.constants["atomic_energies"]
     converted = jax.tree.map(lambda x: jnp.asarray(x, dtype), model)
-    return converted.replace(
-        constants=converted.constants
-        | {"atomic_energies": jnp.asarray(energies, "float64")}
-    )
+    isolated = {"atomic_energies": jnp.asarray(energies, "float64")}
+    return replace(converted, constants=converted.constants | isolated)
 
 
 def interaction_gradient(
@@ -78,7 +77,7 @@ def interaction_gradient(
     """
 
     def total(displacement):
-        moved = edges.replace(displacement=displacement)
+        moved = replace(edges, displacement=displacement)
         energy = node_energy(model, moved, species, head)
         if atom_weight is not None:
             energy = energy * atom_weight
@@ -108,7 +107,7 @@ def predict(
     `displacement` is in float64 and replaces the one of `edges`; `volume` in Å^3.
     """
     n_atoms = species.shape[0]
-    edges = edges.replace(displacement=displacement.astype(model_dtype(model)))
+    edges = replace(edges, displacement=displacement.astype(model_dtype(model)))
     energy, gradient = interaction_gradient(model, edges, species, head=head)
     gradient = gradient.astype(displacement.dtype)
     isolated = model.constants["atomic_energies"][head, species]

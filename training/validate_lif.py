@@ -19,6 +19,7 @@ STUDY_CELL = 4.083428  # Å, the edge at which the study runs its dynamics
 
 
 def main(name: str) -> None:
+    """Print each number next to that of DFT."""
     calculator = MaceCalculator(name, precision="float64")
     a0, modulus = equation_of_state(calculator)
     print(f"lattice constant   {a0:.4f} Å      DFT of the data: 4.065 +- 0.001")
@@ -58,8 +59,9 @@ def interstitial(calculator) -> None:
     np.fill_diagonal(distance, np.inf)
     nearest = np.sort(distance.min(axis=1))[0]
     i, j = np.unravel_index(distance.argmin(), distance.shape)
-    axis = np.abs(get_distances(lithium.positions[i], lithium.positions[j],
-                                cell=atoms.cell, pbc=True)[0].ravel()) / nearest  # fmt: skip
+    pair = lithium.positions[[i]], lithium.positions[[j]]
+    vector = get_distances(*pair, cell=atoms.cell, pbc=True)[0].ravel()
+    axis = np.abs(vector) / nearest
     print("relaxed interstitial, 217 atoms:")
     print(f"  closest Li pair  {nearest:.2f} Å      hot DFT frames: 2.23 on average")
     print(f"  direction        {np.sort(axis).round(2)}  <111> is 0.58 0.58 0.58")

@@ -5,13 +5,13 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int
 
 from jaxdiff.neighbors import neighbor_rows, reverse_places
 from jaxdiff.potential import species_index
@@ -126,19 +126,19 @@ class Batch:
     - `energy_weight`, `forces_weight`, `stress_weight` [graphs].
     """
 
-    displacement: Float[Array, "atoms places 3"]
-    sender: Int[Array, "atoms places"]
-    reverse: Int[Array, "atoms places"]
-    species: Int[Array, " atoms"]
-    atom_weight: Float[Array, " atoms"]
-    volume: Float[Array, " graphs"]
-    n_atoms: Float[Array, " graphs"]
-    energy: Float[Array, " graphs"]
-    forces: Float[Array, "atoms 3"]
-    stress: Float[Array, "graphs 3 3"]
-    energy_weight: Float[Array, " graphs"]
-    forces_weight: Float[Array, " graphs"]
-    stress_weight: Float[Array, " graphs"]
+    displacement: Any
+    sender: Any
+    reverse: Any
+    species: Any
+    atom_weight: Any
+    volume: Any
+    n_atoms: Any
+    energy: Any
+    forces: Any
+    stress: Any
+    energy_weight: Any
+    forces_weight: Any
+    stress_weight: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ def make_buckets(
 def _graph(frame, row, atomic_numbers, atomic_energies, n_pad, places, dtype) -> Batch:
     """One frame as the arrays of a batch of one, padded to n_pad atoms."""
     n_atoms = len(frame.atomic_number)
-    sender, shift = _pad_rows(*row, n_pad, places)
+    sender, shift = _pad_rows(row, n_pad, places)
     used = sender < n_pad
     safe = np.where(used, sender, 0)
     position = np.zeros((n_pad, 3))
@@ -208,7 +208,8 @@ def _graph(frame, row, atomic_numbers, atomic_energies, n_pad, places, dtype) ->
     )
 
 
-def _pad_rows(sender, shift, n_pad, places):
+def _pad_rows(row, n_pad, places):
+    sender, shift = row
     n_atoms, present = sender.shape
     wide_sender = np.full((n_pad, places), n_pad, np.int32)
     wide_shift = np.zeros((n_pad, places, 3), np.int32)
@@ -222,15 +223,15 @@ def join(graphs: Batch, chosen: np.ndarray) -> Batch:
     picked = jax.tree.map(lambda leaf: leaf[chosen], graphs)
     n_graphs, n_pad, places = picked.sender.shape
     first = np.arange(n_graphs, dtype=np.int32)[:, None, None]
-    unused = picked.reverse == n_pad * places
-    reverse = np.where(
-        unused, n_graphs * n_pad * places, picked.reverse + first * n_pad * places
-    )
+    size = n_pad * places
+    unused = picked.reverse == size
+    reverse = np.where(unused, n_graphs * size, picked.reverse + first * size)
 
     def flat(leaf):
         return leaf.reshape(n_graphs * n_pad, *leaf.shape[2:])
 
-    return picked.replace(
+    return dataclasses.replace(
+        picked,
         displacement=flat(picked.displacement),
         sender=flat(picked.sender + first * n_pad),
         reverse=flat(reverse.astype(np.int32)),
@@ -261,18 +262,15 @@ def batches(
         plan = [plan[k] for k in order.permutation(len(plan))]
     for bucket, chosen in plan:
         missing = batch_size - len(chosen)
-        batch = join(
-            bucket.graphs, np.concatenate([chosen, np.repeat(chosen[:1], missing)])
-        )
+        filled = np.concatenate([chosen, np.repeat(chosen[:1], missing)])
+        batch = join(bucket.graphs, filled)
         if missing:
-            present = (np.arange(batch_size) < len(chosen)).astype(
-                batch.energy_weight.dtype
-            )
-            batch = batch.replace(
-                energy_weight=batch.energy_weight
-                * present.astype(batch.energy_weight.dtype),
-                forces_weight=batch.forces_weight * present,
-                stress_weight=batch.stress_weight * present,
+            present = np.arange(batch_size) < len(chosen)
+            batch = dataclasses.replace(
+                batch,
+                energy_weight=np.where(present, batch.energy_weight, 0),
+                forces_weight=np.where(present, batch.forces_weight, 0),
+                stress_weight=np.where(present, batch.stress_weight, 0),
             )
         yield batch
 

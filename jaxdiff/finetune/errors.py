@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxdiff.finetune.data import Frame, batches, make_buckets
+from jaxdiff.finetune.data import Bucket, Frame, batches, make_buckets
 from jaxdiff.finetune.loss import batch_errors
 from jaxdiff.models.architecture import Mace
 from jaxdiff.potential import model_dtype
+
+_ALL = slice(None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,7 @@ def compiled_errors():
 
 
 def frame_errors(
-    model: Mace, buckets, n_frames: int, batch_size: int
+    model: Mace, buckets: Sequence[Bucket], n_frames: int, batch_size: int
 ) -> dict[str, np.ndarray]:
     """`batch_errors` of every frame, in the order of the data set."""
     errors: dict[str, np.ndarray] = {}
@@ -50,7 +52,9 @@ def frame_errors(
     return errors
 
 
-def error_row(name: str, errors: dict[str, np.ndarray], chosen=slice(None)) -> ErrorRow:
+def error_row(
+    name: str, errors: dict[str, np.ndarray], chosen: slice | np.ndarray = _ALL
+) -> ErrorRow:
     """Root mean squares over the chosen frames."""
     energy = 1e3 * errors["energy"][chosen]
     return ErrorRow(

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import ase.data
 import jax
@@ -104,7 +105,7 @@ def with_species_energies(model: Mace, species_energy: np.ndarray) -> Mace:
     change = np.linalg.lstsq(kept, missing, rcond=None)[0]
     first = {"linear": readout + jnp.asarray(change[:, None], readout.dtype)}
     readouts = weights["readouts"] | {"0": first}
-    return model.replace(weights=weights | {"readouts": readouts})
+    return dataclasses.replace(model, weights=weights | {"readouts": readouts})
 
 
 def density_pairs(frames: Sequence[Frame], cutoff: float) -> float:
@@ -150,7 +151,10 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
     latest = _manager(run.directory / "checkpoints", keep=2)
     best = _manager(run.directory / "best", keep=1)
     if latest.latest_step() is not None:
-        state = latest.restore(latest.latest_step(), args=ocp.args.StandardRestore(state))
+        restored = latest.restore(
+            latest.latest_step(), args=ocp.args.StandardRestore(state)
+        )
+        state = cast(optimizer.TrainState, restored)
     metrics = run.directory / "metrics.jsonl"
     _truncate(metrics, int(state.epoch))
 
@@ -161,7 +165,9 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
         for batch in batches(train_buckets, settings.batch_size, order):
             state, loss = step(state, batch)
             losses.append(loss)
-        record = _validate(run, model.replace(weights=state.average), valid_buckets)
+        record = _validate(
+            run, dataclasses.replace(model, weights=state.average), valid_buckets
+        )
         record |= {
             "epoch": epoch + 1,
             "train_loss": float(np.mean(jax.device_get(losses))),
@@ -190,7 +196,7 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
     latest.wait_until_finished()
     best.wait_until_finished()
     average = best.restore(best.latest_step(), args=ocp.args.StandardRestore(state.average))
-    return model.replace(weights=average)
+    return dataclasses.replace(model, weights=average)
 
 
 def make_step(run: TrainFile, model: Mace, transform):
@@ -201,7 +207,7 @@ def make_step(run: TrainFile, model: Mace, transform):
     def step(state: optimizer.TrainState, batch: Batch):
         def objective(weights):
             return universal_loss(
-                model.replace(weights=weights),
+                dataclasses.replace(model, weights=weights),
                 batch,
                 loss.energy_weight,
                 loss.forces_weight,

@@ -1,5 +1,6 @@
 """The optimiser: clipped AMSGrad, an average of the weights, a plateau schedule."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -37,7 +38,7 @@ def transformation(clip_norm: float) -> optax.GradientTransformation:
 class AmsgradState(NamedTuple):
     """Number of updates; first moment, second moment and its running maximum."""
 
-    count: Int[Array, ""]
+    updates: Int[Array, ""]
     first: dict
     second: dict
     largest: dict
@@ -53,15 +54,15 @@ def scale_by_amsgrad(
     huge gradients of a random model stay for ever and shrink every later step.
     """
 
-    def init(weights):
-        zeros = jax.tree.map(jnp.zeros_like, weights)
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
         return AmsgradState(jnp.zeros([], jnp.int32), zeros, zeros, zeros)
 
-    def direction(gradient, state, weights=None):
-        del weights
-        count = state.count + 1
-        first = optax.tree.update_moment(gradient, state.first, b1, 1)
-        second = optax.tree.update_moment(gradient, state.second, b2, 2)
+    def direction(updates, state, params=None):
+        del params
+        count = state.updates + 1
+        first = optax.tree.update_moment(updates, state.first, b1, 1)
+        second = optax.tree.update_moment(updates, state.second, b2, 2)
         largest = jax.tree.map(jnp.maximum, state.largest, second)
         mean = optax.tree.bias_correction(first, b1, count)
         variance = optax.tree.bias_correction(largest, b2, count)
@@ -103,8 +104,8 @@ def update(
     done = (state.updates + 1).astype(rate.dtype)
     decay = jnp.minimum(average_decay, (1.0 + done) / (10.0 + done))
     average = optax.incremental_update(weights, state.average, 1.0 - decay)
-    return state.replace(
-        weights=weights, average=average, moments=moments, updates=state.updates + 1
+    return replace(
+        state, weights=weights, average=average, moments=moments, updates=state.updates + 1
     )
 
 
@@ -119,7 +120,8 @@ def end_epoch(
     improved = loss < float(state.best_loss)
     stale = 0 if improved else int(state.stale_epochs) + 1
     shrink = stale > patience
-    return state.replace(
+    return replace(
+        state,
         best_loss=jnp.asarray(min(loss, float(state.best_loss)), jnp.float32),
         stale_epochs=jnp.asarray(0 if shrink else stale, jnp.int32),
         learning_rate=state.learning_rate * decay * (factor if shrink else 1.0),

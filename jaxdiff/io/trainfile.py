@@ -34,9 +34,9 @@ class ScratchSection(_Section):
     correlation: list[int]
     interactions: list[str]
     radial_mlp: list[int]
-    num_bessel: int = Field(8, ge=1)
-    cutoff_power: int = Field(5, ge=2)
-    mlp_channels: int = Field(16, ge=1)
+    num_bessel: int = Field(default=8, ge=1)
+    cutoff_power: int = Field(default=5, ge=2)
+    mlp_channels: int = Field(default=16, ge=1)
     agnesi: bool = False
     pair_repulsion: bool = False
 
@@ -45,10 +45,10 @@ class LossSection(_Section):
     """Upstream's universal loss."""
 
     kind: Literal["universal"] = "universal"
-    energy_weight: float = Field(1.0, ge=0)
-    forces_weight: float = Field(10.0, ge=0)
-    stress_weight: float = Field(10.0, ge=0)
-    huber_delta: float = Field(0.01, gt=0)
+    energy_weight: float = Field(default=1.0, ge=0)
+    forces_weight: float = Field(default=10.0, ge=0)
+    stress_weight: float = Field(default=10.0, ge=0)
+    huber_delta: float = Field(default=0.01, gt=0)
 
 
 class OptimizerSection(_Section):
@@ -57,11 +57,11 @@ class OptimizerSection(_Section):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0, lt=1)
-    average_decay: float = Field(0.99, ge=0, lt=1)
-    clip_norm: float = Field(10.0, gt=0)
-    epoch_decay: float = Field(1.0, gt=0, le=1)
-    plateau_factor: float = Field(0.8, gt=0, le=1)
-    plateau_patience: int = Field(50, ge=0)
+    average_decay: float = Field(default=0.99, ge=0, lt=1)
+    clip_norm: float = Field(default=10.0, gt=0)
+    epoch_decay: float = Field(default=1.0, gt=0, le=1)
+    plateau_factor: float = Field(default=0.8, gt=0, le=1)
+    plateau_patience: int = Field(default=50, ge=0)
 
 
 class TrainFile(_Section):
@@ -72,7 +72,7 @@ class TrainFile(_Section):
     precision: Literal["float32", "float64"] = "float32"
     data: DataSection
     scratch: ScratchSection
-    loss: LossSection = LossSection()
+    loss: LossSection = Field(default_factory=LossSection)
     optimizer: OptimizerSection
 
 

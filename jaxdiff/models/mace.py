@@ -6,6 +6,7 @@ weights can be used as they are.
 """
 
 import functools
+from typing import Any
 
 import e3nn_jax as e3nn
 import jax
@@ -38,10 +39,10 @@ class Edges:
     of a gather is again a gather, which is much faster than a scatter on a CPU.
     """
 
-    displacement: Float[Array, "*edges 3"]
-    sender: Int[Array, "*edges"]
-    receiver: Int[Array, " edges"] | None = None
-    reverse: Int[Array, "*edges"] | None = None
+    displacement: Any
+    sender: Any
+    receiver: Any = None
+    reverse: Any = None
 
     def at_sender(self, node: Array) -> Array:
         """Values of the sending atoms, one per edge."""
