@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from jaxdiff.checkpoints import load, restrict
 from jaxdiff.models.architecture import Mace
 from jaxdiff.models.mace import Edges
-from jaxdiff.neighbors import PADDING_DISTANCE, neighbor_rows, reverse_places
+from jaxdiff.neighbors import PADDING_DISTANCE, neighbor_rows, reverse_rows
 from jaxdiff.potential import Prediction, cast, predict, species_index
 
 _PLACES_STEP = 8  # rows grow in steps, so that few shapes are compiled
@@ -74,7 +74,7 @@ def _edges(atoms: ase.Atoms, cutoff: float) -> tuple[np.ndarray, Edges]:
     padded_shift = np.zeros((n_atoms, wide, 3), np.int32)
     padded[:, :places], padded_shift[:, :places] = sender, shift
     sender, shift = padded, padded_shift
-    reverse = np.asarray(reverse_places(jnp.asarray(sender), jnp.asarray(shift)))
+    reverse = reverse_rows(sender, shift)
     used = sender < n_atoms
     safe = np.where(used, sender, 0)
     vector = atoms.positions[:, None] - atoms.positions[safe] - shift @ cell

@@ -101,7 +101,7 @@ def neighbor_rows(
     return sender_row, shift_row
 
 
-def _reverse_rows(
+def reverse_rows(
     sender: Int[np.ndarray, "atoms places"], shift: Int[np.ndarray, "atoms places 3"]
 ) -> Int[np.ndarray, "atoms places"]:
     """For rows on the host: where each pair stands from the sender's side.
@@ -162,7 +162,7 @@ def allocate(
     for r, (sender_row, shift_row) in enumerate(rows):
         sender[r, :, : sender_row.shape[1]] = sender_row
         shift[r, :, : sender_row.shape[1]] = shift_row
-    reverse = np.stack([_reverse_rows(*row) for row in zip(sender, shift, strict=True)])
+    reverse = np.stack([reverse_rows(*row) for row in zip(sender, shift, strict=True)])
     return Neighbors(
         sender=jnp.asarray(sender.reshape(*lead, n_atoms, capacity)),
         shift=jnp.asarray(shift.reshape(*lead, n_atoms, capacity, 3)),
@@ -374,21 +374,3 @@ def _spanning(cell, position, pbc) -> np.ndarray:
         )
     extent = np.where(missing, np.ptp(position, axis=0).max() + 1.0, 1.0)
     return np.asarray(complete_cell(cell)) * extent[:, None]
-
-
-def reverse_places(
-    sender: Int[Array, "atoms places"], shift: Int[Array, "atoms places 3"]
-) -> Int[Array, "atoms places"]:
-    """For each edge the flat place of the edge that runs the other way.
-
-    Unused places hold atoms * places. A list that overflowed has edges without a
-    counterpart; their entries mean nothing.
-    """
-    n_atoms, places = sender.shape
-    used = sender < n_atoms
-    safe = jnp.where(used, sender, 0)
-    code = (shift[..., 0] * 64 + shift[..., 1]) * 64 + shift[..., 2]  # linear in shift
-    receiver = jnp.arange(n_atoms)[:, None, None]
-    match = (sender[safe] == receiver) & (code[safe] == -code[:, :, None])
-    place = jnp.argmax(match, axis=-1)
-    return jnp.where(used, safe * places + place, n_atoms * places).astype(jnp.int32)

@@ -9,11 +9,10 @@ from typing import Any
 
 import ase.io
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxdiff.neighbors import neighbor_rows, reverse_places
+from jaxdiff.neighbors import neighbor_rows, reverse_rows
 from jaxdiff.potential import species_index
 
 _PLACES_STEP = 8  # rows are padded to multiples of this many neighbours
@@ -194,7 +193,7 @@ def _graph(frame, row, atomic_numbers, atomic_energies, n_pad, places, dtype) ->
     return Batch(
         displacement=np.where(used[..., None], vector, far).astype(dtype),
         sender=safe.astype(np.int32),
-        reverse=np.asarray(reverse_places(jnp.asarray(sender), jnp.asarray(shift))),
+        reverse=reverse_rows(sender, shift),
         species=species,
         atom_weight=(np.arange(n_pad) < n_atoms).astype(dtype),
         volume=dtype(abs(np.linalg.det(frame.cell))),

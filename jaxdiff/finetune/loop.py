@@ -33,7 +33,13 @@ from jaxdiff.models.initial import initialize
 
 
 def scratch_model(run: TrainFile, frames: Sequence[Frame]) -> Mace:
-    """Random weights; scale, shift and the energies of the species from the data."""
+    """Random weights; scale and the energies of the species from the data.
+
+    Compositions that differ by one atom differ by several eV. A model finds that only
+    slowly, and it spoils the forces meanwhile: so each species starts from its
+    isolated-atom energy plus its share of the interaction energy, by least squares
+    (upstream calls it E0s="average").
+    """
     section = run.scratch
     symbols = sorted(run.data.isolated_atom_ev, key=lambda s: ase.data.atomic_numbers[s])
     numbers = tuple(ase.data.atomic_numbers[s] for s in symbols)
@@ -58,15 +64,13 @@ def scratch_model(run: TrainFile, frames: Sequence[Frame]) -> Mace:
         zbl_power=section.cutoff_power if section.pair_repulsion else None,
         average_neighbors=density_pairs(frames, section.cutoff_angstrom),
     )
-    model = initialize(
+    return initialize(
         architecture,
         jax.random.key(run.seed),
-        atomic_energies=isolated[None],
+        atomic_energies=(isolated + species_energy)[None],
         scale=float(np.sqrt(np.mean(forces**2))),
-        shift=float(np.mean(species_energy)),
         dtype=jnp.dtype(run.precision),
     )
-    return with_species_energies(model, species_energy)
 
 
 def composition_energies(
@@ -81,31 +85,6 @@ def composition_energies(
     )
     energy = [f.energy - isolated_energy(f, atomic_numbers, isolated) for f in frames]
     return np.linalg.lstsq(count, np.array(energy), rcond=None)[0]
-
-
-def with_species_energies(model: Mace, species_energy: np.ndarray) -> Mace:
-    """The model whose first readout starts from these energies, eV, of the species.
-
-    Only a residual first block passes the species on as they are; other models are
-    returned unchanged. Training would find these constants too, but slowly, and meanwhile
-    they spoil the forces: compositions differ by one atom, energies by several eV.
-    """
-    arch, weights = model.architecture, model.weights
-    if "Residual" not in arch.interactions[0] or "linear" not in weights["readouts"]["0"]:
-        return model
-    n_species, channels = len(arch.atomic_numbers), arch.channels
-    skip = weights["interactions"]["0"]["skip"]["0"]
-    kept = jnp.einsum("zu,uzw->zw", weights["embedding"], skip) / n_species
-    kept = np.asarray(kept, np.float64) / (channels * channels) ** 0.5
-    wanted = (species_energy - np.asarray(model.constants["shift"])[0]) / np.asarray(
-        model.constants["scale"]
-    )[0]
-    readout = weights["readouts"]["0"]["linear"]
-    missing = wanted - kept @ np.asarray(readout[:, 0], np.float64)
-    change = np.linalg.lstsq(kept, missing, rcond=None)[0]
-    first = {"linear": readout + jnp.asarray(change[:, None], readout.dtype)}
-    readouts = weights["readouts"] | {"0": first}
-    return dataclasses.replace(model, weights=weights | {"readouts": readouts})
 
 
 def density_pairs(frames: Sequence[Frame], cutoff: float) -> float:

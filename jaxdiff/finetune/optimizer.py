@@ -1,7 +1,6 @@
 """The optimiser: clipped AMSGrad, an average of the weights, a plateau schedule."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,45 +30,12 @@ class TrainState:
 
 
 def transformation(clip_norm: float) -> optax.GradientTransformation:
-    """Global-norm clipping, then the direction of AMSGrad."""
-    return optax.chain(optax.clip_by_global_norm(clip_norm), scale_by_amsgrad())
+    """Global-norm clipping, then AMSGrad's direction (doi:10.48550/arXiv.1904.09237).
 
-
-class AmsgradState(NamedTuple):
-    """Number of updates; first moment, second moment and its running maximum."""
-
-    updates: Int[Array, ""]
-    first: dict
-    second: dict
-    largest: dict
-
-
-def scale_by_amsgrad(
-    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
-) -> optax.GradientTransformation:
-    """AMSGrad as PyTorch defines it (doi:10.48550/arXiv.1904.09237, Algorithm 2).
-
-    The maximum runs over the second moment as accumulated, and the bias is corrected
-    afterwards. optax takes the maximum of corrected moments instead, in which the first,
-    huge gradients of a random model stay for ever and shrink every later step.
+    optax takes the maximum of bias-corrected moments, so that parameters with huge first
+    gradients keep small steps; PyTorch corrects after the maximum.
     """
-
-    def init(params):
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return AmsgradState(jnp.zeros([], jnp.int32), zeros, zeros, zeros)
-
-    def direction(updates, state, params=None):
-        del params
-        count = state.updates + 1
-        first = optax.tree.update_moment(updates, state.first, b1, 1)
-        second = optax.tree.update_moment(updates, state.second, b2, 2)
-        largest = jax.tree.map(jnp.maximum, state.largest, second)
-        mean = optax.tree.bias_correction(first, b1, count)
-        variance = optax.tree.bias_correction(largest, b2, count)
-        step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mean, variance)
-        return step, AmsgradState(count, first, second, largest)
-
-    return optax.GradientTransformation(init, direction)
+    return optax.chain(optax.clip_by_global_norm(clip_norm), optax.scale_by_amsgrad())
 
 
 def initial_state(

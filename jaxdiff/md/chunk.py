@@ -145,9 +145,7 @@ def _step(
     lists = neighbors.refresh(
         motion.position, cell, state.neighbors, plan.cutoff, plan.skin
     )
-    energy, force = jax.vmap(energy_and_force, (None, 0, None, 0))(
-        params, motion.position, cell, lists
-    )
+    energy, force = _all_forces(energy_and_force, params, motion.position, cell, lists)
     motion = jax.vmap(thermostats.after_force, (None, None, 0, 0, None, 0))(
         thermostat, bath, motion, force, mass, kt
     )
@@ -164,6 +162,24 @@ def _step(
         bad_step=jnp.where(bad & (state.bad_step < 0), state.step + 1, state.bad_step),
         max_temperature=jnp.fmax(state.max_temperature, temperature),
     )
+
+
+def _all_forces(energy_and_force: EnergyAndForce, params, position, cell, lists):
+    """Energy [R] and force [R, N, 3]: at once on an accelerator, in turn on a CPU.
+
+    In turn, the arrays of one replica stay in the cache: 1.5 times as fast as all at once
+    for 8 replicas of 217 atoms on two cores.
+    """
+
+    def one(replica):
+        return energy_and_force(params, replica[0], cell, replica[1])
+
+    every = jax.lax.map if jax.default_backend() == "cpu" else _vmapped
+    return every(one, (position, lists))
+
+
+def _vmapped(one, replicas):
+    return jax.vmap(one)(replicas)
 
 
 def _observe(observe: Observe | None, state: EnsembleState, frame) -> EnsembleState:

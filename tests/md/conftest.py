@@ -1,6 +1,7 @@
 """Ensembles with cheap potentials; implicit promotion of dtypes and ranks is an error."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -39,6 +40,9 @@ class Lab:
         )
 
 
+compiled = functools.cache(md.make_chunk)  # labs of the same shapes share a program
+
+
 def make(
     potential=potentials.pairs,
     *,
@@ -67,7 +71,7 @@ def make(
         "stiffness": jnp.asarray(stiffness),
     }
     plan = md.Plan(cutoff, skin, steps_per_frame, frames_per_chunk)
-    run_chunk = md.make_chunk(plan, potential, observe)
+    run_chunk = compiled(plan, potential, observe)
     kelvin = np.asarray(temperature)
     conditions = md.conditions(
         system,

@@ -120,7 +120,8 @@ def test_force_and_energy_belong_to_the_position(lab):
 def test_a_list_that_is_never_rebuilt_would_be_noticed(lab, monkeypatch):
     """The break that the test above is there for."""
     monkeypatch.setattr(neighbors, "refresh", lambda position, cell, old, *_: old)
-    crystal = hot(lab, capacity=80)
+    fresh = potentials.counting(potentials.pairs)[0]  # a program of its own
+    crystal = hot(lab, capacity=80, potential=fresh)
     assert force_error(crystal, crystal.run(300, NVE)[-1].state) > 1e-6
 
 
@@ -128,7 +129,7 @@ def test_overflow_replays_the_chunk(lab):
     """With the fewest places that do at the start, and with plenty from the start."""
     system = rock_salt_interstitial(2)
     needed = neighbors.neighbor_rows(system.position, system.cell, 4.2)[0].shape[1]
-    tight, wide = hot(lab, capacity=needed), hot(lab, capacity=3 * needed)
+    tight, wide = hot(lab, capacity=needed), hot(lab, capacity=80)
     parts, reference = tight.run(100, NOSE_HOOVER), wide.run(100, NOSE_HOOVER)
     assert sum(part.n_replays for part in parts) >= 1
     assert sum(part.n_replays for part in reference) == 0

@@ -1,0 +1,210 @@
+"""Training on a handful of made-up frames: labels, losses, updates, restart."""
+
+import dataclasses
+import json
+
+import ase.build
+import ase.io
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jaxdiff.calculator import predict_atoms
+from jaxdiff.checkpoints import load_native
+from jaxdiff.cli import app
+from jaxdiff.finetune import Keys, error_table, loop, read_frames
+from jaxdiff.finetune.data import batches, make_buckets
+from jaxdiff.finetune.loss import FORCE_BANDS, conditional_huber, predict_batch
+from jaxdiff.io.trainfile import read_train_file
+
+RUN = """
+seed = 3
+directory = "{directory}"
+precision = "float64"
+[data]
+train = ["train.extxyz"]
+valid = ["valid.extxyz"]
+test.other = ["valid.extxyz"]
+isolated_atom_ev = {{ Li = -10.0, F = -20.0 }}
+[scratch]
+cutoff_angstrom = 3.5
+channels = 4
+max_ell = 1
+hidden = [[0], [0]]
+correlation = [2, 2]
+interactions = ["RealAgnosticResidualInteractionBlock", "RealAgnosticResidualInteractionBlock"]
+radial_mlp = [8]
+num_bessel = 4
+mlp_channels = 4
+[optimizer]
+epochs = {epochs}
+batch_size = 2
+learning_rate = 0.01
+"""  # noqa: E501
+
+
+def labelled(n_frames, seed, model):
+    """LiF cells, some with an extra Li, labelled by another random model."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for k in range(n_frames):
+        atoms = ase.build.bulk("LiF", "rocksalt", a=4.0 + 0.1 * (k % 2), cubic=True)
+        if k % 3 == 0:
+            atoms += ase.Atoms("Li", positions=[[1.02, 1.02, 1.02]])
+        atoms.positions += rng.normal(0, 0.1, (len(atoms), 3))
+        result = predict_atoms(model, atoms)
+        atoms.info |= {
+            "REF_energy": float(result.energy),
+            "REF_stress": np.asarray(result.stress).ravel(),
+            "config_type": "interstitial" if k % 3 == 0 else "bulk",
+        }
+        atoms.arrays["REF_forces"] = np.asarray(result.forces)
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, model):
+    folder = tmp_path_factory.mktemp("data")
+    ase.io.write(folder / "train.extxyz", labelled(5, 0, model))
+    ase.io.write(folder / "valid.extxyz", labelled(3, 1, model))
+    return folder
+
+
+def run_file(folder, directory, epochs):
+    path = folder / f"{directory.name}-{epochs}.toml"
+    path.write_text(RUN.format(directory=directory, epochs=epochs))
+    return path
+
+
+def test_a_batch_predicts_what_single_frames_do(folder, model):
+    """Padding, buckets and the joined indices change nothing."""
+    frames = read_frames([folder / "train.extxyz"])
+    energies = np.asarray(model.constants["atomic_energies"])[0]
+    buckets = make_buckets(frames, (3, 9), energies, model.architecture.cutoff, np.float64)
+    labels = np.concatenate([b.graphs.energy for b in buckets])
+    assert np.all(np.abs(labels) < 100)  # isolated atoms subtracted
+    for bucket in buckets:
+        for batch in batches([bucket], 2):
+            found = predict_batch(model, batch)
+            np.testing.assert_allclose(found.energy, batch.energy, rtol=0, atol=1e-10)
+            np.testing.assert_allclose(found.forces, batch.forces, rtol=0, atol=1e-7)
+            np.testing.assert_allclose(found.stress, batch.stress, rtol=0, atol=1e-8)
+
+
+def test_restart_continues_as_if_nothing_had_happened(folder, tmp_path):
+    whole = loop.train(read_train_file(run_file(folder, tmp_path / "whole", 3)))
+    loop.train(read_train_file(run_file(folder, tmp_path / "parts", 1)))
+    again = run_file(folder, tmp_path / "parts", 3)
+    parts = loop.train(read_train_file(again))
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_array_equal(one, other)
+    records = (tmp_path / "parts/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(r)["epoch"] for r in records] == [1, 2, 3]
+
+
+def test_command_trains_a_model_that_others_can_load(folder, tmp_path):
+    path = run_file(folder, tmp_path / "run", 8)
+    result = CliRunner().invoke(app, ["finetune", str(path)])
+    assert result.exit_code == 0, result.output
+    records = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    first, last = json.loads(records[0]), json.loads(records[-1])
+    assert last["train_loss"] < 0.8 * first["train_loss"]
+    model = load_native(tmp_path / "run/model.safetensors")
+    table = json.loads((tmp_path / "run/errors.json").read_text())
+    assert [row["name"] for row in table][:3] == [
+        "valid", "valid/bulk", "valid/interstitial"
+    ]  # fmt: skip
+    # the table against the calculator, one frame at a time
+    frames = ase.io.read(folder / "valid.extxyz", index=":")
+    errors = [
+        predict_atoms(model, f).forces - f.arrays["REF_forces"] for f in frames
+    ]  # per frame first, as the table weighs frames
+    rmse = 1e3 * np.sqrt(np.mean([np.mean(e**2) for e in errors]))
+    assert table[0]["forces_rmse"] == pytest.approx(rmse, rel=1e-6)
+
+
+def test_error_table_of_the_labelling_model_is_zero(folder, model):
+    rows = error_table(model, {"train": read_frames([folder / "train.extxyz"])})
+    assert max(r.energy_rmse for r in rows) < 1e-6
+    assert max(r.forces_rmse for r in rows) < 1e-3  # extxyz keeps 8 decimals
+
+
+def test_species_start_from_the_energies_of_the_composition(folder, tmp_path):
+    run = read_train_file(run_file(folder, tmp_path / "x", 1))
+    frames = read_frames(run.data.train)
+    numbers, isolated = (3, 9), np.array([-10.0, -20.0])
+    expected = loop.composition_energies(frames, numbers, isolated)
+    model = loop.scratch_model(run, frames)
+    far = ase.Atoms("LiF", positions=[[0, 0, 0], [0, 0, 30.0]])
+    np.testing.assert_allclose(
+        predict_atoms(model, far).node_energy - isolated, expected, rtol=0, atol=1e-9
+    )
+
+
+def test_conditional_huber_bands():
+    for (upper, factor), magnitude in zip(FORCE_BANDS, (50, 150, 250, 350), strict=True):
+        assert magnitude < upper
+        reference = jnp.array([[float(magnitude), 0.0, 0.0]])
+        loss = conditional_huber(reference, reference + 1.0, 0.01)
+        delta = 0.01 * factor
+        np.testing.assert_allclose(loss, delta * (1.0 - delta / 2), rtol=1e-12)
+
+
+def test_missing_key_names_what_is_there(folder):
+    with pytest.raises(ValueError, match="no energy under the key 'energy_dft'.*REF_ener"):
+        read_frames([folder / "train.extxyz"], Keys(energy="energy_dft"))
+
+
+def test_a_frame_in_two_sets_is_refused(folder, tmp_path):
+    path = run_file(folder, tmp_path / "leak", 1)
+    path.write_text(path.read_text().replace('["valid.extxyz"]', '["train.extxyz"]'))
+    with pytest.raises(ValueError, match="5 frames stand both in the training"):
+        loop.train(read_train_file(path))
+
+
+def test_nan_label_is_refused(folder, tmp_path):
+    frames = ase.io.read(folder / "valid.extxyz", index=":")
+    frames[1].arrays["REF_forces"][0, 0] = np.nan
+    ase.io.write(tmp_path / "bad.extxyz", frames)
+    with pytest.raises(ValueError, match="frame 1: forces holds NaN"):
+        read_frames([tmp_path / "bad.extxyz"])
+
+
+def test_stress_of_odd_length_is_refused(folder, tmp_path):
+    frame = ase.io.read(folder / "valid.extxyz")
+    frame.info["REF_stress"] = np.zeros(5)
+    ase.io.write(tmp_path / "bad.extxyz", frame)
+    with pytest.raises(ValueError, match="stress has 5 numbers; 6 or 9"):
+        read_frames([tmp_path / "bad.extxyz"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("epohcs = 3\n", r"optimizer\.epohcs"),
+        ("learning_rate = 0.01\nlearning_rate = 3", "not valid TOML"),
+    ],
+)
+def test_run_file_errors_are_one_line(folder, tmp_path, line, message):
+    path = run_file(folder, tmp_path / "bad", 1)
+    path.write_text(path.read_text() + line)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_train_file(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_absent_data_file(folder, tmp_path):
+    path = run_file(folder, tmp_path / "absent", 1)
+    path.write_text(path.read_text().replace("train.extxyz", "nowhere.extxyz"))
+    result = CliRunner().invoke(app, ["finetune", str(path)])
+    assert result.exit_code == 2
+    assert "no such data file" in result.output
+
+
+def test_frames_are_frozen(folder):
+    frame = read_frames([folder / "train.extxyz"])[0]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        frame.energy = 0.0
