@@ -76,15 +76,41 @@ def scratch_model(run: TrainFile, frames: Sequence[Frame]) -> Mace:
 def composition_energies(
     frames: Sequence[Frame], atomic_numbers: Sequence[int], isolated: np.ndarray
 ) -> np.ndarray:
-    """Interaction energy per atom of each species, eV: least squares on composition.
+    """Interaction energy per atom of each species, eV: least squares on composition."""
+    energy = [f.energy - isolated_energy(f, atomic_numbers, isolated) for f in frames]
+    return per_species(frames, atomic_numbers, np.array(energy))
+
+
+def per_species(
+    frames: Sequence[Frame], atomic_numbers: Sequence[int], energy: np.ndarray
+) -> np.ndarray:
+    """Shares [species] of each frame's `energy`, eV, by least squares on composition.
 
     Where the compositions do not determine it, the solution of smallest norm.
     """
     count = np.array(
         [[np.sum(f.atomic_number == z) for z in atomic_numbers] for f in frames], float
     )
-    energy = [f.energy - isolated_energy(f, atomic_numbers, isolated) for f in frames]
-    return np.linalg.lstsq(count, np.array(energy), rcond=None)[0]
+    return np.linalg.lstsq(count, energy, rcond=None)[0]
+
+
+def refit_species_energies(
+    model: Mace, frames: Sequence[Frame], buckets: Sequence[Bucket], batch_size: int
+) -> Mace:
+    """The model with isolated-atom energies that leave no error linear in composition.
+
+    Energies of the species are not trained; what the weights learned of the interaction
+    changes which ones fit best. Forces and stress are as before.
+    """
+    found = errors.frame_errors(model, buckets, len(frames), batch_size)
+    n_atoms = np.array([len(f.atomic_number) for f in frames])
+    shares = per_species(
+        frames, model.architecture.atomic_numbers, found["energy"] * n_atoms
+    )
+    energies = np.asarray(model.constants["atomic_energies"]) - shares
+    return dataclasses.replace(
+        model, constants=model.constants | {"atomic_energies": energies}
+    )
 
 
 def density_pairs(frames: Sequence[Frame], cutoff: float) -> float:
@@ -97,7 +123,8 @@ def train(run: TrainFile, report: Callable[[dict], None] = lambda record: None) 
     """Train as the run file says; resumes where a previous call in `directory` stopped.
 
     Writes `metrics.jsonl`, a record per epoch, and orbax checkpoints, the last two and
-    the best. Returns the model with the averaged weights of the best epoch.
+    the best. Returns the model with the averaged weights of the best epoch and energies
+    of the species that fit it.
     `report` is called with each record.
     """
     run.directory.mkdir(parents=True, exist_ok=True)
@@ -119,7 +146,11 @@ def train(run: TrainFile, report: Callable[[dict], None] = lambda record: None) 
         cutoff=arch.cutoff,
         dtype=np.dtype(run.precision).type,
     )
-    return _epochs(run, model, bucketed(train_frames), bucketed(valid_frames), report)
+    train_buckets = bucketed(train_frames)
+    model = _epochs(run, model, train_buckets, bucketed(valid_frames), report)
+    return refit_species_energies(
+        model, train_frames, train_buckets, run.optimizer.batch_size
+    )
 
 
 def _epochs(run, model, train_buckets, valid_buckets, report):

@@ -1,0 +1,51 @@
+"""The embedded model: it is there, it is the one of the card, and it knows LiF."""
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from jaxdiff.calculator import MaceCalculator, predict_atoms
+from jaxdiff.checkpoints import load_default
+from jaxdiff.finetune import error_table, read_frames
+
+
+def test_lattice_constant_is_that_of_the_data():
+    """QE-PBE of the data: a = 4.065 Å; the pressure changes sign within 0.02 Å of it."""
+    calculator = MaceCalculator("lif-compact")
+    pressures = []
+    for a in (4.045, 4.085):
+        crystal = bulk("LiF", "rocksalt", a=a, cubic=True)
+        crystal.calc = calculator
+        pressures.append(-crystal.get_stress()[:3].mean())
+    assert pressures[0] > 0 > pressures[1]
+
+
+def test_calculator_agrees_with_ase_conventions():
+    crystal = bulk("LiF", "rocksalt", a=4.0, cubic=True)
+    crystal.rattle(0.1, seed=0)
+    crystal.calc = MaceCalculator("lif-compact", precision="float64")
+    forces = crystal.get_forces()
+    numerical = crystal.calc.calculate_numerical_forces(crystal, 1e-4)
+    np.testing.assert_allclose(forces, numerical, rtol=0, atol=1e-5)
+    assert crystal.get_potential_energies().sum() == pytest.approx(
+        crystal.get_potential_energy(), abs=1e-9
+    )
+    assert crystal.get_stress().shape == (6,)
+
+
+def test_errors_on_held_out_frames_are_those_of_the_card(shared):
+    frames = read_frames([shared / "data/lif_dft/loop_valid.extxyz"])[:20]
+    (row,) = error_table(load_default(), {"loop": frames})[:1]
+    assert row.energy_rmse < MAX_ENERGY
+    assert row.forces_rmse < MAX_FORCES
+
+
+def test_precision_is_checked():
+    with pytest.raises(ValueError, match="use 'float32' or 'float64'"):
+        MaceCalculator("lif-compact", precision="half")
+
+
+def test_head_is_checked():
+    with pytest.raises(ValueError, match="no head 'pbe'; it has default"):
+        predict_atoms(load_default(), bulk("LiF", "rocksalt", a=4.0), head="pbe")
