@@ -1,6 +1,5 @@
 """The embedded model: it is there, it is the one of the card, and it knows LiF."""
 
-import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk

@@ -405,5 +405,7 @@ def _report(directory: Path) -> None:
     if energy is None:
         typer.echo("Too few hops for an activation energy; run longer or hotter.")
     else:
-        typer.echo(f"Ea = {energy['value']:.3f} ± {energy['standard_error']:.3f} eV")
+        low, high = energy["interval"]
+        value = f"{energy['value']:.3f} eV, 95 % interval {low:.3f} to {high:.3f}"
+        typer.echo(f"Ea = {value}")
     typer.echo(path)

@@ -38,7 +38,7 @@ def assert_equal(upstream, model, path, atoms, dtype="float64", head=None):
     energy, forces, stress = TOLERANCE[dtype]
     per_atom = np.abs(found.energy - expected["energy"]) / len(atoms)
     largest = max(np.abs(expected[k]).max() for k in ("forces", "stress"))
-    assert largest > 1e-4  # something to compare
+    assert largest > 1e-5  # something to compare
     assert per_atom < energy
     np.testing.assert_allclose(found.forces, expected["forces"], rtol=0, atol=forces)
     np.testing.assert_allclose(found.stress, expected["stress"], rtol=0, atol=stress)
