@@ -1,4 +1,4 @@
-"""Our models in other people's scripts: an ASE calculator and a JAX-MD batch adapter."""
+"""Our models in ASE scripts: a calculator, and the prediction behind it."""
 
 import functools
 from pathlib import Path
