@@ -1,5 +1,6 @@
 """`jaxdiff simulate`: from a run file to a raw series and a report."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jaxdiff.cli.progress import Progress, progress_bar
+
 if TYPE_CHECKING:
     from jaxdiff import md
     from jaxdiff.io.runfile import ModelSection, RunFile
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
 BAD_INPUT, DIVERGED = 2, 3
 
 SERIES, RUN_FILE, FINAL = "series.h5", "run.toml", "final.extxyz"
-
-Progress = Callable[[str, float, float, int], None]
-"""(phase, fraction of it, ns/day of all replicas together, hops so far)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,7 @@ def simulate(
 
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
+    _use_every_core()
 
     from jaxdiff.checkpoints import CheckpointError
     from jaxdiff.io import runfile
@@ -58,7 +59,7 @@ def simulate(
     try:
         run = runfile.load(run_file, set or [])
         directory = _empty_directory(run)
-        with _bar() as progress:
+        with progress_bar() as progress:
             run_study(run, directory, load_potential, progress)
     except SimulationDiverged as error:
         typer.echo(f"diverged: {error}", err=True)
@@ -67,6 +68,18 @@ def simulate(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     _report(directory)
+
+
+def _use_every_core() -> None:
+    """Have a CPU device for each core, if nothing has used JAX in this process yet."""
+    import os
+
+    import jax
+
+    can_tell = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def load_potential(section: "ModelSection", system: "System") -> Potential:
@@ -147,7 +160,10 @@ def _run(
     )
     conditions = _conditions(run, systems[0], temperature)
     run_chunk = md.make_chunk(
-        plan, potential.energy_and_force, functools.partial(observables.observe, settings)
+        plan,
+        potential.energy_and_force,
+        functools.partial(observables.observe, settings),
+        devices=md.devices_for(run.n_replicas),
     )
     state = _initialize(run, systems, temperature, plan, settings)
     state = md.evaluate(run_chunk, potential.params, conditions, state)
@@ -314,12 +330,15 @@ def _attributes(run: "RunFile", system: "System", text: str) -> dict[str, Any]:
 def _provenance(run: "RunFile", potential: Potential, started: float) -> dict[str, Any]:
     import jax
 
-    device = jax.devices()[0]
+    from jaxdiff import md
+
+    device, n_devices = jax.devices()[0], len(md.devices_for(run.n_replicas))
     packages = ("jaxdiff", "jax", "jaxlib", "jax-md", "flax", "numpy")
     return {
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
         "device": f"{device.device_kind} ({device.platform}, {platform.machine()})",
+        "n_devices": n_devices,
         "precision": run.model.precision,
         "matmul_precision": "highest",
         "model": run.model.name_or_path,
@@ -360,36 +379,6 @@ def _empty_directory(run: "RunFile") -> Path:
         )
     directory.mkdir(parents=True, exist_ok=True)
     return directory
-
-
-class _bar:
-    """A progress bar that follows a run; nothing where there is no terminal."""
-
-    def __enter__(self) -> Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (
-            TextColumn("{task.description:>13}"),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %  {task.fields[speed]}"),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        self._rich = Bar(*columns, console=console, disable=not console.is_terminal)
-        self._tasks: dict[str, Any] = {}
-        self._rich.start()
-        return self._show
-
-    def __exit__(self, *error: object) -> None:
-        self._rich.stop()
-
-    def _show(self, phase: str, fraction: float, ns_per_day: float, hops: int) -> None:
-        speed = f"{ns_per_day:.3g} ns/day  {hops} hops"
-        if phase not in self._tasks:
-            self._tasks[phase] = self._rich.add_task(phase, total=1.0, speed=speed)
-        self._rich.update(self._tasks[phase], completed=fraction, speed=speed)
 
 
 def _report(directory: Path) -> None:

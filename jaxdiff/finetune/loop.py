@@ -31,21 +31,24 @@ from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Architecture, Mace
 from jaxdiff.models.initial import initialize
 
+LossWeights = tuple[float, float, float]
+"""Of energy, forces and stress."""
+
 
 def scratch_model(run: TrainFile, frames: Sequence[Frame]) -> Mace:
-    """Random weights; scale and the energies of the species from the data.
+    """Random weights; scale and shift from the data, as upstream's "rms_forces_scaling".
 
-    Compositions that differ by one atom differ by several eV. A model finds that only
-    slowly, and it spoils the forces meanwhile: so each species starts from its
-    isolated-atom energy plus its share of the interaction energy, by least squares
-    (upstream calls it E0s="average").
+    The scale is the root mean square of the forces, the shift the mean interaction energy
+    per atom.
     """
     section = run.scratch
     symbols = sorted(run.data.isolated_atom_ev, key=lambda s: ase.data.atomic_numbers[s])
     numbers = tuple(ase.data.atomic_numbers[s] for s in symbols)
     isolated = np.array([run.data.isolated_atom_ev[s] for s in symbols])
     forces = np.concatenate([f.forces.ravel() for f in frames])
-    species_energy = composition_energies(frames, numbers, isolated)
+    energies = [
+        (f.energy - isolated_energy(f, numbers, isolated)) / len(f.position) for f in frames
+    ]
     architecture = Architecture(
         scale_shift=True,
         atomic_numbers=numbers,
@@ -67,49 +70,10 @@ def scratch_model(run: TrainFile, frames: Sequence[Frame]) -> Mace:
     return initialize(
         architecture,
         jax.random.key(run.seed),
-        atomic_energies=(isolated + species_energy)[None],
+        atomic_energies=isolated[None],
         scale=float(np.sqrt(np.mean(forces**2))),
+        shift=float(np.mean(energies)),
         dtype=jnp.dtype(run.precision),
-    )
-
-
-def composition_energies(
-    frames: Sequence[Frame], atomic_numbers: Sequence[int], isolated: np.ndarray
-) -> np.ndarray:
-    """Interaction energy per atom of each species, eV: least squares on composition."""
-    energy = [f.energy - isolated_energy(f, atomic_numbers, isolated) for f in frames]
-    return per_species(frames, atomic_numbers, np.array(energy))
-
-
-def per_species(
-    frames: Sequence[Frame], atomic_numbers: Sequence[int], energy: np.ndarray
-) -> np.ndarray:
-    """Shares [species] of each frame's `energy`, eV, by least squares on composition.
-
-    Where the compositions do not determine it, the solution of smallest norm.
-    """
-    count = np.array(
-        [[np.sum(f.atomic_number == z) for z in atomic_numbers] for f in frames], float
-    )
-    return np.linalg.lstsq(count, energy, rcond=None)[0]
-
-
-def refit_species_energies(
-    model: Mace, frames: Sequence[Frame], buckets: Sequence[Bucket], batch_size: int
-) -> Mace:
-    """The model with isolated-atom energies that leave no error linear in composition.
-
-    Energies of the species are not trained; what the weights learned of the interaction
-    changes which ones fit best. Forces and stress are as before.
-    """
-    found = errors.frame_errors(model, buckets, len(frames), batch_size)
-    n_atoms = np.array([len(f.atomic_number) for f in frames])
-    shares = per_species(
-        frames, model.architecture.atomic_numbers, found["energy"] * n_atoms
-    )
-    energies = np.asarray(model.constants["atomic_energies"]) - shares
-    return dataclasses.replace(
-        model, constants=model.constants | {"atomic_energies": energies}
     )
 
 
@@ -123,8 +87,8 @@ def train(run: TrainFile, report: Callable[[dict], None] = lambda record: None) 
     """Train as the run file says; resumes where a previous call in `directory` stopped.
 
     Writes `metrics.jsonl`, a record per epoch, and orbax checkpoints, the last two and
-    the best. Returns the model with the averaged weights of the best epoch and energies
-    of the species that fit it.
+    the best. Returns the model with the averaged weights of the best epoch; with a stage
+    two, of the best epoch there.
     `report` is called with each record.
     """
     run.directory.mkdir(parents=True, exist_ok=True)
@@ -146,11 +110,7 @@ def train(run: TrainFile, report: Callable[[dict], None] = lambda record: None) 
         cutoff=arch.cutoff,
         dtype=np.dtype(run.precision).type,
     )
-    train_buckets = bucketed(train_frames)
-    model = _epochs(run, model, train_buckets, bucketed(valid_frames), report)
-    return refit_species_energies(
-        model, train_frames, train_buckets, run.optimizer.batch_size
-    )
+    return _epochs(run, model, bucketed(train_frames), bucketed(valid_frames), report)
 
 
 def _epochs(run, model, train_buckets, valid_buckets, report):
@@ -168,16 +128,19 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
     metrics = run.directory / "metrics.jsonl"
     _truncate(metrics, int(state.epoch))
 
-    for epoch in range(int(state.epoch), settings.epochs):
+    for epoch in range(int(state.epoch), run.total_epochs):
         start = time.perf_counter()
+        stage = run.stage(epoch)
+        if epoch == settings.epochs:
+            state = optimizer.begin_stage(state, stage.learning_rate)
+        loss_weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
         losses = []
         order = np.random.default_rng([run.seed, epoch])
         for batch in batches(train_buckets, settings.batch_size, order):
-            state, loss = step(state, batch)
+            state, loss = step(state, batch, loss_weights)
             losses.append(loss)
-        record = _validate(
-            run, dataclasses.replace(model, weights=state.average), valid_buckets
-        )
+        averaged = dataclasses.replace(model, weights=state.average)
+        record = _validate(run, averaged, valid_buckets, loss_weights)
         record |= {
             "epoch": epoch + 1,
             "train_loss": float(np.mean(jax.device_get(losses))),
@@ -188,7 +151,7 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
         state = optimizer.end_epoch(
             state,
             record["valid_loss"],
-            decay=settings.epoch_decay,
+            decay=stage.epoch_decay,
             factor=settings.plateau_factor,
             patience=settings.plateau_patience,
         )
@@ -210,20 +173,14 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
 
 
 def make_step(run: TrainFile, model: Mace, transform):
-    """One compiled update: (state, batch) -> (state, loss)."""
-    loss, decay = run.loss, run.optimizer.average_decay
+    """One compiled update: (state, batch, loss weights) -> (state, loss)."""
+    delta, decay = run.loss.huber_delta, run.optimizer.average_decay
 
     @jax.jit
-    def step(state: optimizer.TrainState, batch: Batch):
+    def step(state: optimizer.TrainState, batch: Batch, loss_weights: LossWeights):
         def objective(weights):
-            return universal_loss(
-                dataclasses.replace(model, weights=weights),
-                batch,
-                loss.energy_weight,
-                loss.forces_weight,
-                loss.stress_weight,
-                loss.huber_delta,
-            )
+            trial = dataclasses.replace(model, weights=weights)
+            return universal_loss(trial, batch, *loss_weights, delta)
 
         value, gradient = jax.value_and_grad(objective)(state.weights)
         return optimizer.update(state, gradient, transform, decay), value
@@ -231,18 +188,15 @@ def make_step(run: TrainFile, model: Mace, transform):
     return step
 
 
-def _validate(run: TrainFile, model: Mace, buckets: Sequence[Bucket]) -> dict:
+def _validate(run: TrainFile, model: Mace, buckets: Sequence[Bucket], loss_weights) -> dict:
     """Errors of the averaged weights, and the loss that schedule and best model follow."""
     n_frames = sum(len(b.index) for b in buckets)
     found = errors.frame_errors(model, buckets, n_frames, run.optimizer.batch_size)
     row = dataclasses.asdict(errors.error_row("valid", found))
-    # one number for the schedule: the run's own weights on errors in eV/atom, eV/Å, eV/Å^3
-    loss = run.loss
-    row["valid_loss"] = 1e-3 * (
-        loss.energy_weight * row["energy_mae"]
-        + loss.forces_weight * row["forces_rmse"]
-        + loss.stress_weight * row["stress_rmse"]
-    )
+    # one number for the schedule: the stage's weights on squared errors in eV and Å
+    rmse = row["energy_rmse"], row["forces_rmse"], row["stress_rmse"]
+    squared = [(1e-3 * error) ** 2 for error in rmse]
+    row["valid_loss"] = sum(w * e for w, e in zip(loss_weights, squared, strict=True))
     return {key: value for key, value in row.items() if key not in ("name", "frames")}
 
 

@@ -75,6 +75,16 @@ def update(
     )
 
 
+def begin_stage(state: TrainState, learning_rate: float) -> TrainState:
+    """Go on with other loss weights: a new learning rate, and no best loss so far."""
+    return replace(
+        state,
+        learning_rate=jnp.asarray(learning_rate, jnp.float32),
+        best_loss=jnp.asarray(jnp.inf, jnp.float32),
+        stale_epochs=jnp.asarray(0, jnp.int32),
+    )
+
+
 def end_epoch(
     state: TrainState, loss: float, *, decay: float, factor: float, patience: int
 ) -> TrainState:

@@ -64,6 +64,20 @@ class OptimizerSection(_Section):
     plateau_patience: int = Field(default=50, ge=0)
 
 
+class StageSection(_Section):
+    """Last epochs with other weights and a learning rate of their own, as upstream has.
+
+    Forces come first in training; the energies, whose gradients would drown theirs, here.
+    """
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, lt=1)
+    epoch_decay: float = Field(default=1.0, gt=0, le=1)
+    energy_weight: float = Field(default=1000.0, ge=0)
+    forces_weight: float = Field(default=100.0, ge=0)
+    stress_weight: float = Field(default=10.0, ge=0)
+
+
 class TrainFile(_Section):
     """A whole run file of `jaxdiff finetune`."""
 
@@ -74,6 +88,26 @@ class TrainFile(_Section):
     scratch: ScratchSection
     loss: LossSection = Field(default_factory=LossSection)
     optimizer: OptimizerSection
+    stage_two: StageSection | None = None
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of both stages."""
+        return self.optimizer.epochs + (self.stage_two.epochs if self.stage_two else 0)
+
+    def stage(self, epoch: int) -> StageSection:
+        """Loss weights and schedule of an epoch, counted from 0."""
+        loss, optimizer = self.loss, self.optimizer
+        if self.stage_two is not None and epoch >= optimizer.epochs:
+            return self.stage_two
+        return StageSection(
+            epochs=optimizer.epochs,
+            learning_rate=optimizer.learning_rate,
+            epoch_decay=optimizer.epoch_decay,
+            energy_weight=loss.energy_weight,
+            forces_weight=loss.forces_weight,
+            stress_weight=loss.stress_weight,
+        )
 
 
 def read_train_file(path: Path, data_root: Path | None = None) -> TrainFile:

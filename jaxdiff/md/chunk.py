@@ -1,5 +1,7 @@
 """The compiled part of a run: many steps of all replicas, one program for all of it.
 
+With several devices each runs that program for its share of the replicas.
+
 A step: thermostat and drift for every replica; new neighbour lists for those replicas that
 have moved by half the skin; forces of the new positions with the lists of those positions;
 the rest of the step. Every `steps_per_frame` steps a frame is observed. The number of steps
@@ -7,13 +9,15 @@ and the thermostat are arguments, so that equilibration, production and a short 
 run the same program, compiled once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxdiff import neighbors
@@ -77,12 +81,19 @@ class Plan:
 
 
 def make_chunk(
-    plan: Plan, energy_and_force: EnergyAndForce, observe: Observe | None = None
+    plan: Plan,
+    energy_and_force: EnergyAndForce,
+    observe: Observe | None = None,
+    devices: Sequence[Any] = (),
 ) -> RunChunk:
     """The compiled function that advances an ensemble; make it once per run.
 
     `n_steps` may be anything up to `plan.steps_per_chunk`. Frames are observed after
     steps that are multiples of `steps_per_frame`, counted from the start of the run.
+
+    - `devices`: those of JAX to share the replicas between, the same number for each;
+      none or one: all replicas on the default device. The program is compiled for their
+      number: sums over atoms may round otherwise.
     """
 
     stride = plan.steps_per_frame
@@ -113,7 +124,47 @@ def make_chunk(
         frames = (first // stride + 1, (last + stride - 1) // stride + 1)
         return jax.lax.fori_loop(*frames, one_frame, (state, Series(empty, empty, empty)))
 
-    return jax.jit(run_chunk)
+    return jax.jit(run_chunk) if len(devices) < 2 else _shared_out(run_chunk, devices)
+
+
+def devices_for(n_replicas: int) -> list[Any]:
+    """As many devices as can have the same number of replicas, and at least two each.
+
+    One replica alone would not be vectorised, and would round otherwise than beside others.
+    """
+    devices = jax.devices()
+    even = [n for n in range(1, n_replicas // 2 + 1) if n_replicas % n == 0]
+    return devices[: max((n for n in even if n <= len(devices)), default=1)]
+
+
+def _shared_out(run_chunk: RunChunk, devices: Sequence[Any]) -> RunChunk:
+    """The same program on every device, each with its replicas; they need no messages."""
+    mesh = Mesh(np.array(devices), ("replicas",))
+    all_of_it: Any = PartitionSpec()
+    own: Any = PartitionSpec("replicas")
+    conditions = Conditions(all_of_it, all_of_it, kt=own, bath=all_of_it, key=own)
+    state = EnsembleState(own, own, own, own, own, all_of_it, own, own)
+    given = (all_of_it, conditions, state, all_of_it, all_of_it)
+    program = jax.jit(
+        jax.shard_map(
+            run_chunk,
+            mesh=mesh,
+            in_specs=given,
+            out_specs=(state, PartitionSpec(None, "replicas")),
+            check_vma=False,
+        )
+    )
+    placed = jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec),
+        given,
+        is_leaf=lambda x: isinstance(x, PartitionSpec),
+    )
+
+    def run_placed(*arguments):
+        # arrays that come from elsewhere would make it compile once more
+        return program(*jax.device_put(arguments, placed))
+
+    return run_placed
 
 
 def evaluate(

@@ -1,13 +1,13 @@
 """A MACE model from scratch: random weights, constants from closed forms."""
 
 import ase.data
-import e3nn_jax as e3nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.integrate import quad
 
 from jaxdiff.models.architecture import Architecture, Mace, tensor_product_paths
+from jaxdiff.models.product import polynomial_basis
 
 AGNESI = {"q": 0.9183, "p": 4.5791, "a": 1.0805}
 ZBL = {"c": [0.1818, 0.5099, 0.2802, 0.02817], "a_exp": 0.300, "a_prefactor": 0.4543}
@@ -28,10 +28,9 @@ def initialize(
     - `scale`, `shift`: of the interaction energy per atom, eV.
     """
     arch = architecture
-    degrees = tuple(range(arch.max_ell + 1))
     u_matrices = {
         str(i): {
-            str(ell): _u_matrices(degrees, ell, arch.correlation[i])
+            str(ell): _u_matrices(arch.max_ell, ell, arch.correlation[i])
             for ell in arch.hidden[i]
         }
         for i in range(len(arch.interactions))
@@ -120,19 +119,14 @@ def _readout_shapes(arch, layer):
     return {"linear_1": (channels, width), "linear_2": (width, n_heads)}
 
 
-def _u_matrices(degrees: tuple[int, ...], ell: int, correlation: int) -> dict:
+def _u_matrices(max_ell: int, ell: int, correlation: int) -> dict:
     """Basis of the symmetric equivariant polynomials: nu -> [2l + 1, D ** nu, paths].
 
     Scaled so that each path has the norm of upstream's, sqrt(2l + 1).
     """
-    irreps = e3nn.Irreps([(1, (d, (-1) ** d)) for d in degrees])
-    target = e3nn.Irrep(ell, (-1) ** ell)
     matrices = {}
     for nu in range(1, correlation + 1):
-        basis = e3nn.reduced_symmetric_tensor_product_basis(irreps, nu, keep_ir=[target])
-        array = np.asarray(basis.array, np.float64)  # [D, …, paths * m]
-        array = array.reshape(*array.shape[:-1], -1, 2 * ell + 1)
-        array = np.moveaxis(array, -1, 0)
+        array = polynomial_basis(max_ell, ell, nu)
         norm = np.sqrt(np.sum(array**2, axis=tuple(range(array.ndim - 1))))
         matrices[str(nu)] = array / norm * np.sqrt(2 * ell + 1)
     return matrices

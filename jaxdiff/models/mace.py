@@ -16,7 +16,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jaxdiff.models.architecture import Mace, tensor_product_paths
-from jaxdiff.models.product import symmetric_contraction
+from jaxdiff.models.product import product_basis
 from jaxdiff.models.radial import edge_features, radial_network, zbl_pair_energy
 
 MAX_TABULATED_SPECIES = 4
@@ -69,33 +69,71 @@ class Edges:
         return jax.ops.segment_sum(edge, self.receiver, n_atoms)
 
     def outer_total(self, left: Array, right: Array, n_atoms: int) -> Array:
-        """Sum over received edges of left[..., m, c] right[..., d]: [atoms, d, m, c]."""
+        """Sum over received edges of left[..., c] right[..., d]: [atoms, d, c]."""
         if self.receiver is None:
-            return jnp.einsum("nkd,nkmc->ndmc", right, left)
-        return self.total(right[..., :, None, None] * left[..., None, :, :], n_atoms)
+            return _sum_neighbors(right, left)
+        return self.total(right[..., :, None] * left[..., None, :], n_atoms)
 
 
 @jax.custom_vjp
 def _gather(node, sender, reverse):
     """Values of the senders, one per edge; its transpose is `_collect`."""
-    return node[sender]
+    return node.at[sender].get(mode="promise_in_bounds")
 
 
 @jax.custom_vjp
 def _collect(edge, sender, reverse):
     """Sum over the edges that each atom sends, found through `reverse`."""
     flat = edge.reshape(-1, *edge.shape[2:])
-    padded = jnp.concatenate([flat, jnp.zeros_like(flat[:1])])
-    return padded[reverse].sum(axis=1)
+    used = (reverse < len(flat)).reshape(*reverse.shape, *[1] * (flat.ndim - 1))
+    sent = flat.at[jnp.minimum(reverse, len(flat) - 1)].get(mode="promise_in_bounds")
+    return jnp.where(used, sent, 0.0).sum(axis=1)
 
 
 _gather.defvjp(
-    lambda node, sender, reverse: (node[sender], (sender, reverse)),
+    lambda node, sender, reverse: (_gather(node, sender, reverse), (sender, reverse)),
     lambda indices, edge: (_collect(edge, *indices), None, None),
 )
 _collect.defvjp(
     lambda edge, sender, reverse: (_collect(edge, sender, reverse), (sender, reverse)),
     lambda indices, node: (_gather(node, *indices), None, None),
+)
+
+
+# The three products of an array of edges a [n, k, d], another e [n, k, c] and one of atoms
+# g [n, d, c]. Each is the derivative of the other two; written so, the large arrays enter
+# every matrix product as they lie in memory, and none is transposed.
+
+
+@jax.custom_vjp
+def _sum_neighbors(a, e):
+    """Sum over neighbours, [n, d, c]."""
+    return jnp.einsum("nkd,nkc->ndc", a, e)
+
+
+@jax.custom_vjp
+def _to_channels(a, g):
+    """Sum over components, [n, k, c]."""
+    return jnp.einsum("nkd,ndc->nkc", a, g)
+
+
+@jax.custom_vjp
+def _to_components(e, g):
+    """Sum over channels, [n, k, d]."""
+    return jnp.einsum("nkc,ndc->nkd", e, g)
+
+
+_sum_neighbors.defvjp(
+    lambda a, e: (_sum_neighbors(a, e), (a, e)),
+    lambda saved, g: (_to_components(saved[1], g), _to_channels(saved[0], g)),
+)
+_to_channels.defvjp(
+    lambda a, g: (_to_channels(a, g), (a, g)),
+    lambda saved, e: (_to_components(e, saved[1]), _sum_neighbors(saved[0], e)),
+)
+_to_components.defvjp(
+    lambda e, g: (_to_components(e, g), (e, g)),
+    lambda saved, a: (_to_channels(a, saved[1]), _sum_neighbors(a, saved[0])),
 )
 
 
@@ -197,17 +235,13 @@ def _convolve(feature, paths, last, edges, radial, harmonic, n_atoms):
     """Per path: sum over neighbours of R(r) (h x Y), [atoms, 2 l3 + 1, channels]."""
     sent = _split_degrees(edges.at_sender(_join_degrees(feature)), tuple(feature))
     coupled = {}
-    for l2, harmonic_l2 in harmonic.items():
-        mine = [(n, path) for n, path in enumerate(paths) if path[1] == l2]
-        # the weights are split, not the edges' values: those are large
-        weighted = [sent[l1] * (radial @ last[n])[..., None, :] for n, (l1, *_) in mine]
-        outer = edges.outer_total(jnp.concatenate(weighted, axis=-2), harmonic_l2, n_atoms)
-        start = 0
-        for n, (l1, _, l3) in mine:
-            part = outer[:, :, start : start + 2 * l1 + 1]
-            start += 2 * l1 + 1
-            coupling = jnp.asarray(_coupling(l1, l2, l3), outer.dtype)
-            coupled[n] = jnp.einsum("ndmc,mdo->noc", part, coupling)
+    # path by path: the weights are split and nothing is joined, for edges' values are large
+    for n, (l1, l2, l3) in enumerate(paths):
+        weighted = sent[l1] * (radial @ last[n])[..., None, :]
+        outer = edges.outer_total(_flat(weighted), harmonic[l2], n_atoms)
+        outer = outer.reshape(*outer.shape[:2], *weighted.shape[-2:])
+        coupling = jnp.asarray(_coupling(l1, l2, l3), outer.dtype)
+        coupled[n] = jnp.einsum("ndmc,mdo->noc", outer, coupling)
     return coupled
 
 
@@ -222,13 +256,18 @@ def _convolve_species(table, last, edges, radial, harmonic, species):
     one_hot = species[edges.sender][..., None] == jnp.arange(n_species)
     by_species = jnp.where(one_hot[..., None, :], radial[..., None], 0.0)
     joined = jnp.concatenate(list(harmonic.values()), axis=-1)
-    moments = edges.outer_total(by_species, joined, len(species))
+    moments = edges.outer_total(_flat(by_species), joined, len(species))
     coupled = {}
     for n in harmonic:
         mixing = last[n][:, None, :] * table[None]
         part = moments[:, n**2 : (n + 1) ** 2].reshape(len(species), 2 * n + 1, -1)
         coupled[n] = part @ mixing.reshape(n_radial * n_species, -1)
     return coupled
+
+
+def _flat(edge):
+    """The last two axes as one."""
+    return edge.reshape(*edge.shape[:-2], -1)
 
 
 def _join_degrees(feature):
@@ -247,8 +286,13 @@ def _product(model, layer, atomic_basis, species):
     weights = model.weights["products"][str(layer)]
     u_matrices = model.constants["products"][str(layer)]
     contracted = {
-        ell: symmetric_contraction(
-            u_matrices[str(ell)], weights["contraction"][str(ell)], atomic_basis, species
+        ell: product_basis(
+            model.architecture.max_ell,
+            ell,
+            u_matrices[str(ell)],
+            weights["contraction"][str(ell)],
+            atomic_basis,
+            species,
         )
         for ell in model.architecture.hidden[layer]
     }

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "checkpoints"))
+sys.path.insert(0, str(HERE.parent))
 
-from conftest import Upstream  # noqa: E402
+from oracle import Upstream  # noqa: E402
 
 
 def without_compiled_code(model):

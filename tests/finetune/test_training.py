@@ -134,32 +134,56 @@ def test_error_table_of_the_labelling_model_is_zero(folder, model):
     assert max(r.forces_rmse for r in rows) < 1e-3
 
 
-def test_species_start_from_the_energies_of_the_composition(folder, tmp_path):
+def test_start_has_isolated_atoms_and_the_mean_interaction(folder, tmp_path):
+    """Atoms far from all others: the given energies plus the mean of the data."""
     run = read_train_file(run_file(folder, tmp_path / "x", 1))
     frames = read_frames(run.data.train)
-    numbers, isolated = (3, 9), np.array([-10.0, -20.0])
-    expected = loop.composition_energies(frames, numbers, isolated)
-    model = loop.scratch_model(run, frames)
+    isolated = {3: -10.0, 9: -20.0}
+    interaction = [
+        (f.energy - sum(isolated[z] for z in f.atomic_number)) / len(f.atomic_number)
+        for f in frames
+    ]
     far = ase.Atoms("LiF", positions=[[0, 0, 0], [0, 0, 30.0]])
+    start = predict_atoms(loop.scratch_model(run, frames), far).node_energy
     np.testing.assert_allclose(
-        predict_atoms(model, far).node_energy - isolated, expected, rtol=0, atol=1e-9
+        start, np.mean(interaction) + np.array([-10.0, -20.0]), rtol=0, atol=1e-9
     )
 
 
-def test_refit_leaves_no_error_linear_in_composition(folder, model):
-    frames = read_frames([folder / "train.extxyz"])
-    energies = np.array(model.constants["atomic_energies"])
-    wrong = dataclasses.replace(
-        model, constants=model.constants | {"atomic_energies": energies + [[0.3, -0.7]]}
-    )
-    cutoff = model.architecture.cutoff
-    buckets = make_buckets(
-        frames, (3, 9), wrong.constants["atomic_energies"][0], cutoff, np.float64
-    )
-    fitted = loop.refit_species_energies(wrong, frames, buckets, 2)
-    np.testing.assert_allclose(
-        fitted.constants["atomic_energies"], energies, rtol=0, atol=1e-6
-    )
+STAGE_TWO = """
+[stage_two]
+epochs = 4
+learning_rate = 0.01
+energy_weight = 1e5
+forces_weight = 0.0
+stress_weight = 0.0
+"""
+
+
+def test_stage_two_follows_its_own_weights_and_rate(folder, tmp_path):
+    """Forces that count for nothing get worse, energies that count for all get better."""
+    path = run_file(folder, tmp_path / "two", 2)
+    path.write_text(path.read_text() + STAGE_TWO)
+    loop.train(read_train_file(path))
+    lines = (tmp_path / "two/metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [r["learning_rate"] for r in records] == pytest.approx([0.05] * 2 + [0.01] * 4)
+    assert records[-1]["energy_rmse"] < 0.7 * records[1]["energy_rmse"]
+    assert records[-1]["forces_rmse"] > records[1]["forces_rmse"]
+
+
+def test_restart_within_stage_two(folder, tmp_path):
+    """Stage two cut short after two epochs and gone on with is stage two in one go."""
+    weights = []
+    for name, parts in (("one", [4]), ("cut", [2, 4])):
+        path = run_file(folder, tmp_path / name, 1)
+        start = path.read_text()
+        for epochs in parts:
+            path.write_text(start + STAGE_TWO.replace("epochs = 4", f"epochs = {epochs}"))
+            model = loop.train(read_train_file(path))
+        weights.append(jax.tree.leaves(model))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_conditional_huber_bands():

@@ -61,6 +61,7 @@ def make(
     observe=None,
     observer=None,
     stiffness=3.0,
+    devices=(),
 ):
     system = rock_salt_interstitial(supercell)
     charge = jnp.asarray(np.where(system.atomic_number == 3, 1.0, -1.0))
@@ -71,7 +72,7 @@ def make(
         "stiffness": jnp.asarray(stiffness),
     }
     plan = md.Plan(cutoff, skin, steps_per_frame, frames_per_chunk)
-    run_chunk = compiled(plan, potential, observe)
+    run_chunk = compiled(plan, potential, observe, devices)
     kelvin = np.asarray(temperature)
     conditions = md.conditions(
         system,
@@ -96,8 +97,9 @@ def make(
     return Lab(plan, run_chunk, params, conditions, state)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lab():
+    """The function that makes one."""
     return make
 
 

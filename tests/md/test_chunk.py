@@ -52,6 +52,32 @@ def test_replicas_beside_it_do_not_change_a_trajectory(lab):
     assert not np.array_equal(four.run(100, NVE)[-1].state.neighbors.reference[2], start[2])
 
 
+def test_devices_share_the_replicas_and_change_nothing(lab):
+    """But for rounding; with lists that are rebuilt on the way."""
+    options = {"temperature": [500.0, 900.0, 1500.0, 700.0], "capacity": 80}
+    alone = lab(**options)
+    shared = lab(**options, devices=tuple(jax.devices()[:2]))
+    for thermostat in (LANGEVIN, NOSE_HOOVER):
+        one, two = (x.run(150, thermostat) for x in (alone, shared))
+        first, second = trajectory(one), trajectory(two)
+        for name in first:
+            scale = np.abs(first[name]).max()
+            np.testing.assert_allclose(
+                second[name], first[name], rtol=0, atol=1e-11 * scale, err_msg=name
+            )
+    assert len(two[-1].state.motion.position.sharding.device_set) == 2
+    assert not np.array_equal(
+        two[-1].state.neighbors.reference, shared.state.neighbors.reference
+    )
+
+
+def test_devices_for_replicas():
+    """The same number for each, and two or more; there are two devices here."""
+    assert len(jax.devices()) == 2
+    counts = [len(md.devices_for(n)) for n in (1, 2, 3, 4, 5, 6, 8)]
+    assert counts == [1, 1, 1, 2, 1, 2, 2]
+
+
 def test_length_of_chunks_does_not_change_a_trajectory(lab):
     short, long = (
         lab(temperature=[800.0, 1200.0], frames_per_chunk=frames, capacity=80)

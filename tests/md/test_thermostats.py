@@ -24,14 +24,12 @@ def with_timestep(lab, femtoseconds):
 
 
 @pytest.fixture(scope="module")
-def thermal():
+def thermal(lab):
     """Nine ions in one narrow cell, thermalised at 600 K: a small N shows lost freedom."""
-    from conftest import make
-
-    lab = make(
+    ions = lab(
         supercell=1, temperature=[600.0] * 4, steps_per_frame=1, frames_per_chunk=500
     )
-    return lab, md.restart(lab.run(500, LANGEVIN)[-1].state)
+    return ions, md.restart(ions.run(500, LANGEVIN)[-1].state)
 
 
 def test_momenta_are_of_boltzmann_with_no_drift():
