@@ -4,6 +4,22 @@ import warnings
 
 import numpy as np
 
+MPA0 = {
+    "first": "RealAgnosticDensityInteractionBlock",
+    "other": "RealAgnosticDensityResidualInteractionBlock",
+    "elements": (*range(1, 84), *range(89, 95)),
+    "hidden": "128x0e+128x1o",
+    "mlp": "16x0e",
+    "correlation": 3,
+    "max_ell": 3,
+    "r_max": 6.0,
+    "num_bessel": 10,
+    "radial_MLP": [64, 64, 64],
+    "pair_repulsion": True,
+    "distance_transform": "Agnesi",
+}
+"""Options of exactly MACE-MPA-0 (medium)."""
+
 
 class Upstream:
     """mace-torch, imported without its warnings."""

@@ -3,12 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from oracle import MPA0
 
 from jaxdiff.checkpoints import count_parameters, load_mace_torch, restrict, save_native
 from jaxdiff.checkpoints.native import load_native
 from jaxdiff.models.mace import Edges, node_energy
-
-ELEMENTS_MPA = (*range(1, 84), *range(89, 95))
 
 
 def double(model):
@@ -84,20 +83,7 @@ def test_unknown_species(tiny_model):
 @pytest.fixture(scope="session")
 def mpa(upstream):
     """A model of exactly the architecture of MACE-MPA-0, random weights."""
-    return upstream.build(
-        first="RealAgnosticDensityInteractionBlock",
-        other="RealAgnosticDensityResidualInteractionBlock",
-        elements=ELEMENTS_MPA,
-        hidden="128x0e+128x1o",
-        mlp="16x0e",
-        correlation=3,
-        max_ell=3,
-        r_max=6.0,
-        num_bessel=10,
-        radial_MLP=[64, 64, 64],
-        pair_repulsion=True,
-        distance_transform="Agnesi",
-    )
+    return upstream.build(**MPA0)
 
 
 @pytest.mark.oracle

@@ -4,6 +4,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
+from oracle import MPA0
 
 from jaxdiff.calculator import predict_atoms
 from jaxdiff.checkpoints import load_mace_torch
@@ -83,17 +84,7 @@ def test_each_of_several_heads(upstream, tmp_path, head):
 @pytest.fixture(scope="module")
 def wide(upstream):
     """Eighty-nine elements, MPA-0's options, few channels."""
-    return upstream.build(
-        elements=(*range(1, 84), *range(89, 95)),
-        hidden="8x0e+8x1o",
-        max_ell=3,
-        correlation=3,
-        r_max=6.0,
-        num_bessel=10,
-        radial_MLP=[64, 64, 64],
-        **DENSITY,
-        **ZBL_AGNESI,
-    )
+    return upstream.build(**MPA0 | {"hidden": "8x0e+8x1o", "mlp": "8x0e"})
 
 
 @pytest.mark.parametrize("edge", [11.7, 12.25])
