@@ -11,7 +11,10 @@ from jaxdiff.analysis.rates import Dispersion
 from jaxdiff.analysis.series import Series
 
 UNDEFINED_LIMIT = 0.03
-"""Largest fraction of frames without a valid defect."""
+"""Largest fraction of frames without a valid defect that are not in transit."""
+
+TRANSIT_LIMIT = 0.1
+"""Largest fraction of frames in transit: hops are events between long residences."""
 
 DISPERSION_LIMIT = 0.01
 """Smallest p-value of the counts being Poisson over replicas."""
@@ -72,6 +75,7 @@ def check_run(series: Series, dispersion: Dispersion) -> tuple[Check, ...]:
     return (
         _status(series),
         _undefined(series),
+        _transits(series),
         _anions(series),
         _poisson(dispersion),
         *(_temperature(series, t) for t in np.unique(series.temperature).tolist()),
@@ -89,13 +93,23 @@ def _undefined(series: Series) -> Check:
     frames = series.hops["frames"].sum()
     if frames == 0:
         return Check("undefined frames", False, "no frame was observed")
-    fraction = series.hops["undefined_frames"].sum() / frames
+    transit = series.hops["transit_frames"].sum()
+    fraction = (series.hops["undefined_frames"].sum() - transit) / frames
     frenkel = series.hops["frenkel_frames"].sum() / frames
     return Check(
         "undefined frames",
         bool(fraction < UNDEFINED_LIMIT),
-        f"{fraction:.2%} without one valid defect (limit {UNDEFINED_LIMIT:.0%}); "
-        f"{frenkel:.2%} with two cations on 8c",
+        f"{fraction:.2%} neither with one valid defect nor in transit (limit "
+        f"{UNDEFINED_LIMIT:.0%}); {frenkel:.2%} with two or more cations on 8c",
+    )
+
+
+def _transits(series: Series) -> Check:
+    fraction = series.hops["transit_frames"].sum() / max(series.hops["frames"].sum(), 1)
+    return Check(
+        "hops are rare events",
+        bool(fraction < TRANSIT_LIMIT),
+        f"{fraction:.2%} of frames in transit between sites (limit {TRANSIT_LIMIT:.0%})",
     )
 
 

@@ -36,6 +36,7 @@ class HopCounts:
     - `frames`: observed. `exposure_frames`: those with a known defect, that is from the
       first valid frame on, with the transits and with all time without hops: the
       denominator of rates. `undefined_frames`: not valid, before or after that.
+      `transit_frames`: those of them in which a hop, or an attempt, is on its way.
     - `frenkel_frames`: more than one cation on 8c. `anion_displaced_frames`: an anion left.
     - `hops_by_class` [5]: `CLASSES`. `atoms_moved_histogram` [8]: hops by atoms moved,
       0 to `MOST_ATOMS` or more. `exchanges`: cations changed places, the defect did not
@@ -51,6 +52,7 @@ class HopCounts:
     frames: Any
     exposure_frames: Any
     undefined_frames: Any
+    transit_frames: Any
     frenkel_frames: Any
     anion_displaced_frames: Any
     hops_by_class: Any
@@ -75,6 +77,7 @@ UNITS = {
     "frames": "frame",
     "exposure_frames": "frame",
     "undefined_frames": "frame",
+    "transit_frames": "frame",
     "frenkel_frames": "frame",
     "anion_displaced_frames": "frame",
     "hops_by_class": "hop",

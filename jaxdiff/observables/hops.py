@@ -163,8 +163,8 @@ def observe(
     memory, counts = state.memory, state.counts
     scaled, anion_displaced = _register(settings, memory, position)
     memory = _visit(settings, memory, scaled)
-    n_tetrahedral, doubly_occupied = _occupation(settings, memory.site)
-    valid = (n_tetrahedral == 1) & ~doubly_occupied
+    valid, in_transit = _occupation(settings, memory.site)
+    n_tetrahedral = jnp.sum(sites.is_tetrahedral(memory.site), dtype=jnp.int32)
     known = memory.defect_known | valid
     again = memory.defect_known & valid
     step = jnp.where(again, memory.site - memory.reference_site, 0)
@@ -173,6 +173,7 @@ def observe(
         frames=counts.frames + 1,
         exposure_frames=counts.exposure_frames + as_count(known),
         undefined_frames=counts.undefined_frames + as_count(~valid),
+        transit_frames=counts.transit_frames + as_count(in_transit),
         frenkel_frames=counts.frenkel_frames + as_count(n_tetrahedral > 1),
         anion_displaced_frames=counts.anion_displaced_frames + as_count(anion_displaced),
     )
@@ -228,11 +229,22 @@ def _visit(
 
 def _occupation(
     settings: HopSettings, site: Int[Array, "mobile 3"]
-) -> tuple[Int[Array, ""], Bool[Array, ""]]:
-    """Number of cations on 8c, and whether two share a 4a site."""
-    n_x, n_y, n_z = (2 * n for n in settings.supercell)
+) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+    """Whether the frame is valid, and whether it is in transit."""
+    shape = tuple(2 * n for n in settings.supercell)  # places of 4a and 4b sites
+    _, n_y, n_z = shape
     tetrahedral = sites.is_tetrahedral(site)
-    x, y, z = (site[:, k] // 2 % n for k, n in enumerate((n_x, n_y, n_z)))
-    place = jnp.where(tetrahedral, n_x * n_y * n_z, (x * n_y + y) * n_z + z)
-    occupants = jnp.zeros(n_x * n_y * n_z, jnp.int32).at[place].add(1, mode="drop")
-    return jnp.sum(tetrahedral, dtype=jnp.int32), jnp.max(occupants) > 1
+    x, y, z = (site[:, k] // 2 % n for k, n in enumerate(shape))
+    place = jnp.where(tetrahedral, np.prod(shape), (x * n_y + y) * n_z + z)
+    occupants = jnp.zeros(np.prod(shape), jnp.int32).at[place].add(1, mode="drop")
+    single = jnp.max(occupants) <= 1
+    n_tetrahedral = jnp.sum(tetrahedral, dtype=jnp.int32)
+
+    index = np.array(list(np.ndindex(*shape)), np.int32)
+    is_cation_site = index.sum(axis=1) % 2 == 0
+    vacant = 2 * jnp.asarray(index)[jnp.argmax(is_cation_site & (occupants == 0))]
+    edge = 2 * np.array(shape, np.int32)  # of the supercell, a/4
+    apart = (site - vacant[None] + 1) % edge[None] - 1
+    beside = tetrahedral & jnp.all(jnp.abs(apart) == 1, axis=-1)
+    pushed = jnp.sum(beside, dtype=jnp.int32) == 2
+    return single & (n_tetrahedral == 1), single & (n_tetrahedral == 2) & pushed

@@ -217,7 +217,30 @@ def test_a_frenkel_pair_is_flagged_and_is_no_hop(trajectory):
     counts = run(SETTINGS, case).counts
     assert int(counts.frenkel_frames) == 20
     assert int(counts.undefined_frames) == 20
+    assert int(counts.transit_frames) == 0
     assert int(counts.exposure_frames) == int(counts.frames)
+    assert int(counts.event_count) == 0
+
+
+@pytest.mark.parametrize(("direction", "transits"), [(1, 20), (-1, 0)])
+def test_a_cation_pushed_out_by_the_interstitial_is_in_transit(
+    trajectory, direction, transits
+):
+    """Away from the defect along <111>, to the opposite 8c site; or to one elsewhere."""
+    case = trajectory([], 0.05, 15, residence=60)
+    mobile = np.flatnonzero(case.is_mobile)
+    mean = case.position[:20].mean(axis=0)
+    apart = mean[mobile[:-1]] - mean[mobile[-1]]  # the interstitial is the last one
+    apart -= 3 * LATTICE * np.round(apart / (3 * LATTICE))
+    neighbor = np.linalg.norm(apart, axis=1).argmin()
+    away = np.sign(apart[neighbor]) * LATTICE / 4
+    if direction < 0:  # any of the three other faces of the neighbour's cube
+        away[0] *= -1
+        neighbor = np.linalg.norm(apart, axis=1).argmax()
+    case.position[20:40, mobile[neighbor]] += away
+    counts = run(SETTINGS, case).counts
+    assert int(counts.undefined_frames) == 20
+    assert int(counts.transit_frames) == transits
     assert int(counts.event_count) == 0
 
 

@@ -30,6 +30,7 @@ def one_replica(rng, rate, n_frames):
         counts[name] = np.full((CAPACITY, 3), -1, np.int32)
     counts["frames"] = counts["exposure_frames"] = np.int32(n_frames)
     counts["undefined_frames"] = np.int32(rng.poisson(0.01 * n_frames))
+    counts["transit_frames"] = counts["undefined_frames"] // 2
     site, previous, time = np.array([1, 1, 1]), None, rng.exponential(1 / rate)
     while time < n_frames * FRAME_PS:
         kind = rng.choice(5, p=SHARES)

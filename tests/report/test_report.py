@@ -113,6 +113,7 @@ def test_cold_temperatures_without_hops_enter_the_fit(write_series):
     ("change", "failed"),
     [
         ("hops/undefined_frames", "undefined frames"),
+        ("hops/transit_frames", "hops are rare events"),
         ("hops/event_count", "event log"),
         ("thermo/temperature_kelvin", "temperature 300 K"),
         ("thermo/conserved_energy_ev", "conserved energy"),
@@ -133,6 +134,8 @@ def test_checks_fail_when_they_should(write_series, change, failed):
             for name, square in (("defect_displacement", 12), ("atom_steps", 6)):
                 squares = file[f"hops/squared_{name}"]
                 squares[::2] += 40 * square
+        elif change == "hops/transit_frames":
+            data[...] += file["hops/frames"][...] // 5
         else:
             data[...] += 400
     write_report(folder)
