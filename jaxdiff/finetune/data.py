@@ -174,6 +174,24 @@ def make_buckets(
     return buckets
 
 
+def composition(buckets: Sequence[Bucket], n_species: int) -> np.ndarray:
+    """Number of atoms of each species [frames, species], in the order of the data set."""
+    count = np.zeros((sum(len(b.index) for b in buckets), n_species))
+    for bucket in buckets:
+        present = bucket.graphs.atom_weight[..., None] > 0
+        of_species = bucket.graphs.species[..., None] == np.arange(n_species)
+        count[bucket.index] = (present & of_species).sum(axis=1)
+    return count
+
+
+def without_energies(bucket: Bucket, energies: np.ndarray) -> Bucket:
+    """The same frames; `energies` [species], eV, of each atom are taken off the labels."""
+    graphs = bucket.graphs
+    of_atom = np.where(graphs.atom_weight > 0, energies[graphs.species], 0.0)
+    energy = (graphs.energy - of_atom.sum(axis=1)).astype(graphs.energy.dtype)
+    return dataclasses.replace(bucket, graphs=dataclasses.replace(graphs, energy=energy))
+
+
 def _graph(frame, row, atomic_numbers, atomic_energies, n_pad, places, dtype) -> Batch:
     """One frame as the arrays of a batch of one, padded to n_pad atoms."""
     n_atoms = len(frame.atomic_number)

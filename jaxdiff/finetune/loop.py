@@ -21,15 +21,19 @@ from jaxdiff.finetune.data import (
     Frame,
     Keys,
     batches,
+    composition,
     isolated_energy,
     make_buckets,
     read_frames,
     shared_frames,
+    without_energies,
 )
 from jaxdiff.finetune.loss import universal_loss
 from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Architecture, Mace
 from jaxdiff.models.initial import initialize
+
+SHARES = "species_energies.json"
 
 LossWeights = tuple[float, float, float]
 """Of energy, forces and stress."""
@@ -128,10 +132,20 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
     metrics = run.directory / "metrics.jsonl"
     _truncate(metrics, int(state.epoch))
 
+    if int(state.epoch) > settings.epochs:  # stage two had begun
+        shares = np.array(json.loads((run.directory / SHARES).read_text()))
+        model, train_buckets, valid_buckets = _shift_energies(
+            shares, model, train_buckets, valid_buckets
+        )
     for epoch in range(int(state.epoch), run.total_epochs):
         start = time.perf_counter()
         stage = run.stage(epoch)
         if epoch == settings.epochs:
+            averaged = dataclasses.replace(model, weights=state.average)
+            shares = _begin_stage_two(run, averaged, train_buckets)
+            model, train_buckets, valid_buckets = _shift_energies(
+                shares, model, train_buckets, valid_buckets
+            )
             state = optimizer.begin_stage(state, stage.learning_rate)
         loss_weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
         losses = []
@@ -170,6 +184,29 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
     best.wait_until_finished()
     average = best.restore(best.latest_step(), args=ocp.args.StandardRestore(state.average))
     return dataclasses.replace(model, weights=average)
+
+
+def _begin_stage_two(run: TrainFile, model: Mace, buckets: Sequence[Bucket]) -> np.ndarray:
+    """Energies [species], eV, to add to those of the isolated atoms; kept for a restart."""
+    n_species = len(model.architecture.atomic_numbers)
+    shares = np.zeros(n_species)
+    if run.stage_two is not None and run.stage_two.refit_species_energies:
+        n_frames = sum(len(b.index) for b in buckets)
+        count = composition(buckets, n_species)
+        found = errors.frame_errors(model, buckets, n_frames, run.optimizer.batch_size)
+        excess = found["energy"] * count.sum(axis=1)
+        shares = -np.linalg.lstsq(count, excess, rcond=None)[0]
+    (run.directory / SHARES).write_text(json.dumps(shares.tolist()) + "\n")
+    return shares
+
+
+def _shift_energies(shares: np.ndarray, model: Mace, *sets: Sequence[Bucket]):
+    """The model with `shares` in its isolated-atom energies, the labels without them."""
+    energies = np.asarray(model.constants["atomic_energies"]) + shares
+    shifted = dataclasses.replace(
+        model, constants=model.constants | {"atomic_energies": energies}
+    )
+    return shifted, *([without_energies(b, shares) for b in buckets] for buckets in sets)
 
 
 def make_step(run: TrainFile, model: Mace, transform):

@@ -65,10 +65,7 @@ class OptimizerSection(_Section):
 
 
 class StageSection(_Section):
-    """Last epochs with other weights and a learning rate of their own, as upstream has.
-
-    Forces come first in training; the energies, whose gradients would drown theirs, here.
-    """
+    """Loss weights and schedule of one stage."""
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0, lt=1)
@@ -76,6 +73,17 @@ class StageSection(_Section):
     energy_weight: float = Field(default=1000.0, ge=0)
     forces_weight: float = Field(default=100.0, ge=0)
     stress_weight: float = Field(default=10.0, ge=0)
+
+
+class StageTwoSection(StageSection):
+    """Last epochs with other weights and a learning rate of their own, as upstream has.
+
+    Forces come first in training; energies, whose gradients would drown theirs, here.
+    `refit_species_energies` first removes what of the energy errors is linear in the
+    composition, by least squares, through the isolated-atom energies.
+    """
+
+    refit_species_energies: bool = False
 
 
 class TrainFile(_Section):
@@ -88,7 +96,7 @@ class TrainFile(_Section):
     scratch: ScratchSection
     loss: LossSection = Field(default_factory=LossSection)
     optimizer: OptimizerSection
-    stage_two: StageSection | None = None
+    stage_two: StageTwoSection | None = None
 
     @property
     def total_epochs(self) -> int:

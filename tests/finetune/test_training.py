@@ -154,21 +154,22 @@ STAGE_TWO = """
 [stage_two]
 epochs = 4
 learning_rate = 0.01
-energy_weight = 1e5
+energy_weight = 0.0
 forces_weight = 0.0
-stress_weight = 0.0
+stress_weight = 1e3
 """
 
 
 def test_stage_two_follows_its_own_weights_and_rate(folder, tmp_path):
-    """Forces that count for nothing get worse, energies that count for all get better."""
+    """Forces that count for nothing get worse, stress that counts for all gets better."""
     path = run_file(folder, tmp_path / "two", 2)
-    path.write_text(path.read_text() + STAGE_TWO)
+    long = STAGE_TWO.replace("epochs = 4", "epochs = 12").replace("0.01", "0.03")
+    path.write_text(path.read_text() + long)
     loop.train(read_train_file(path))
     lines = (tmp_path / "two/metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    assert [r["learning_rate"] for r in records] == pytest.approx([0.05] * 2 + [0.01] * 4)
-    assert records[-1]["energy_rmse"] < 0.7 * records[1]["energy_rmse"]
+    assert [r["learning_rate"] for r in records] == pytest.approx([0.05] * 2 + [0.03] * 12)
+    assert records[-1]["stress_rmse"] < 0.8 * records[1]["stress_rmse"]
     assert records[-1]["forces_rmse"] > records[1]["forces_rmse"]
 
 
@@ -179,11 +180,32 @@ def test_restart_within_stage_two(folder, tmp_path):
         path = run_file(folder, tmp_path / name, 1)
         start = path.read_text()
         for epochs in parts:
-            path.write_text(start + STAGE_TWO.replace("epochs = 4", f"epochs = {epochs}"))
+            two = STAGE_TWO.replace("epochs = 4", f"epochs = {epochs}")
+            path.write_text(start + two + "refit_species_energies = true\n")
             model = loop.train(read_train_file(path))
-        weights.append(jax.tree.leaves(model))
+        weights.append(jax.tree.leaves((model.weights, model.constants)))
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_stage_two_starts_from_energies_that_fit_the_composition(folder, tmp_path):
+    """With nothing left to learn, errors have no part linear in the composition."""
+    path = run_file(folder, tmp_path / "refit", 2)
+    still = STAGE_TWO.replace("learning_rate = 0.01", "learning_rate = 1e-12")
+    still = "average_decay = 0.0\n" + still + "refit_species_energies = true\n"
+    path.write_text(path.read_text() + still)
+    model = loop.train(read_train_file(path))
+    count, error = [], []
+    for atoms in ase.io.read(folder / "train.extxyz", index=":"):
+        count.append([np.sum(atoms.numbers == z) for z in (3, 9)])
+        error.append(float(predict_atoms(model, atoms).energy) - atoms.info["REF_energy"])
+    assert np.linalg.matrix_rank(count) == 2
+    np.testing.assert_allclose(np.transpose(count) @ error, 0, atol=1e-6)
+    assert np.abs(error).max() > 1e-3
+    again = loop.train(read_train_file(path))  # all done: read back, not trained
+    np.testing.assert_array_equal(
+        again.constants["atomic_energies"], model.constants["atomic_energies"]
+    )
 
 
 def test_conditional_huber_bands():
