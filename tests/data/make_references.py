@@ -4,10 +4,16 @@
   code in it, which the loader ignores and which is nine tenths of such a file.
 - `native-v1.safetensors`: the same model in the native format, version 1. It is frozen: a
   later version of the format gets a file of its own, and this one must stay readable.
+- `predictions.json`: what mace-torch predicts with `tiny.model` in float64.
 """
 
+import json
 import sys
 from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -36,10 +42,38 @@ def without_compiled_code(model):
     return model
 
 
-def main():
-    """Write both files."""
-    upstream = Upstream()
-    model = upstream.build(
+def structures():
+    """A sheared cell narrower than the cutoff, a larger one, a molecule without a cell."""
+    narrow = bulk("LiF", "rocksalt", a=4.08) * (2, 1, 1)
+    narrow.rattle(0.15, seed=1)
+    narrow.set_cell(narrow.cell.array + [[0.1, 0, 0.3], [0, 0, 0], [0, 0.2, 0]])
+    wide = bulk("LiF", "rocksalt", a=4.08, cubic=True) * (2, 1, 1)
+    wide.symbols[5] = "O"
+    wide.rattle(0.1, seed=2)
+    molecule = Atoms("OLiF", [[0, 0, 0], [1.6, 0.1, 0], [0.9, 1.9, 0.4]])
+    return [narrow, wide, molecule]
+
+
+def predictions(upstream, model):
+    """Energies, forces and stress by mace-torch, each structure with each head."""
+    rows = []
+    for atoms in structures():
+        for head in model.heads:
+            found = upstream.predict(model, atoms, head=head)
+            row = {
+                "head": head,
+                "numbers": atoms.numbers,
+                "positions": atoms.positions,
+                "cell": atoms.cell.array,
+                "pbc": atoms.pbc,
+            } | {k: found[k] for k in ("energy", "node_energy", "forces", "stress")}
+            rows.append({k: np.asarray(v).tolist() for k, v in row.items()})
+    return rows
+
+
+def build(upstream):
+    """A small model with every ingredient; its weights come from a fixed seed."""
+    return upstream.build(
         first="RealAgnosticDensityInteractionBlock",
         other="RealAgnosticDensityResidualInteractionBlock",
         elements=(3, 8, 9),
@@ -51,12 +85,25 @@ def main():
         radial_MLP=[8, 8],
         dtype="float32",
     )
-    tiny = upstream.save(without_compiled_code(model), HERE / "tiny.model")
+
+
+def save(upstream):
+    """The model as upstream saves it and in our format."""
+    tiny = upstream.save(without_compiled_code(build(upstream)), HERE / "tiny.model")
 
     from jaxdiff.checkpoints import load_mace_torch, save_native
 
     provenance = {"source": "tiny.model", "license": "MIT", "trained_on": "nothing"}
     save_native(HERE / "native-v1.safetensors", load_mace_torch(tiny), provenance)
+
+
+def main():
+    """Write the predictions, and unless told `--predictions` the models."""
+    upstream = Upstream()
+    rows = predictions(upstream, build(upstream).double())
+    (HERE / "predictions.json").write_text(json.dumps(rows, indent=0) + "\n")
+    if sys.argv[1:] != ["--predictions"]:
+        save(upstream)
 
 
 if __name__ == "__main__":
