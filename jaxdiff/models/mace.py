@@ -16,7 +16,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jaxdiff.models.architecture import Mace, tensor_product_paths
-from jaxdiff.models.product import product_basis
+from jaxdiff.models.product import contraction_for
 from jaxdiff.models.radial import edge_features, radial_network, zbl_pair_energy
 
 MAX_TABULATED_SPECIES = 4
@@ -283,19 +283,14 @@ def _split_degrees(joined, degrees):
 
 def _product(model, layer, atomic_basis, species):
     """Product basis and its linear mixing: l -> [atoms, 2l + 1, channels]."""
-    weights = model.weights["products"][str(layer)]
+    arch, weights = model.architecture, model.weights["products"][str(layer)]
     u_matrices = model.constants["products"][str(layer)]
-    contracted = {
-        ell: product_basis(
-            model.architecture.max_ell,
-            ell,
-            u_matrices[str(ell)],
-            weights["contraction"][str(ell)],
-            atomic_basis,
-            species,
+    contracted = {}
+    for ell in arch.hidden[layer]:
+        contract = contraction_for(arch.max_ell, ell, arch.correlation[layer])
+        contracted[ell] = contract(
+            u_matrices[str(ell)], weights["contraction"][str(ell)], atomic_basis, species
         )
-        for ell in model.architecture.hidden[layer]
-    }
     return _linear(weights["linear"], contracted)
 
 

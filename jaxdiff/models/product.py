@@ -7,7 +7,7 @@ terms written out.
 
 import collections
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import e3nn_jax as e3nn
 import jax
@@ -19,19 +19,12 @@ MAX_TERMS = 128
 """Up to so many terms of one output degree are written out; more take long to compile."""
 
 
-def product_basis(
-    max_ell: int,
-    ell: int,
-    u_matrices: Mapping[str, Array],
-    weights: Mapping[str, Array],
-    feature: Float[Array, "atoms components channels"],
-    species: Int[Array, " atoms"],
-) -> Float[Array, "atoms m channels"]:
-    """`symmetric_contraction`, the faster way."""
-    count = sum(_count(max_ell, ell, int(nu)) for nu in u_matrices)
-    if count > MAX_TERMS:
-        return symmetric_contraction(u_matrices, weights, feature, species)
-    return written_out_contraction(max_ell, ell, u_matrices, weights, feature, species)
+def contraction_for(max_ell: int, ell: int, correlation: int) -> Callable:
+    """`symmetric_contraction`, or the same written out where its terms are few."""
+    orders = range(1, correlation + 1)
+    if sum(_count(max_ell, ell, nu) for nu in orders) > MAX_TERMS:
+        return symmetric_contraction
+    return functools.partial(written_out_contraction, max_ell, ell)
 
 
 def symmetric_contraction(

@@ -54,13 +54,9 @@ def test_written_out_is_the_dense_product(parts, max_ell, ell, correlation):
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-11 * np.abs(one).max())
 
 
-def test_the_way_is_chosen_by_the_number_of_terms(parts, monkeypatch):
-    chosen = []
-    for name in ("symmetric_contraction", "written_out_contraction"):
-        monkeypatch.setattr(product, name, lambda *x, name=name: chosen.append(name))
-    for max_ell, ell in ((2, 1), (3, 1)):
-        product.product_basis(max_ell, ell, *parts(max_ell, ell, 3))
-    assert chosen == ["written_out_contraction", "symmetric_contraction"]
+def test_the_way_is_chosen_by_the_number_of_terms():
+    assert product.contraction_for(3, 1, 3) is product.symmetric_contraction
+    assert product.contraction_for(2, 1, 3).func is product.written_out_contraction
 
 
 def test_basis_of_a_model_from_scratch_has_the_norm_of_upstream(model):
