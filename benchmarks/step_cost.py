@@ -69,6 +69,8 @@ def mace_torch_call(architecture, atoms) -> list[float]:
     """Milliseconds of energy and forces by mace-torch's calculator, one per repeat."""
     warnings.simplefilter("ignore")
     import torch
+
+    torch.serialization.add_safe_globals([slice])  # for e3nn's own constants
     from e3nn import o3
     from mace import modules
     from mace.calculators import MACECalculator
