@@ -37,8 +37,8 @@ def test_calculator_agrees_with_ase_conventions():
 def test_errors_on_held_out_frames_are_those_of_the_card(shared):
     frames = read_frames([shared / "data/lif_dft/loop_valid.extxyz"])[:20]
     (row,) = error_table(load_default(), {"loop": frames})[:1]
-    assert row.energy_rmse < 2.0  # meV/atom; the card says 1.2 for all of them
-    assert row.forces_rmse < 60.0  # meV/Å; the card says 40
+    assert row.energy_rmse < 1.0  # meV/atom; the card says 0.5 for all of them
+    assert row.forces_rmse < 20.0  # meV/Å; the card says 15
 
 
 def test_precision_is_checked():
