@@ -116,4 +116,4 @@ class Upstream:
         finally:
             self.torch.set_default_dtype(self.torch.float32)
         found = {k: out[k].detach().numpy() for k in ("forces", "node_energy", "stress")}
-        return found | {"energy": float(out["energy"][0]), "stress": found["stress"][0]}
+        return found | {"energy": float(out["energy"][0].detach()), "stress": found["stress"][0]}
