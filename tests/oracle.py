@@ -115,5 +115,6 @@ class Upstream:
             out = model(batch.to_dict(), compute_stress=True)
         finally:
             self.torch.set_default_dtype(self.torch.float32)
-        found = {k: out[k].detach().numpy() for k in ("forces", "node_energy", "stress")}
-        return found | {"energy": float(out["energy"][0].detach()), "stress": found["stress"][0]}
+        keys = ("energy", "forces", "node_energy", "stress")
+        found = {k: out[k].detach().numpy() for k in keys}
+        return found | {"energy": float(found["energy"][0]), "stress": found["stress"][0]}
