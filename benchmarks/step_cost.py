@@ -9,7 +9,6 @@ architecture with random weights, on the same number of threads. Needs the `[ora
 """
 
 import json
-import os
 import platform
 import statistics
 import sys
@@ -19,9 +18,10 @@ from importlib.metadata import version
 
 import jax
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+from jaxdiff.devices import devices_for, use_every_core
+
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", CORES)
+CORES = use_every_core()
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -47,7 +47,7 @@ def ensemble_step(model, system) -> tuple[list[float], md.EnsembleState]:
     )
     state = md.initialize(system, kelvin, cutoff=plan.cutoff, skin=plan.skin, seed=0)
     function = potential.make_energy_and_force(model.architecture, system.atomic_number)
-    run_chunk = md.make_chunk(plan, function, devices=md.devices_for(REPLICAS))
+    run_chunk = md.make_chunk(plan, function, devices=devices_for(REPLICAS))
     state = md.evaluate(run_chunk, model, conditions, state)
     parts = md.advance(
         run_chunk,

@@ -1,6 +1,5 @@
 """`jaxdiff simulate`: from a run file to a raw series and a report."""
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -50,7 +49,10 @@ def simulate(
 
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
-    _use_every_core()
+
+    from jaxdiff.devices import use_every_core
+
+    use_every_core()
 
     from jaxdiff.checkpoints import CheckpointError
     from jaxdiff.io import runfile
@@ -68,18 +70,6 @@ def simulate(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     _report(directory)
-
-
-def _use_every_core() -> None:
-    """Have a CPU device for each core, if nothing has used JAX in this process yet."""
-    import os
-
-    import jax
-
-    can_tell = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
-    with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def load_potential(section: "ModelSection", system: "System") -> Potential:
@@ -150,6 +140,7 @@ def _run(
     import jax
 
     from jaxdiff import md, observables
+    from jaxdiff.devices import devices_for
 
     settings = _hop_settings(run)
     plan = md.Plan(
@@ -163,7 +154,7 @@ def _run(
         plan,
         potential.energy_and_force,
         functools.partial(observables.observe, settings),
-        devices=md.devices_for(run.n_replicas),
+        devices=devices_for(run.n_replicas),
     )
     state = _initialize(run, systems, temperature, plan, settings)
     state = md.evaluate(run_chunk, potential.params, conditions, state)
@@ -330,9 +321,9 @@ def _attributes(run: "RunFile", system: "System", text: str) -> dict[str, Any]:
 def _provenance(run: "RunFile", potential: Potential, started: float) -> dict[str, Any]:
     import jax
 
-    from jaxdiff import md
+    from jaxdiff.devices import devices_for
 
-    device, n_devices = jax.devices()[0], len(md.devices_for(run.n_replicas))
+    device, n_devices = jax.devices()[0], len(devices_for(run.n_replicas))
     packages = ("jaxdiff", "jax", "jaxlib", "jax-md", "flax", "numpy")
     return {
         "versions": {name: version(name) for name in packages}

@@ -120,22 +120,18 @@ def train(run: TrainFile, report: Callable[[dict], None] = lambda record: None) 
 def _epochs(run, model, train_buckets, valid_buckets, report):
     settings = run.optimizer
     transform = optimizer.transformation(settings.clip_norm)
-    state = optimizer.initial_state(model.weights, transform, settings.learning_rate)
     step = make_step(run, model, transform)
     latest = _manager(run.directory / "checkpoints", keep=2)
     best = _manager(run.directory / "best", keep=1)
-    if latest.latest_step() is not None:
-        restored = latest.restore(
-            latest.latest_step(), args=ocp.args.StandardRestore(state)
-        )
-        state = cast(optimizer.TrainState, restored)
+    state = _latest(
+        latest, optimizer.initial_state(model.weights, transform, settings.learning_rate)
+    )
     metrics = run.directory / "metrics.jsonl"
     _truncate(metrics, int(state.epoch))
 
-    if int(state.epoch) > settings.epochs:  # stage two had begun
-        shares = np.array(json.loads((run.directory / SHARES).read_text()))
+    if run.stage_two is not None and int(state.epoch) > settings.epochs:
         model, train_buckets, valid_buckets = _shift_energies(
-            shares, model, train_buckets, valid_buckets
+            _read_shares(run), model, train_buckets, valid_buckets
         )
     for epoch in range(int(state.epoch), run.total_epochs):
         start = time.perf_counter()
@@ -147,20 +143,8 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
                 shares, model, train_buckets, valid_buckets
             )
             state = optimizer.begin_stage(state, stage.learning_rate)
-        loss_weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
-        losses = []
-        order = np.random.default_rng([run.seed, epoch])
-        for batch in batches(train_buckets, settings.batch_size, order):
-            state, loss = step(state, batch, loss_weights)
-            losses.append(loss)
-        averaged = dataclasses.replace(model, weights=state.average)
-        record = _validate(run, averaged, valid_buckets, loss_weights)
-        record |= {
-            "epoch": epoch + 1,
-            "train_loss": float(np.mean(jax.device_get(losses))),
-            "learning_rate": float(state.learning_rate),
-            "seconds": round(time.perf_counter() - start, 1),
-        }
+        state, record = _epoch(run, step, model, state, train_buckets, valid_buckets)
+        record["seconds"] = round(time.perf_counter() - start, 1)
         improved = record["valid_loss"] < float(state.best_loss)
         state = optimizer.end_epoch(
             state,
@@ -169,11 +153,6 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
             factor=settings.plateau_factor,
             patience=settings.plateau_patience,
         )
-        if not np.isfinite(record["train_loss"]):
-            raise FloatingPointError(
-                f"the loss is {record['train_loss']} in epoch {epoch + 1}; lower "
-                "optimizer.learning_rate or clip_norm. The last checkpoint is kept."
-            )
         latest.save(epoch + 1, args=ocp.args.StandardSave(state))
         if improved:
             best.save(epoch + 1, args=ocp.args.StandardSave(state.average))
@@ -184,6 +163,31 @@ def _epochs(run, model, train_buckets, valid_buckets, report):
     best.wait_until_finished()
     average = best.restore(best.latest_step(), args=ocp.args.StandardRestore(state.average))
     return dataclasses.replace(model, weights=average)
+
+
+def _epoch(run, step, model, state, train_buckets, valid_buckets):
+    """One pass over the training frames, and what validation says after it."""
+    epoch = int(state.epoch)
+    stage = run.stage(epoch)
+    loss_weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
+    losses = []
+    order = np.random.default_rng([run.seed, epoch])
+    for batch in batches(train_buckets, run.optimizer.batch_size, order):
+        state, loss = step(state, batch, loss_weights)
+        losses.append(loss)
+    train_loss = float(np.mean(jax.device_get(losses)))
+    if not np.isfinite(train_loss):
+        raise FloatingPointError(
+            f"the loss is {train_loss} in epoch {epoch + 1}; lower "
+            "optimizer.learning_rate or clip_norm. The last checkpoint is kept."
+        )
+    averaged = dataclasses.replace(model, weights=state.average)
+    record = _validate(run, averaged, valid_buckets, loss_weights)
+    return state, record | {
+        "epoch": epoch + 1,
+        "train_loss": train_loss,
+        "learning_rate": float(state.learning_rate),
+    }
 
 
 def _begin_stage_two(run: TrainFile, model: Mace, buckets: Sequence[Bucket]) -> np.ndarray:
@@ -198,6 +202,17 @@ def _begin_stage_two(run: TrainFile, model: Mace, buckets: Sequence[Bucket]) -> 
         shares = -np.linalg.lstsq(count, excess, rcond=None)[0]
     (run.directory / SHARES).write_text(json.dumps(shares.tolist()) + "\n")
     return shares
+
+
+def _read_shares(run: TrainFile) -> np.ndarray:
+    path = run.directory / SHARES
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing: {run.directory} has more epochs than "
+            f"optimizer.epochs = {run.optimizer.epochs}, but no stage two. "
+            "Give stage two another directory, or raise optimizer.epochs."
+        )
+    return np.array(json.loads(path.read_text()))
 
 
 def _shift_energies(shares: np.ndarray, model: Mace, *sets: Sequence[Bucket]):
@@ -225,7 +240,9 @@ def make_step(run: TrainFile, model: Mace, transform):
     return step
 
 
-def _validate(run: TrainFile, model: Mace, buckets: Sequence[Bucket], loss_weights) -> dict:
+def _validate(
+    run: TrainFile, model: Mace, buckets: Sequence[Bucket], loss_weights: LossWeights
+) -> dict:
     """Errors of the averaged weights, and the loss that schedule and best model follow."""
     n_frames = sum(len(b.index) for b in buckets)
     found = errors.frame_errors(model, buckets, n_frames, run.optimizer.batch_size)
@@ -235,6 +252,17 @@ def _validate(run: TrainFile, model: Mace, buckets: Sequence[Bucket], loss_weigh
     squared = [(1e-3 * error) ** 2 for error in rmse]
     row["valid_loss"] = sum(w * e for w, e in zip(loss_weights, squared, strict=True))
     return {key: value for key, value in row.items() if key not in ("name", "frames")}
+
+
+def _latest(
+    manager: ocp.CheckpointManager, start: optimizer.TrainState
+) -> optimizer.TrainState:
+    """The state of the last checkpoint, or `start` where there is none."""
+    epoch = manager.latest_step()
+    if epoch is None:
+        return start
+    restored = manager.restore(epoch, args=ocp.args.StandardRestore(start))
+    return cast(optimizer.TrainState, restored)
 
 
 def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:

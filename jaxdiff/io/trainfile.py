@@ -70,9 +70,9 @@ class StageSection(_Section):
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0, lt=1)
     epoch_decay: float = Field(default=1.0, gt=0, le=1)
-    energy_weight: float = Field(default=1000.0, ge=0)
-    forces_weight: float = Field(default=100.0, ge=0)
-    stress_weight: float = Field(default=10.0, ge=0)
+    energy_weight: float = Field(ge=0)
+    forces_weight: float = Field(ge=0)
+    stress_weight: float = Field(ge=0)
 
 
 class StageTwoSection(StageSection):
@@ -83,6 +83,9 @@ class StageTwoSection(StageSection):
     composition, by least squares, through the isolated-atom energies.
     """
 
+    energy_weight: float = Field(default=1000.0, ge=0)
+    forces_weight: float = Field(default=100.0, ge=0)
+    stress_weight: float = Field(default=10.0, ge=0)
     refit_species_energies: bool = False
 
 

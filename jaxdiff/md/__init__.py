@@ -7,7 +7,7 @@ for part in advance(run_chunk, plan, params, conditions, state, n_steps=..., ...
     ...  # part.series: frames; part.state: where the ensemble now is
 """
 
-from jaxdiff.md.chunk import Plan, Series, devices_for, evaluate, make_chunk
+from jaxdiff.md.chunk import Plan, Series, evaluate, make_chunk
 from jaxdiff.md.ensemble import (
     Conditions,
     EnsembleState,
@@ -30,7 +30,6 @@ __all__ = [
     "SimulationDiverged",
     "advance",
     "conditions",
-    "devices_for",
     "evaluate",
     "initialize",
     "make_chunk",

@@ -127,16 +127,6 @@ def make_chunk(
     return jax.jit(run_chunk) if len(devices) < 2 else _shared_out(run_chunk, devices)
 
 
-def devices_for(n_replicas: int) -> list[Any]:
-    """As many devices as can have the same number of replicas, and at least two each.
-
-    One replica alone would not be vectorised, and would round otherwise than beside others.
-    """
-    devices = jax.devices()
-    even = [n for n in range(1, n_replicas // 2 + 1) if n_replicas % n == 0]
-    return devices[: max((n for n in even if n <= len(devices)), default=1)]
-
-
 def _shared_out(run_chunk: RunChunk, devices: Sequence[Any]) -> RunChunk:
     """The same program on every device, each with its replicas; they need no messages."""
     mesh = Mesh(np.array(devices), ("replicas",))

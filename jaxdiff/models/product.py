@@ -123,7 +123,7 @@ def polynomial_basis(max_ell: int, ell: int, order: int) -> np.ndarray:
 
 @functools.cache
 def _inverse_basis(max_ell: int, ell: int, order: int) -> np.ndarray:
-    """[paths, (2l + 1) * D ** order]: of a symmetric polynomial."""
+    """[paths, (2l + 1) * D ** order]: from a polynomial to its coordinates."""
     basis = polynomial_basis(max_ell, ell, order)
     return np.linalg.pinv(basis.reshape(-1, basis.shape[-1]))
 

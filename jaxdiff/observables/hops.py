@@ -6,6 +6,8 @@ cation is on an 8c site and no 4a site is doubly occupied; the defect is that 8c
 *hop* is a change of the defect site from one valid frame to the next valid one. Its vector
 is the sum of the site displacements of all cations, exact and without minimum images: the
 rest of the lattice is the same before and after. Times are late by `dwell_frames - 1`.
+A frame is *in transit* when two cations are on the 8c sites beside one vacant 4a site: one
+has pushed the other out, and has not taken its place yet.
 
 Positions are registered on the mean displacement of the anions, so a drift of the crystal
 is not motion. Memory is O(N), no trajectory is kept, nothing touches the host: `observe`
@@ -163,8 +165,7 @@ def observe(
     memory, counts = state.memory, state.counts
     scaled, anion_displaced = _register(settings, memory, position)
     memory = _visit(settings, memory, scaled)
-    valid, in_transit = _occupation(settings, memory.site)
-    n_tetrahedral = jnp.sum(sites.is_tetrahedral(memory.site), dtype=jnp.int32)
+    n_tetrahedral, valid, in_transit = _occupation(settings, memory.site)
     known = memory.defect_known | valid
     again = memory.defect_known & valid
     step = jnp.where(again, memory.site - memory.reference_site, 0)
@@ -229,8 +230,8 @@ def _visit(
 
 def _occupation(
     settings: HopSettings, site: Int[Array, "mobile 3"]
-) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-    """Whether the frame is valid, and whether it is in transit."""
+) -> tuple[Int[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
+    """Number of cations on 8c, whether the frame is valid, whether it is in transit."""
     shape = tuple(2 * n for n in settings.supercell)  # places of 4a and 4b sites
     _, n_y, n_z = shape
     tetrahedral = sites.is_tetrahedral(site)
@@ -247,4 +248,5 @@ def _occupation(
     apart = (site - vacant[None] + 1) % edge[None] - 1
     beside = tetrahedral & jnp.all(jnp.abs(apart) == 1, axis=-1)
     pushed = jnp.sum(beside, dtype=jnp.int32) == 2
-    return single & (n_tetrahedral == 1), single & (n_tetrahedral == 2) & pushed
+    in_transit = single & (n_tetrahedral == 2) & pushed
+    return n_tetrahedral, single & (n_tetrahedral == 1), in_transit

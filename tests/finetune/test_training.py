@@ -208,6 +208,18 @@ def test_stage_two_starts_from_energies_that_fit_the_composition(folder, tmp_pat
     )
 
 
+def test_fewer_epochs_than_were_made(folder, tmp_path):
+    """The best so far comes back; but stage two cannot begin in the past."""
+    made = loop.train(read_train_file(run_file(folder, tmp_path / "long", 2)))
+    path = run_file(folder, tmp_path / "long", 1)
+    again = loop.train(read_train_file(path))
+    for one, other in zip(jax.tree.leaves(made), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    path.write_text(path.read_text() + STAGE_TWO)
+    with pytest.raises(FileNotFoundError, match="more epochs than optimizer.epochs = 1"):
+        loop.train(read_train_file(path))
+
+
 def test_conditional_huber_bands():
     for (upper, factor), magnitude in zip(FORCE_BANDS, (50, 150, 250, 350), strict=True):
         assert magnitude < upper

@@ -5,6 +5,7 @@ import potentials
 import pytest
 
 from jaxdiff import md, neighbors
+from jaxdiff.devices import devices_for
 from jaxdiff.md import run as host
 from jaxdiff.md.thermostats import LANGEVIN, NOSE_HOOVER, NVE
 from jaxdiff.system import rock_salt_interstitial
@@ -74,7 +75,7 @@ def test_devices_share_the_replicas_and_change_nothing(lab):
 def test_devices_for_replicas():
     """The same number for each, and two or more; there are two devices here."""
     assert len(jax.devices()) == 2
-    counts = [len(md.devices_for(n)) for n in (1, 2, 3, 4, 5, 6, 8)]
+    counts = [len(devices_for(n)) for n in (1, 2, 3, 4, 5, 6, 8)]
     assert counts == [1, 1, 1, 2, 1, 2, 2]
 
 
