@@ -15,14 +15,15 @@ import math
 import numpy as np
 
 from jaxdiff import units
+from jaxdiff.analysis.defects import CLASSES, SQUARED_JUMP, SQUARED_STEPS, VACANCY
 from jaxdiff.analysis.estimate import Estimate, normal, unknown
 from jaxdiff.analysis.rates import compound_poisson
 from jaxdiff.analysis.series import HopTotals
-from jaxdiff.observables.counts import CLASSES, SQUARED_JUMP, SQUARED_STEPS
 
-TRACER_CORRELATION = (2 / 3, 32 / 33, 0.9643, 1.0, 1.0)
-"""Correlation factors of tracers by class of hop, for a defect without memory and one
-mechanism at work (doi:10.1039/TF9585401498). None is known for "other": 1 is assumed."""
+TRACER_CORRELATION = (2 / 3, 32 / 33, 0.9643, 1.0, 0.7815, 1.0, 1.0, 1.0, 1.0)
+"""Correlation factors of tracers by class of event, for a defect without memory and one
+mechanism at work (doi:10.1039/TF9585401498; vacancies on fcc: doi:10.1039/TF9565200786).
+None is known for concerted jumps, rings and Frenkel events: 1 is assumed."""
 
 _UNIT = "cm^2/s"
 
@@ -32,17 +33,14 @@ def defect_diffusivity(totals: HopTotals) -> Estimate:
 
     Without hops the interval is bounded with the longest jump, the collinear one.
     """
-    square = _square_unit(totals)
-    known = np.array(SQUARED_JUMP) * square
-    weights = _event_weights(totals, known, totals.squared_displacement, 0)
-    total, squares = _sums(weights)
+    jumps = totals.squared_jump
     estimate = compound_poisson(
-        total,
-        squares,
+        float(jumps.sum()),
+        float((jumps**2).sum()),
         6 * totals.exposure_ps,
         "Å^2/ps",
         dispersion=totals.dispersion,
-        weight_if_none=float(known.max()),
+        weight_if_none=_longest(totals, SQUARED_JUMP),
     )
     return estimate.scaled(units.CM2_PER_S, _UNIT)
 
@@ -53,12 +51,11 @@ def correlation_factor(totals: HopTotals) -> Estimate:
     Leading term of the series over all later jumps; exact where memory is weak. 1 means
     none, below 1 that jumps tend to be undone (or counted back and forth).
     """
-    n = totals.cosine_count
+    n = len(totals.cosine)
     if n < 2:
         return unknown("1")
-    mean = totals.cosine_sum / n
-    variance = max(totals.cosine_squared_sum / n - mean**2, 0.0) * n / (n - 1)
-    return normal(1 + 2 * mean, 2 * math.sqrt(variance / n), n, "1")
+    error = 2 * float(totals.cosine.std(ddof=1)) / math.sqrt(n)
+    return normal(1 + 2 * float(totals.cosine.mean()), error, n, "1")
 
 
 def correlated(diffusivity: Estimate, factor: Estimate) -> Estimate:
@@ -81,49 +78,28 @@ def tracer_diffusivity(totals: HopTotals, *, correlation: bool) -> Estimate:
     With `correlation` each class of hop gets its factor of `TRACER_CORRELATION`; without,
     f = 1, an upper estimate. Neither includes a memory of the defect itself.
     """
-    square = _square_unit(totals)
-    known = np.array(SQUARED_STEPS) * square
-    weights = _event_weights(totals, known, totals.squared_steps, totals.exchanges)
     factor = np.array(TRACER_CORRELATION) if correlation else np.ones(len(CLASSES))
-    total, squares = _sums([(n, w * f) for (n, w), f in zip(weights, factor, strict=True)])
+    weight = totals.squared_steps * factor[totals.kind]
     estimate = compound_poisson(
-        total,
-        squares,
+        float(weight.sum()),
+        float((weight**2).sum()),
         6 * totals.n_mobile * totals.exposure_ps,
         "Å^2/ps",
         dispersion=totals.dispersion,
-        weight_if_none=float((known * factor[:-1]).max()),
+        weight_if_none=_longest(totals, SQUARED_STEPS),
     )
     return estimate.scaled(units.CM2_PER_S, _UNIT)
 
 
 def mean_squared_jump(totals: HopTotals) -> float:
-    """<l²> of the hops counted, Å^2; of a collinear jump if there are none."""
+    """<l²> of the hops counted, Å^2; of the longest simple jump if there are none."""
     if totals.hops == 0:
-        return SQUARED_JUMP[0] * _square_unit(totals)
-    return totals.squared_displacement / totals.hops
+        return _longest(totals, SQUARED_JUMP)
+    return float(totals.squared_jump.sum()) / totals.hops
 
 
-def _square_unit(totals: HopTotals) -> float:
-    return (totals.lattice_constant / 4) ** 2
-
-
-def _event_weights(
-    totals: HopTotals, known: np.ndarray, total: float, extra: int
-) -> list[tuple[int, float]]:
-    """Number of events and weight of each, by class; "other" gets what remains, Å^2."""
-    *counts, n_other = (int(n) for n in totals.hops_by_class)
-    n_other += extra
-    rest = total - float(np.dot(counts, known))
-    if rest < -1e-6 * total or (n_other == 0 and rest > 1e-6 * total):
-        raise ValueError(
-            f"squared displacements sum to {total:.6g} Å^2, but the hops by class to "
-            f"{total - rest:.6g} Å^2: the counters disagree. The series is damaged, or its "
-            f"lattice constant, {totals.lattice_constant} Å, is not that of its units."
-        )
-    other = max(rest, 0.0) / n_other if n_other else 0.0
-    return [*zip(counts, known.tolist(), strict=True), (n_other, other)]
-
-
-def _sums(weights: list[tuple[int, float]]) -> tuple[float, float]:
-    return sum(n * w for n, w in weights), sum(n * w**2 for n, w in weights)
+def _longest(totals: HopTotals, squares: tuple[int, ...]) -> float:
+    """Largest square among the simple hops of the defects of the cell, Å^2."""
+    vacancy = CLASSES.index("vacancy")
+    known = squares[vacancy:] if totals.sign == VACANCY else squares[:vacancy]
+    return max(known) * (totals.lattice_constant / 4) ** 2

@@ -9,69 +9,90 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxdiff.observables.counts import UNITS
+from jaxdiff.analysis.defects import INTERSTITIAL, N_HOP_CLASSES, VACANCY
+from jaxdiff.analysis.history import Changes, Defects, Events, read_history
+from jaxdiff.observables.supercell import Supercell, as_supercell
 
-FORMAT, FORMAT_VERSION = "jaxdiff-series", 1
+FORMAT, FORMAT_VERSION = "jaxdiff-series", 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """One run of R replicas: counters of hops and F rows of thermodynamics.
+    """One run of R replicas: events of the defects and F rows of thermodynamics.
 
-    - `temperature` [R], K: targets. `frame_ps`: time between frames of the detector.
-    - `hops`: the counters of `observables.UNITS` by name, each [R, ...].
+    - `temperature` [R], K: targets. `frame_ps`: time between frames of the tracker.
+    - `n_mobile`, `n_anion`: cations and anions of the cell.
+    - `events`, `defects`: of all replicas. `frames`: counts of frames by name, each [R];
+      see `defects.FrameCounts`; also `anion_displaced`.
+    - `lost_frame` [R]: from which frame on the log was incomplete, and nothing is used;
+      -1 if it never was.
     - `time_ps` [F]; `kinetic_temperature` [R, F], K; `potential_energy` and
-      `conserved_energy` [R, F], eV: production only.
+      `conserved_energy` [R, F], eV: production only; F may be 0.
+    - `position` [R, K, N, 3], Å, unwrapped, at `position_time_ps` [K]; K may be 0.
+      `is_mobile` [N].
     - `run_file`: the resolved TOML; `provenance`: JSON; both texts.
     """
 
     temperature: Float[np.ndarray, " replicas"]
     frame_ps: float
     lattice_constant: float
-    supercell: tuple[int, int, int]
+    supercell: Supercell
     n_mobile: int
     n_anion: int
     dwell_frames: int
     core_radius: float
-    hops: Mapping[str, np.ndarray]
+    events: Events
+    defects: Defects
+    frames: Mapping[str, Int[np.ndarray, " replicas"]]
+    lost_frame: Int[np.ndarray, " replicas"]
     time_ps: Float[np.ndarray, " frames"]
     kinetic_temperature: Float[np.ndarray, "replicas frames"]
     potential_energy: Float[np.ndarray, "replicas frames"]
     conserved_energy: Float[np.ndarray, "replicas frames"]
+    position_time_ps: Float[np.ndarray, " kept"]
+    position: Float[np.ndarray, "replicas kept atoms 3"]
+    is_mobile: Bool[np.ndarray, " atoms"]
     run_file: str
     provenance: str
     status: str
 
     @property
+    def sign(self) -> int:
+        """Which defects the composition makes: interstitials (+1) or vacancies (-1)."""
+        return VACANCY if self.n_mobile < self.n_anion else INTERSTITIAL
+
+    @property
     def exposure_ps(self) -> Float[np.ndarray, " replicas"]:
-        """Time with a known defect, per replica."""
-        return self.hops["exposure_frames"] * self.frame_ps
+        """Time of known defects of that sign, summed over them, per replica."""
+        name = "vacancy" if self.sign == VACANCY else "interstitial"
+        return self.frames[name] * self.frame_ps
 
     @property
     def hop_count(self) -> Int[np.ndarray, " replicas"]:
-        """Hops of all classes, per replica."""
-        return self.hops["hops_by_class"].sum(axis=-1)
+        """Hops of all classes of those defects, per replica."""
+        hops = self.events.hops(self.sign)
+        return np.bincount(self.events.replica[hops], minlength=len(self.temperature))
 
 
 @dataclasses.dataclass(frozen=True)
 class HopTotals:
-    """Counters pooled over replicas; what rates and diffusivities are computed from.
+    """Hops pooled over replicas; what rates and diffusivities are computed from.
 
-    - `squared_displacement`: of the defect, summed over hops, Å^2.
-    - `squared_steps`: of the cations, summed over hops and exchanges, Å^2.
+    - `kind` [E]: class of each event; hops, and exchanges and other events that move
+      cations. `squared_jump` [E], Å^2: of the defect; zero where none moved.
+      `squared_steps` [E], Å^2: summed over the cations moved.
+    - `cosine` [P]: of successive jumps of a defect.
     - `dispersion`: scale of the variance of counts, 1 for Poisson.
     """
 
     exposure_ps: float
-    hops_by_class: Int[np.ndarray, " classes"]
-    exchanges: int
-    squared_displacement: float
-    squared_steps: float
-    cosine_sum: float
-    cosine_squared_sum: float
-    cosine_count: int
+    kind: Int[np.ndarray, " events"]
+    squared_jump: Float[np.ndarray, " events"]
+    squared_steps: Float[np.ndarray, " events"]
+    cosine: Float[np.ndarray, " pairs"]
     n_mobile: int
     lattice_constant: float
+    sign: int = INTERSTITIAL
     dispersion: float = 1.0
 
     @property
@@ -79,30 +100,46 @@ class HopTotals:
         """Hops of all classes."""
         return int(self.hops_by_class.sum())
 
+    @property
+    def hops_by_class(self) -> Int[np.ndarray, " classes"]:
+        """Hops of the first `N_HOP_CLASSES` classes."""
+        return np.bincount(self.kind[self.squared_jump > 0], minlength=N_HOP_CLASSES)[
+            :N_HOP_CLASSES
+        ]
+
 
 def pool(
     series: Series, replica: Bool[np.ndarray, " replicas"], dispersion: float = 1.0
 ) -> HopTotals:
-    """Sums over the replicas selected."""
-    total = {
-        name: np.asarray(value[replica].sum(axis=0))
-        for name, value in series.hops.items()
-        if not name.startswith("event_") and name != "first_hop_frame"
-    }
+    """Sums over the replicas selected; hops are those of the defects of `series.sign`."""
+    events = series.events
     square = (series.lattice_constant / 4) ** 2
+    chosen = replica[events.replica]
+    hop = events.hops(series.sign)
     return HopTotals(
-        exposure_ps=float(total["exposure_frames"]) * series.frame_ps,
-        hops_by_class=total["hops_by_class"],
-        exchanges=int(total["exchanges"]),
-        squared_displacement=float(total["squared_defect_displacement"]) * square,
-        squared_steps=float(total["squared_atom_steps"]) * square,
-        cosine_sum=float(total["cosine_sum"]),
-        cosine_squared_sum=float(total["cosine_squared_sum"]),
-        cosine_count=int(total["cosine_count"]),
+        exposure_ps=float(series.exposure_ps[replica].sum()),
+        kind=events.kind[chosen],
+        squared_jump=np.where(hop, events.squared_jump, 0)[chosen] * square,
+        squared_steps=events.squared_steps[chosen] * square,
+        cosine=_cosines(events, chosen & hop),
         n_mobile=series.n_mobile,
         lattice_constant=series.lattice_constant,
+        sign=series.sign,
         dispersion=dispersion,
     )
+
+
+def _cosines(
+    events: Events, chosen: Bool[np.ndarray, " events"]
+) -> Float[np.ndarray, " pairs"]:
+    """Cosines between successive jumps of each defect."""
+    order = np.lexsort((np.arange(len(chosen)), events.defect, events.replica))
+    order = order[chosen[order]]
+    jump, who = events.jump[order], np.stack([events.replica, events.defect], 1)[order]
+    same = (who[1:] == who[:-1]).all(axis=1)
+    norm = np.linalg.norm(jump, axis=1)
+    dot = (jump[1:] * jump[:-1]).sum(axis=1)
+    return dot[same] / (norm[1:] * norm[:-1])[same]
 
 
 def load_series(path: str | Path, *, allow_incomplete: bool = False) -> Series:
@@ -135,7 +172,8 @@ def _check_format(path: Path, file: h5py.File, allow_incomplete: bool) -> None:
     if kind != FORMAT or version != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format={kind!r}, format_version={version}; this version reads "
-            f"{FORMAT!r}, {FORMAT_VERSION}."
+            f"{FORMAT!r}, {FORMAT_VERSION}. Files of version 1 hold no changes of site: "
+            "run again, or use jaxdiff 0.1."
         )
     status = _attribute(path, file, "status")
     if status != "complete" and not allow_incomplete:
@@ -161,25 +199,41 @@ def _read(path: Path, file: h5py.File) -> Series:
     def attribute(name: str) -> Any:
         return _attribute(path, file, name)
 
-    def thermo(name: str) -> np.ndarray:
-        return _dataset(path, file, f"thermo/{name}").astype(float)
+    def data(name: str) -> np.ndarray:
+        return _dataset(path, file, name)
 
-    n_x, n_y, n_z = (int(n) for n in attribute("supercell"))
-    frame_ps = float(attribute("timestep_fs")) * int(attribute("steps_per_frame")) / 1000
+    supercell = as_supercell(np.asarray(attribute("supercell")) / 4)
+    frame_ps = float(attribute("frame_ps"))
+    observed, lost = data("sites/frames"), data("sites/lost_frame")
+    changes = Changes(
+        *(data(f"sites/change_{n}") for n in ("replica", "frame", "cation", "site"))
+    )
+    # frames of the tracker are numbered from 1: the sites before are those at the start
+    changes = dataclasses.replace(changes, frame=changes.frame - 1)
+    usable = np.where(lost < 0, observed, np.maximum(lost - 1, 0))
+    events, defects, frames = read_history(
+        supercell, data("sites/initial"), changes, usable
+    )
     return Series(
-        temperature=_dataset(path, file, "temperature_kelvin").astype(float),
+        temperature=data("temperature_kelvin").astype(float),
         frame_ps=frame_ps,
         lattice_constant=float(attribute("lattice_constant_angstrom")),
-        supercell=(n_x, n_y, n_z),
+        supercell=supercell,
         n_mobile=int(attribute("n_mobile")),
         n_anion=int(attribute("n_anion")),
         dwell_frames=int(attribute("dwell_frames")),
         core_radius=float(attribute("core_radius_angstrom")),
-        hops={name: _dataset(path, file, f"hops/{name}") for name in UNITS},
-        time_ps=thermo("time_ps"),
-        kinetic_temperature=thermo("temperature_kelvin"),
-        potential_energy=thermo("potential_energy_ev"),
-        conserved_energy=thermo("conserved_energy_ev"),
+        events=events,
+        defects=defects,
+        frames=frames | {"anion_displaced": data("sites/anion_displaced_frames")},
+        lost_frame=lost,
+        time_ps=data("thermo/time_ps").astype(float),
+        kinetic_temperature=data("thermo/temperature_kelvin").astype(float),
+        potential_energy=data("thermo/potential_energy_ev").astype(float),
+        conserved_energy=data("thermo/conserved_energy_ev").astype(float),
+        position_time_ps=data("positions/time_ps").astype(float),
+        position=data("positions/position"),
+        is_mobile=data("positions/is_mobile").astype(bool),
         run_file=str(attribute("run_file")),
         provenance=str(attribute("provenance")),
         status=str(attribute("status")),
@@ -188,10 +242,11 @@ def _read(path: Path, file: h5py.File) -> Series:
 
 def _check_shapes(path: Path, series: Series) -> None:
     n_replicas, n_frames = len(series.temperature), len(series.time_ps)
-    for name, value in series.hops.items():
+    for name, value in series.frames.items():
         if len(value) != n_replicas:
             raise ValueError(
-                f"{path}: /hops/{name} has {len(value)} rows for {n_replicas} replicas."
+                f"{path}: {name} frames have {len(value)} rows for {n_replicas} replicas; "
+                "the file is damaged."
             )
     for name in ("kinetic_temperature", "potential_energy", "conserved_energy"):
         shape = getattr(series, name).shape

@@ -8,6 +8,7 @@ import numpy as np
 from jaxdiff import units
 from jaxdiff.analysis.arrhenius import ArrheniusFit, NotIdentifiableError, fit_arrhenius
 from jaxdiff.analysis.checks import Check, check_run, energy_drift, mean_temperature
+from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.diffusion import (
     correlated,
     correlation_factor,
@@ -18,7 +19,6 @@ from jaxdiff.analysis.diffusion import (
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.rates import Dispersion, dispersion_index, hop_rate
 from jaxdiff.analysis.series import Series, pool
-from jaxdiff.observables.counts import CLASSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +34,7 @@ class TemperatureRow:
     n_replicas: int
     exposure_ps: float
     hops: int
-    hops_by_class: dict[str, int]
-    exchanges: int
+    events_by_class: dict[str, int]
     rate: Estimate
     dispersion: Dispersion
     defect_diffusivity: Estimate
@@ -96,16 +95,15 @@ def _exposed(series: Series, temperature: float) -> bool:
 def _row(series: Series, temperature: float, phi: float) -> TemperatureRow:
     replica = series.temperature == temperature
     totals = pool(series, replica, phi)
-    frames = int(series.hops["frames"][replica].sum())
+    frames = int(series.frames["frames"][replica].sum())
     defect, factor = defect_diffusivity(totals), correlation_factor(totals)
-    by_class = dict(zip(CLASSES, (int(n) for n in totals.hops_by_class), strict=True))
+    events = np.bincount(totals.kind, minlength=len(CLASSES)).tolist()
     return TemperatureRow(
         temperature_kelvin=float(temperature),
         n_replicas=int(replica.sum()),
         exposure_ps=totals.exposure_ps,
         hops=totals.hops,
-        hops_by_class=by_class,
-        exchanges=totals.exchanges,
+        events_by_class=dict(zip(CLASSES, events, strict=True)),
         rate=hop_rate(totals.hops, totals.exposure_ps, dispersion=phi),
         dispersion=dispersion_index(series.hop_count[replica], series.exposure_ps[replica]),
         defect_diffusivity=defect,
@@ -113,7 +111,7 @@ def _row(series: Series, temperature: float, phi: float) -> TemperatureRow:
         correlated_defect_diffusivity=correlated(defect, factor),
         tracer_diffusivity=tracer_diffusivity(totals, correlation=True),
         tracer_diffusivity_uncorrelated=tracer_diffusivity(totals, correlation=False),
-        undefined_fraction=float(series.hops["undefined_frames"][replica].sum()) / frames,
+        undefined_fraction=float(series.frames["undefined"][replica].sum()) / frames,
         mean_temperature=mean_temperature(series, replica),
         energy_drift=energy_drift(series, replica),
     )

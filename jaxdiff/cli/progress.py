@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 Progress = Callable[[str, float, float, int], None]
-"""(phase, fraction of it, ns/day of all replicas together, hops so far)."""
+"""(phase, fraction of it, ns/day of all replicas together, changes of site so far)."""
 
 
 class progress_bar:
@@ -30,8 +30,8 @@ class progress_bar:
     def __exit__(self, *error: object) -> None:
         self._rich.stop()
 
-    def _show(self, phase: str, fraction: float, ns_per_day: float, hops: int) -> None:
-        speed = f"{ns_per_day:.3g} ns/day  {hops} hops"
+    def _show(self, phase: str, fraction: float, ns_per_day: float, changes: int) -> None:
+        speed = f"{ns_per_day:.3g} ns/day  {changes} site changes"
         if phase not in self._tasks:
             self._tasks[phase] = self._rich.add_task(phase, total=1.0, speed=speed)
         self._rich.update(self._tasks[phase], completed=fraction, speed=speed)

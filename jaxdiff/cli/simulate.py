@@ -112,6 +112,7 @@ def run_study(
         directory / SERIES,
         temperature=temperature,
         seed_index=seed_index,
+        is_mobile=_is_mobile(system),
         attributes=_attributes(run, system, text),
         provenance=_provenance(run, potential, started),
     ) as series:
@@ -142,7 +143,7 @@ def _run(
     from jaxdiff import md, observables
     from jaxdiff.devices import devices_for
 
-    settings = _hop_settings(run)
+    settings = _site_settings(run)
     plan = md.Plan(
         cutoff=potential.cutoff,
         skin=run.neighbors.skin_angstrom,
@@ -178,25 +179,22 @@ def _run(
 def _collect(run, state, parts, group: str, series: "SeriesWriter", progress: Progress):
     """Write each chunk as it comes; the state after the last."""
     from jaxdiff import md
+    from jaxdiff.io.site_log import SiteLog
 
-    phase = "production" if group == "thermo" else group
+    production = group == "thermo"
+    phase = "production" if production else group
     n_steps, done = run.steps(getattr(run, phase).duration_ps), 0
-    if group == "thermo":
-        _write_hops(series, state)
+    log, n_changes = SiteLog.start(series, state.hops) if production else None, 0
     try:
         for part in parts:
             _write_part(run, part, group, series)
             state, done = part.state, done + part.n_steps
-            if group == "thermo":
-                _write_hops(series, state)
+            if log is not None:
+                n_changes = log.write(state.hops)
+                _write_positions(run, state, series)
             simulated_ns = run.n_replicas * part.n_steps * run.ensemble.timestep_fs / 1e6
             ns_per_day = simulated_ns / part.wall_s * 86400
-            progress(
-                phase,
-                done / n_steps,
-                ns_per_day,
-                int(state.hops.counts.hops_by_class.sum()),
-            )
+            progress(phase, done / n_steps, ns_per_day, n_changes)
     except md.SimulationDiverged as error:
         _write_part(run, error.part, group, series)
         raise
@@ -216,12 +214,13 @@ def _write_part(run, part: "md.Part", group: str, series: "SeriesWriter") -> Non
     series.append(group, time_ps, **columns)
 
 
-def _write_hops(series: "SeriesWriter", state: "md.EnsembleState") -> None:
-    import jax
+def _write_positions(run, state: "md.EnsembleState", series: "SeriesWriter") -> None:
+    """The positions at the end of a chunk, if they are wanted."""
+    import numpy as np
 
-    from jaxdiff import observables
-
-    series.write_hops(jax.device_get(observables.counters(state.hops)), observables.UNITS)
+    if run.output.keep_positions:
+        time_ps = np.array([int(state.step) * run.ensemble.timestep_fs / 1e3])
+        series.append_positions(time_ps, np.asarray(state.motion.position)[:, None])
 
 
 def _conditions(run: "RunFile", system: "System", temperature) -> "md.Conditions":
@@ -241,9 +240,9 @@ def _initialize(run: "RunFile", systems, temperature, plan, settings) -> "md.Ens
     import numpy as np
 
     from jaxdiff import md, observables
-    from jaxdiff.system import LITHIUM
 
-    is_mobile = np.asarray(systems[0].atomic_number) == LITHIUM
+    is_mobile, cell = _is_mobile(systems[0]), np.asarray(systems[0].cell)
+    supercell = observables.as_supercell(run.system.supercell)
     velocity = None
     if run.system.keep_velocities:
         if any(system.velocity is None for system in systems):
@@ -260,7 +259,9 @@ def _initialize(run: "RunFile", systems, temperature, plan, settings) -> "md.Ens
         seed=run.ensemble.seed,
         position=np.stack([system.position for system in systems]),
         velocity=velocity,
-        observer=lambda position: observables.initialize(settings, position, is_mobile),
+        observer=lambda position: observables.initialize(
+            settings, supercell, cell, position, is_mobile
+        ),
     )
 
 
@@ -290,29 +291,37 @@ def _systems(run: "RunFile") -> list["System"]:
     return systems if len(systems) == n_replicas else systems * n_replicas
 
 
-def _hop_settings(run: "RunFile"):
+def _site_settings(run: "RunFile"):
     from jaxdiff import observables
 
-    return observables.HopSettings(
-        lattice_constant=run.system.lattice_constant_angstrom,
-        supercell=run.system.supercell,
+    return observables.SiteSettings(
         core_radius=run.hops.core_radius_angstrom,
         dwell_frames=run.hops.dwell_strides,
+        crossing_capacity=run.hops.crossings_per_chunk,
     )
 
 
-def _attributes(run: "RunFile", system: "System", text: str) -> dict[str, Any]:
+def _is_mobile(system: "System"):
+    import numpy as np
+
     from jaxdiff.system import LITHIUM
 
-    n_mobile = int((system.atomic_number == LITHIUM).sum())
+    return np.asarray(system.atomic_number) == LITHIUM
+
+
+def _attributes(run: "RunFile", system: "System", text: str) -> dict[str, Any]:
+    from jaxdiff.observables import as_supercell
+
+    n_mobile = int(_is_mobile(system).sum())
     return {
         "run_file": text,
         "timestep_fs": run.ensemble.timestep_fs,
         "steps_per_frame": run.steps_per_frame,
+        "frame_ps": run.ensemble.timestep_fs * run.steps_per_frame / 1000,
         "dwell_frames": run.hops.dwell_strides,
         "core_radius_angstrom": run.hops.core_radius_angstrom,
         "lattice_constant_angstrom": run.system.lattice_constant_angstrom,
-        "supercell": list(run.system.supercell),
+        "supercell": as_supercell(run.system.supercell).matrix,
         "n_mobile": n_mobile,
         "n_anion": system.n_atoms - n_mobile,
     }

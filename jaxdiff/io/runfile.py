@@ -98,19 +98,27 @@ class NeighborsSection(_Section):
 
 
 class HopsSection(_Section):
-    """The detector: one frame per stride; a hop counts after `dwell_strides` in a core."""
+    """The detector: one frame per stride; a hop counts after `dwell_strides` in a core.
+
+    `crossings_per_chunk`: frames kept per replica and chunk at crossings between sites.
+    """
 
     stride_fs: float = Field(20.0, gt=0, le=1000)
     dwell_strides: int = Field(3, ge=1)
     core_radius_angstrom: float = Field(0.77, gt=0, lt=0.9)
+    crossings_per_chunk: int = Field(0, ge=0, le=10_000)
 
 
 class OutputSection(_Section):
-    """Where the series goes, how often to write, and how many frames to skip."""
+    """Where the series goes, how often to write, and how many frames to skip.
+
+    `keep_positions`: also the positions of all atoms at the end of each chunk.
+    """
 
     directory: str = Field(min_length=1)
     chunk_ps: float = Field(1.0, gt=0)
     thermo_stride_frames: int = Field(1, ge=1)
+    keep_positions: bool = False
 
 
 class RunFile(_Section):

@@ -1,28 +1,29 @@
-"""One frame to numbers, on the device: sites of the lattice, hops between them."""
+"""One frame to numbers, on the device: sites of the lattice, and who is on them."""
 
-from jaxdiff.observables.counts import CLASSES, UNITS, HopCounts
-from jaxdiff.observables.hops import (
-    HopMemory,
-    HopSettings,
-    HopState,
-    counters,
+from jaxdiff.observables.sites import lattice_origin, nearest_site
+from jaxdiff.observables.supercell import Supercell, as_supercell
+from jaxdiff.observables.tracker import (
+    ChangeLog,
+    CrossingLog,
+    SiteSettings,
+    SiteState,
     initialize,
+    new_entries,
     observe,
     reset,
 )
-from jaxdiff.observables.sites import lattice_origin, nearest_site
 
 __all__ = [
-    "CLASSES",
-    "UNITS",
-    "HopCounts",
-    "HopMemory",
-    "HopSettings",
-    "HopState",
-    "counters",
+    "ChangeLog",
+    "CrossingLog",
+    "SiteSettings",
+    "SiteState",
+    "Supercell",
+    "as_supercell",
     "initialize",
     "lattice_origin",
     "nearest_site",
+    "new_entries",
     "observe",
     "reset",
 ]

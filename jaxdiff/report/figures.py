@@ -7,9 +7,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
-from jaxdiff.observables.counts import CLASSES
 
 # Okabe and Ito's palette; markers tell the classes apart in grey, too
 _CLASS_STYLE = {
@@ -17,7 +17,11 @@ _CLASS_STYLE = {
     "noncollinear_1": ("#D55E00", "^"),
     "noncollinear_2": ("#009E73", "s"),
     "direct": ("#CC79A7", "D"),
-    "other": ("#000000", "x"),
+    "vacancy": ("#E69F00", "v"),
+    "concerted": ("#000000", "x"),
+    "exchange": ("#56B4E9", "P"),
+    "frenkel_creation": ("#999999", "+"),
+    "recombination": ("#999999", "1"),
 }
 _POINTS = 150  # of a trace that are drawn
 _DPI = 200
@@ -102,9 +106,9 @@ def draw_hops(series: Series, path: Path) -> None:
     figure = Figure(figsize=(7, height), layout="constrained")
     axes = figure.add_subplot()
     size = float(np.clip(600 / n_replicas, 4, 22))
-    frame, kind = series.hops["event_frame"][order], series.hops["event_class"][order]
-    row, event = np.nonzero(frame >= 0)
-    time, kind = frame[row, event] * series.frame_ps, kind[row, event]
+    events = series.events
+    time, kind = events.frame * series.frame_ps, events.kind
+    row = np.argsort(order)[events.replica]
     for index, name in enumerate(CLASSES):
         mine = kind == index
         if mine.any():
@@ -114,7 +118,7 @@ def draw_hops(series: Series, path: Path) -> None:
                 time[mine], row[mine], s=size, c=color, marker=marker, lw=0.8, label=label
             )
     _group_replicas(axes, series.temperature[order])
-    axes.set_xlim(0, float(series.hops["frames"].max()) * series.frame_ps)
+    axes.set_xlim(0, float(series.frames["frames"].max()) * series.frame_ps)
     axes.set_ylim(-0.8, n_replicas - 0.2)
     axes.set_xlabel("time  (ps)")
     axes.set_title(_raster_title(series), fontsize=10)
@@ -136,13 +140,10 @@ def _group_replicas(axes: Axes, temperature: np.ndarray) -> None:
 
 
 def _raster_title(series: Series) -> str:
-    capacity = series.hops["event_frame"].shape[1]
-    total = int(series.hops["event_count"].sum())
-    full = int((series.hops["event_count"] > capacity).sum())
-    title = f"{total} hop" + ("" if total == 1 else "s")
-    return (
-        title if not full else f"{title}; log full in {full} replicas, later hops not shown"
-    )
+    total = len(series.events.kind)
+    title = f"{total} event" + ("" if total == 1 else "s")
+    lost = int((series.lost_frame >= 0).sum())
+    return title if not lost else f"{title}; log incomplete in {lost} replicas"
 
 
 def draw_thermo(series: Series, path: Path) -> None:

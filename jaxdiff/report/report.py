@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, TemperatureRow, summarize
-from jaxdiff.observables.counts import CLASSES
 from jaxdiff.report.figures import draw_arrhenius, draw_hops, draw_thermo
 
 PUBLISHED = {"DeePMD": 0.24, "MACE-MPA-0": 0.22, "MACE-MPA-0 fine-tuned": 0.20}
@@ -79,7 +79,7 @@ def _settings(series: Series) -> dict[str, Any]:
         "dwell_frames": series.dwell_frames,
         "core_radius_angstrom": series.core_radius,
         "lattice_constant_angstrom": series.lattice_constant,
-        "supercell": series.supercell,
+        "supercell": series.supercell.matrix,
         "n_mobile": series.n_mobile,
         "n_anion": series.n_anion,
     }
@@ -143,14 +143,13 @@ def _results(study: Study) -> str:
                 "exposure (ps)",
                 "hops",
                 *_class_names(),
-                "exchanges",
                 "rate (1/ns)",
             ]
         ),
-        _line(["---:"] * (6 + len(CLASSES))),
+        _line(["---:"] * (5 + len(CLASSES))),
     ]
     for row in study.rows:
-        by_class = [row.hops_by_class[name] for name in CLASSES]
+        by_class = [row.events_by_class[name] for name in CLASSES]
         lines.append(
             _line(
                 [
@@ -159,7 +158,6 @@ def _results(study: Study) -> str:
                     f"{row.exposure_ps:.1f}",
                     row.hops,
                     *by_class,
-                    row.exchanges,
                     _range(row.rate.scaled(1000.0, "1/ns"), "{:.3g}"),
                 ]
             )

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from jaxdiff.observables.counts import CLASSES, SQUARED_JUMP, SQUARED_STEPS
 
 from jaxdiff.analysis.diffusion import (
     TRACER_CORRELATION,
@@ -12,7 +13,6 @@ from jaxdiff.analysis.diffusion import (
 )
 from jaxdiff.analysis.rates import garwood
 from jaxdiff.analysis.series import HopTotals
-from jaxdiff.observables.counts import CLASSES, SQUARED_JUMP, SQUARED_STEPS
 
 LATTICE, CELLS = 4.0, 3  # Å; a/4 is 1 Å
 CORNERS = np.array(list(itertools.product([-1, 1], repeat=3)))

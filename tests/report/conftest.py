@@ -5,9 +5,9 @@ import json
 import h5py
 import numpy as np
 import pytest
+from jaxdiff.observables.counts import CLASSES, SQUARED_JUMP, SQUARED_STEPS, UNITS
 
 from jaxdiff import units
-from jaxdiff.observables.counts import CLASSES, SQUARED_JUMP, SQUARED_STEPS, UNITS
 
 EA, PREFACTOR = 0.22, 25.0  # eV, 1/ps
 TEMPERATURES = (300.0, 350.0, 400.0, 450.0, 500.0)
