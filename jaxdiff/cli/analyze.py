@@ -143,6 +143,7 @@ def write_series(
         "dwell_frames": settings.dwell_frames,
         "core_radius_angstrom": settings.core_radius,
         "lattice_constant_angstrom": float(np.mean([r.lattice_constant for r in seen])),
+        "cell_angstrom": np.mean([r.cell for r in seen], axis=0),
         "supercell": supercell.matrix,
         "n_mobile": int(is_mobile.sum()),
         "n_anion": int((~is_mobile).sum()),

@@ -26,7 +26,7 @@ class Replay:
 
     - `initial_site` [M, 3], a/4: before the first frame. `frame`, `cation` [C], `site`
       [C, 3], a/4: changes of site.
-    - `lattice_constant`, Å: mean over the frames.
+    - `cell`, Å, and `lattice_constant`, Å: means over the frames.
     - `lost_frame`: from which frame on the changes may be incomplete; -1: they are not.
     """
 
@@ -36,6 +36,7 @@ class Replay:
     site: Int[np.ndarray, "changes 3"]
     n_frames: int
     anion_displaced_frames: int
+    cell: Float[np.ndarray, "3 3"]
     lattice_constant: float
     lost_frame: int
 
@@ -53,7 +54,8 @@ def replay(
     Positions are unwrapped; the cell may change from frame to frame.
     """
     state = initial_site = None
-    n_seen, n_frames, lost, volume, length = 0, 0, -1, 0.0, 0
+    n_seen, n_frames, lost, length = 0, 0, -1, 0
+    volume, mean_cell = 0.0, np.zeros((3, 3))
     logs: list[dict[str, np.ndarray]] = []
     for position, cell in chunks:
         if state is None or initial_site is None:
@@ -77,6 +79,7 @@ def replay(
         logs.append({n: getattr(log, n)[rows] for n in ("frame", "cation", "site")})
         n_seen, n_frames = int(log.count), n_frames + len(position)
         volume += float(np.abs(np.linalg.det(cell)).sum())
+        mean_cell = mean_cell + cell.sum(axis=0)
     if state is None or initial_site is None:
         raise ValueError("The trajectory has no frames; give one that has at least one.")
     return Replay(
@@ -84,6 +87,7 @@ def replay(
         **{n: np.concatenate([log[n] for log in logs]) for n in logs[0]},
         n_frames=n_frames,
         anion_displaced_frames=int(state.anion_displaced_frames),
+        cell=mean_cell / n_frames,
         lattice_constant=(4 * volume / n_frames / supercell.n_sites) ** (1 / 3),
         lost_frame=lost,
     )

@@ -43,6 +43,7 @@ def write(path, settings=SETTINGS, chunk=3, hops=((2, 5, 8), (4,))):
             "dwell_frames": settings.dwell_frames,
             "core_radius_angstrom": settings.core_radius,
             "lattice_constant_angstrom": LATTICE,
+            "cell_angstrom": SYSTEM.cell,
             "supercell": supercell.matrix,
             "n_mobile": 33,
             "n_anion": 32,
