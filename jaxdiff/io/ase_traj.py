@@ -13,7 +13,15 @@ from jaxdiff.io.extxyz import time_of
 if TYPE_CHECKING:
     import ase
 
-_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, struct.error)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    struct.error,
+)
 """What ASE raises on files that are cut or garbled."""
 
 
