@@ -89,8 +89,9 @@ def test_h5md_of_mdanalysis(tmp_path):
     mda = pytest.importorskip("MDAnalysis")
     known = walk(TRICLINIC)
     universe = mda.Universe.empty(12, trajectory=True)
+    units = {"lengthunit": "Angstrom", "timeunit": "ps"}
     path = tmp_path / "a.h5md"
-    with mda.Writer(str(path), n_atoms=12, format="H5MD", units=None) as writer:
+    with mda.Writer(str(path), n_atoms=12, **units) as writer:
         for x, time in zip(known.position, known.time_ps, strict=True):
             universe.trajectory.ts.time = time
             universe.trajectory.ts.dimensions = mda.lib.mdamath.triclinic_box(*TRICLINIC)
