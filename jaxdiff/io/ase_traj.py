@@ -13,34 +13,39 @@ from jaxdiff.io.extxyz import time_of
 if TYPE_CHECKING:
     import ase
 
-_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, struct.error)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    struct.error,
+)
 """What ASE raises on files that are cut or garbled."""
 
 
 def open_ase_traj(path: Path) -> source.Source:
     """Read the first frame, and say how the others will be read."""
-    reader = _reader(path)
-    if len(reader) == 0:
-        raise source.no_complete_frame(path)
-    try:
-        first = reader[0]
-    except _DAMAGE:
-        raise source.no_complete_frame(path) from None
+    with _reader(path) as reader:
+        try:
+            first = reader[0]
+        except _DAMAGE:
+            raise source.no_complete_frame(path) from None
     number = np.asarray(first.get_atomic_numbers(), np.int32)
     x, y, z = (bool(flag) for flag in first.get_pbc())
 
     def frames(tally: source.Tally) -> Iterator[source.RawFrame]:
-        reader = _reader(path)
-        for index in range(len(reader)):
-            try:
-                atoms = reader[index]
-            except (
-                _DAMAGE
-            ):  # the offsets of the frames stand in the file, the frames do not
-                tally.incomplete += len(reader) - index
-                return
-            yield _raw_frame(atoms, number, f"{path}, frame {index}")
-        reader.close()
+        with _reader(path) as reader:
+            for index in range(len(reader)):
+                try:
+                    atoms = reader[index]
+                except _DAMAGE:  # counted in the file's head, but not in the file
+                    _check_cut(reader, path, index)
+                    tally.incomplete += len(reader) - index
+                    return
+                yield _raw_frame(atoms, number, f"{path}, frame {index}")
 
     return source.Source(
         format="traj",
@@ -68,6 +73,18 @@ def _raw_frame(atoms: "ase.Atoms", number: np.ndarray, where: str) -> source.Raw
         return np.array(atoms.get_positions(), float), np.array(atoms.cell.array, float)
 
     return source.RawFrame(None, time_of(atoms.info, where)[0], load)
+
+
+def _check_cut(reader: Any, path: Path, index: int) -> None:
+    """A file that is cut has no last frame either."""
+    try:
+        reader[len(reader) - 1]
+    except _DAMAGE:
+        return
+    raise ValueError(
+        f"{path}, frame {index} cannot be read, but the last one can: the file is damaged "
+        "inside; read what is before with stop."
+    )
 
 
 def _reader(path: Path) -> Any:

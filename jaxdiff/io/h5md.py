@@ -5,6 +5,7 @@ time, `species`, and `id` where atoms change their order. Units come from the `u
 attributes; lengths without one are an error, since Å and nm are equally common.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,12 +164,15 @@ def _at(dataset: h5py.Dataset | None, frame: int) -> float | None:
     return float(dataset[frame])
 
 
-def _open(path: Path) -> h5py.File:
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """An open file; what HDF5 cannot read becomes a sentence."""
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError) as error:
         raise ValueError(
-            f"{path} cannot be opened as HDF5 ({str(error)[:80]}); if its run was killed, "
+            f"{path} cannot be read as HDF5 ({str(error)[:80]}); if its run was killed, "
             "try h5clear --status --increment, else copy it again."
         ) from None
 

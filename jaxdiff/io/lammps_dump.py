@@ -293,17 +293,17 @@ def _items(path: Path, lines: source.Lines, index: int) -> dict[str, bytes] | No
     """The items of one frame up to the atoms' header; None if it breaks off before."""
     items: dict[str, bytes] = {}
     while line := lines.line():
-        if not line.startswith(_ITEM):
-            raise ValueError(
-                f"{path}: after frame {index} a line with 'ITEM:' should come, got "
-                f"{source.excerpt(line)}; this is no LAMMPS dump, or it is damaged."
-            )
         again = line.rfind(_ITEM)
         if again > 0 or (line.startswith(b"ITEM: TIMESTEP") and "TIMESTEP" in items):
             lines.back(len(line) - again)
             return None
         if not line.endswith(b"\n"):
             return None
+        if again < 0:
+            raise ValueError(
+                f"{path}, frame {index}: a line with 'ITEM:' should come, got "
+                f"{source.excerpt(line)}; this is no LAMMPS dump, or it is damaged."
+            )
         name = line[len(_ITEM) :].decode("ascii", "replace").strip()
         if name.startswith("ATOMS"):
             items["ATOMS"] = name[len("ATOMS") :].encode()

@@ -119,11 +119,9 @@ class Trajectory:
 
     def _selected(self) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
         """Time, continuous position and cell of the frames asked for."""
-        start, stop, stride = self._range
+        start, _, stride = self._range
         unwrap = None if self._source.exact else Unwrapper(self.periodic)
         for index, time, raw in self._distinct():
-            if stop is not None and index >= stop:
-                return
             wanted = index >= start and (index - start) % stride == 0
             if index < start or not (wanted or unwrap):
                 continue
@@ -136,7 +134,8 @@ class Trajectory:
                 yield time, position, cell
 
     def _distinct(self) -> Iterator[tuple[int, float, RawFrame]]:
-        """Index, time and raw frame of the file, duplicates dropped, spacing checked."""
+        """Index, time and raw frame up to `stop`; no duplicates, spacing checked."""
+        start, stop, _ = self._range
         index, first, previous = -1, 0.0, None
         for raw in self._source.frames(self.tally):
             tick = self._clock.tick(raw, index + 1, self.path)
@@ -145,9 +144,11 @@ class Trajectory:
                 self.tally.duplicates += 1
                 continue
             index += 1
+            if stop is not None and index >= stop:
+                return
             if previous is None:
                 first = tick
-            elif index > self._range[0]:
+            elif index > start:
                 self._check_spacing(previous[0], tick, index)
             previous = tick, raw
             yield index, (tick - first) * (self._clock.ps_per_tick or 0.0), raw

@@ -89,9 +89,12 @@ def _blocks(
                 tally.incomplete += 1
                 return
             header, line = _header(rest.splitlines(), where), lines.line()
+        if not line.endswith(b"\n"):
+            tally.incomplete += 1
+            return
         if header is None:
             raise ValueError(f"{where} comes before any cell; the file has lost its head.")
-        if line and not line.lstrip().startswith(_DIRECT):
+        if not line.lstrip().startswith(_DIRECT):
             raise ValueError(
                 f"{where}: a line 'Direct configuration=' should come, got "
                 f"{source.excerpt(line)}; this is no XDATCAR, or it is damaged."
