@@ -2,7 +2,7 @@
 
 python benchmarks/validate_detector.py FRAMES.h5 [RESULT.json] [--quench N]
 
-FRAMES.h5 has `position` [F, R, N, 3], Å, unwrapped, all cations (Li) first, of cubic LiF with
+FRAMES.h5 has `position` [F, R, N, 3], Å, unwrapped, cations (Li) first, of cubic LiF with
 one more Li, and `temperature` [R], K; a frame every 20 fs. What is compared:
 
 - hops by class, and frames that are undefined or in transit, at each temperature;
