@@ -8,7 +8,8 @@ best linear one (doi:10.1063/5.0008312, doi:10.1021/acs.jctc.4c01249).
 its increments over disjoint intervals are independent, and over an interval o
 
 $$ E|W|^2 = \lambda o\langle l^2\rangle = 2dDo, \qquad
-   \mathrm{Var}|W|^2 = \lambda o\langle l^4\rangle + \tfrac2d(\lambda o\langle l^2\rangle)^2,
+   \mathrm{Var}|W|^2
+   = \lambda o\langle l^4\rangle + \tfrac2d(\lambda o\langle l^2\rangle)^2,
 $$
 
 for <l> = 0 and isotropic second moments: the fourth cumulant λo<l⁴> comes on top of the
@@ -229,18 +230,22 @@ def _iterate(
     noisy: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parameters, their weights [parameters, lags] and the covariance, self-consistent."""
-    beta = np.linalg.lstsq(design, mean, rcond=None)[0]
     fallback = float((mean / design[:, 0]).mean())
-    for _ in range(_ITERATIONS):
+
+    def reweigh(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         slope = float(beta[0]) if beta[0] > 0 else fallback
         offset = max(float(beta[1]), 0.0) if noisy else 0.0
         covariance = model.covariance(slope / (2 * _DIMENSION), offset)
         scaled = np.linalg.solve(covariance, design)
         weight = np.linalg.solve(design.T @ scaled, scaled.T)
-        previous, beta = beta, weight @ mean
-        if np.abs(beta - previous).max() <= 1e-9 * np.abs(beta).max():
+        return weight @ mean, weight, covariance
+
+    result = reweigh(np.linalg.lstsq(design, mean, rcond=None)[0])
+    for _ in range(_ITERATIONS):
+        previous, result = result[0], reweigh(result[0])
+        if np.abs(result[0] - previous).max() <= 1e-9 * np.abs(previous).max():
             break
-    return beta, weight, covariance
+    return result
 
 
 def _p_value(residual: np.ndarray, covariance: np.ndarray, dof: int) -> float:

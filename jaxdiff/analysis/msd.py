@@ -8,7 +8,7 @@ D* from `tracer`, the conductivity from `collective`.
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
-from scipy import fft
+from scipy.fft import next_fast_len
 
 _BATCH_BYTES = 2**26  # of one padded batch
 
@@ -46,10 +46,10 @@ def _transform(
 ) -> Float[np.ndarray, "frames walkers"]:
     n_frames = len(position)
     position = position - position.mean(axis=0)  # the squares cancel less
-    size = fft.next_fast_len(2 * n_frames, real=True)
-    spectrum = np.asarray(fft.rfft(position, size, axis=0))
-    power = (spectrum.real**2 + spectrum.imag**2).sum(axis=-1)
-    product = np.asarray(fft.irfft(power, size, axis=0))[:n_frames]
+    size = next_fast_len(2 * n_frames, real=True)
+    spectrum = np.fft.rfft(position, size, axis=0)
+    power = (np.abs(spectrum) ** 2).sum(axis=-1)
+    product = np.fft.irfft(power, size, axis=0)[:n_frames]
     square = np.zeros((n_frames + 1, position.shape[1]))
     square[1:] = np.cumsum((position**2).sum(axis=-1), axis=0)
     lag = np.arange(n_frames)

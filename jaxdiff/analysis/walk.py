@@ -22,7 +22,7 @@ TRACER_CORRELATION = (2 / 3, 32 / 33, 0.9643, 1.0)
 """Correlation factors of the cations by mechanism (doi:10.1039/TF9585401498)."""
 
 HAVEN_RATIO = (1 / 3, 8 / 11, 1.44645, 1.0)
-"""N D*/D_def by mechanism: correlation factor times <Σs²>/<l²>, that is 6/12 6/8 6/4 4/4."""
+"""N D*/D_def by mechanism: that factor times <Σs²>/<l²>, 6/12, 6/8, 6/4 and 4/4."""
 
 _CORNERS = np.array(list(itertools.product([-1, 1], repeat=3)))
 _AXES = np.eye(3, dtype=int)
@@ -117,8 +117,8 @@ def _check(
         )
     if cells < 2:
         raise ValueError(
-            f"cells={cells} must be at least 2: in one cell the interstitial is a neighbour "
-            "of its own image."
+            f"cells={cells} must be at least 2: in one cell the interstitial is a "
+            "neighbour of its own image."
         )
 
 
