@@ -21,6 +21,7 @@ sequence of hops is stationary, and memory shorter than K hops.
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from jaxdiff import units
 from jaxdiff.analysis.bootstrap import Statistic, replica_bootstrap
 from jaxdiff.analysis.estimate import Estimate, unknown
 
@@ -91,6 +92,36 @@ def haven_ratio(
         return tracer.mean_square(high) / defect.mean_square(low)
 
     return _bootstrap(statistic, np.concatenate([top, bottom], axis=1), seed)
+
+
+def measured_tracer_diffusivity(
+    replica: Int[np.ndarray, " events"],
+    cation: Int[np.ndarray, "events moved"],
+    step: Real[np.ndarray, "events moved 3"],
+    exposure: Float[np.ndarray, " replicas"],
+    *,
+    n_cations: int,
+    seed: int,
+    memory: int = MEMORY,
+) -> Estimate:
+    r"""D* = Γ <Σs²> f_tracer / (6N) with f measured, cm^2/s; error over replicas.
+
+    Needs no mechanism, and neither the lags of many residence times after which a mean
+    squared displacement of tracers is straight: its slope is 20 % too large after one.
+
+    - `step` in Å; `exposure`: time observed, ps, of each replica; `n_cations`: N.
+    """
+    _check_order(replica, memory)
+    sums = _cation_sums(replica, cation, step, len(exposure), memory)
+    factor = _Factor(memory)
+
+    def statistic(total: np.ndarray) -> np.ndarray:
+        rate = total[..., 0, 1] / total[..., 0, -1]
+        return rate * factor.mean_square(total[..., :-1]) / (6 * n_cations)
+
+    everything = np.concatenate([sums, exposure[:, None]], axis=1)
+    estimate = _bootstrap(statistic, everything, seed)
+    return estimate.scaled(units.CM2_PER_S, "cm^2/s")
 
 
 def _check_order(replica: Int[np.ndarray, " events"], memory: int) -> None:
