@@ -22,7 +22,10 @@ from jaxdiff.analysis.walk import simulate
 
 OUTPUT = Path(__file__).parent / "results" / "peers_msd.json"
 
-REPLICAS, HOPS, FRAMES = 16, 10, 10  # per replica; frames in a residence time, 1 ps
+REPLICAS, HOPS = 16, 10  # per replica
+# Frames in a residence time, 1 ps. A power of two: with 10, kinisi 2.1 truncates four of
+# its lags (0.1 · 43 / 0.1 < 43) to the one below, and their values are up to 3 % off.
+FRAMES = 8
 BOX = 1000.0  # Å
 TRUTH = 12 / 6 * 1e-4  # cm^2/s: 1/ps, 12 Å^2
 
@@ -109,14 +112,16 @@ def main() -> None:
         rows["kinisi"].append(theirs)
         rows["jaxdiff"].append(ours(path))
         seconds = [seconds[0] + middle - start, seconds[1] + time.perf_counter() - middle]
-        mean = mean_squared_displacement(path).mean(axis=1)[1 : len(msd) + 1]
+        # its reader of ASE trajectories has the first frame twice (kinisi 2.1)
+        twice = np.concatenate([path[:1], path])
+        mean = mean_squared_displacement(twice).mean(axis=1)[1 : len(msd) + 1]
         difference = max(difference, float(np.abs(msd / mean - 1).max()))
     values = [[row["value"] for row in rows[name]] for name in ("kinisi", "jaxdiff")]
     record = {
         "walks": n_walks,
         "replicas": REPLICAS,
         "hops_per_replica": HOPS,
-        "largest_relative_difference_of_msd": difference,
+        "largest_relative_difference_of_msd_with_first_frame_twice": difference,
         "correlation_of_d": round(float(np.corrcoef(values)[0, 1]), 3),
         "poisson_limit_relative_sd": round(1 / math.sqrt(REPLICAS * HOPS), 4),
         "kinisi": summary(rows["kinisi"]) | {"s_per_walk": round(seconds[0] / n_walks, 3)},

@@ -3,6 +3,7 @@ import pytest
 
 from jaxdiff.analysis.rates import hop_rate
 from jaxdiff.analysis.residence import (
+    _score,
     exponentiality,
     mean_complete_residence,
     mean_residence,
@@ -163,9 +164,23 @@ def test_the_shape_is_found_and_others_than_1_are_seen(shape, low, high):
     assert (result.p_value < 0.01) == (shape != 1.0)
 
 
-@pytest.mark.parametrize("call", [residences])
-def test_hops_outside_of_the_observation_are_refused(call):
+def test_the_score_is_the_derivative_of_the_likelihood():
+    """Weibull with censoring: Σ_ended [ln k + k ln λ + (k-1) ln t] - Σ (λt)^k, at k = 1."""
+    data = renewals(np.random.default_rng(7), 10, 6.0, exponential)
+    t, ended = data.length, data.ended
+    rate, n = ended.sum() / t.sum(), ended.sum()
+
+    def likelihood(k):
+        log = n * (np.log(k) + k * np.log(rate)) + (k - 1) * np.log(t[ended]).sum()
+        return log - ((rate * t) ** k).sum()
+
+    h = 1e-5  # central differences: error h²/6 times the third derivative
+    slope = (likelihood(1 + h) - likelihood(1 - h)) / (2 * h)
+    assert _score(t, ended, 0.0) == pytest.approx(slope, abs=1e-5)
+
+
+def test_hops_outside_of_the_observation_are_refused():
     with pytest.raises(ValueError, match="outside of the observation"):
-        call(np.array([3.0]), np.array([0]), np.zeros(1), np.ones(1))
+        residences(np.array([3.0]), np.array([0]), np.zeros(1), np.ones(1))
     with pytest.raises(ValueError, match="no time was observed"):
-        mean_residence(call(np.zeros(0), np.zeros(0, int), np.zeros(1), np.zeros(1)))
+        mean_residence(residences(np.zeros(0), np.zeros(0, int), np.zeros(1), np.zeros(1)))
