@@ -154,7 +154,8 @@ def exponentiality(
     Given their number, hops of one constant rate are spread evenly over all the time
     observed, whatever the rate: so the distribution of the statistic is simulated without
     knowing it, with the same censoring, and the p-value is exact (Monte Carlo test,
-    doi:10.2307/2985156). One temperature at a time: rates must be the same.
+    doi:10.1111/j.2517-6161.1968.tb00759.x). One temperature at a time: the rates must be
+    the same.
 
     - `frame_ps`: hop times are known to a frame only; the simulated ones are rounded alike.
     """

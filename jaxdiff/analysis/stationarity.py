@@ -38,7 +38,7 @@ def stationarity(
     Given the hops of a group, n_g, those in the blocks are multinomial with the exposures
     as weights, whatever the rate. Groups (temperatures) have rates of their own, blocks
     are compared over all of them, $X^2 = \sum_b (n_b - e_b)^2/e_b$. The p-value is a Monte
-    Carlo one, exact for any number of hops (doi:10.2307/2985156).
+    Carlo one, exact for any number of hops (doi:10.1111/j.2517-6161.1968.tb00759.x).
 
     - `time` of the hops; `start`, `stop`: followed from and to, in each replica; ps.
     """
