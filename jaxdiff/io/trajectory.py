@@ -313,6 +313,11 @@ def _clock(
     spacing = clock.tick(following, start + 1, path) - clock.tick(raw, start, path)
     if quantity == "index":
         spacing = 1.0
+    if not spacing > 0:
+        raise ValueError(
+            f"{path}: {_WORDS[quantity]} goes back by {-spacing:g} after frame {start}; "
+            "give one run, in order."
+        )
     return _agreeing(path, dataclasses.replace(clock, spacing=spacing), frame_ps)
 
 

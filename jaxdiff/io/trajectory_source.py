@@ -165,12 +165,15 @@ def columns_of(
     tokens: list[bytes], columns: tuple[int, ...], width: int, where: str
 ) -> Float[np.ndarray, "rows columns"]:
     """Columns of a table given as one list of words."""
+    table = np.empty((len(tokens) // width, len(columns)))
     try:
-        return np.array([list(map(float, tokens[k::width])) for k in columns]).T
+        for k, column in enumerate(columns):
+            table[:, k] = np.fromiter(map(float, tokens[column::width]), float, len(table))
     except ValueError as error:
         raise ValueError(
             f"{where} has a coordinate that is not a number ({error}); the file is damaged."
         ) from None
+    return table
 
 
 def excerpt(text: bytes) -> str:

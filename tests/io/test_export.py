@@ -4,7 +4,7 @@ import ase.io
 import h5py
 import numpy as np
 import pytest
-from written_by_hand import GENERAL, ORTHOGONAL, TRICLINIC, assert_same, walk
+from written_by_hand import GENERAL, ORTHOGONAL, TILTED_BACK, TRICLINIC, assert_same, walk
 
 from jaxdiff.io.export import write_trajectory
 from jaxdiff.io.trajectory import Frames, open_trajectory
@@ -24,7 +24,7 @@ def write(path, known, **arguments):
     return write_trajectory(path, chunks(known), atomic_number=known.number, **arguments)
 
 
-@pytest.mark.parametrize("cell", [ORTHOGONAL, TRICLINIC, GENERAL])
+@pytest.mark.parametrize("cell", [ORTHOGONAL, TRICLINIC, TILTED_BACK, GENERAL])
 @pytest.mark.parametrize("name", NAMES)
 def test_round_trip(tmp_path, name, cell):
     known = walk(cell, breathing=0.01)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from written_by_hand import ORTHOGONAL, TRICLINIC, assert_same, read, walk
 
+import jaxdiff.io.h5md as h5md_module
 from jaxdiff.io.export import write_trajectory
 from jaxdiff.io.trajectory import Frames
 
@@ -55,6 +56,31 @@ def test_h5md(tmp_path, edges, units, imaged):
     assert trajectory.unwrapping == (
         "position with image" if imaged else "minimum image between frames"
     )
+
+
+def test_h5md_in_several_slices(tmp_path, monkeypatch):
+    """Seven frames a slice, of 40; steps, cells, images and atoms go with their frames."""
+    monkeypatch.setattr(h5md_module, "_SLICE_BYTES", 7 * 12 * 24)
+    known = walk(TRICLINIC, breathing=0.01)
+    image = known.image.astype(int)
+    path = tmp_path / "a.h5"
+    write_h5md(path, known, known.wrapped, edges=known.cell, image=image)
+    assert_same(path, known, 1e-12, species=LITHIUM_FLUORIDE)
+    assert_same(path, known, 1e-12, species=LITHIUM_FLUORIDE, timestep_fs=2.0)
+
+
+def test_h5md_images_count_only_along_periodic_directions(tmp_path):
+    known = walk(ORTHOGONAL, n_frames=3)
+    path = tmp_path / "a.h5"
+    image = known.image.astype(int) + 1
+    write_h5md(path, known, known.wrapped, edges=ORTHOGONAL, image=image)
+    with h5py.File(path, "a") as file:
+        boundary = [b"none", b"periodic", b"none"]
+        file["particles/ions/box"].attrs["boundary"] = boundary
+    trajectory, position, _, _ = read(path, species=LITHIUM_FLUORIDE)
+    assert trajectory.periodic == (False, True, False)
+    expected = known.wrapped + image * [0, 1, 0] @ ORTHOGONAL
+    np.testing.assert_allclose(position, expected, rtol=0, atol=1e-12)
 
 
 def test_h5md_with_atoms_in_changing_order(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from written_by_hand import (
     GENERAL,
     ORTHOGONAL,
+    TILTED_BACK,
     TRICLINIC,
     assert_same,
     lammps_bounds,
@@ -53,7 +54,7 @@ LAMMPS = {"species": LITHIUM_FLUORIDE, "timestep_fs": 1.0}
         ("vx x y z vy xu yu zu", True),
     ],
 )
-@pytest.mark.parametrize("cell", [ORTHOGONAL, TRICLINIC, GENERAL])
+@pytest.mark.parametrize("cell", [ORTHOGONAL, TRICLINIC, TILTED_BACK, GENERAL])
 @pytest.mark.parametrize("breathing", [0.0, 0.01])
 def test_lammps(dump, columns, exact, cell, breathing):
     known = walk(cell, breathing=breathing)
@@ -105,14 +106,14 @@ def test_images_count_only_along_periodic_directions(dump):
 
 
 def test_wrapped_positions_move_only_along_periodic_directions(dump):
-    """An atom that goes out of a free boundary and is far away stays there."""
+    """An atom that goes out of a free boundary by more than half a cell stays there."""
     head = "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n1\n"
-    box = "ITEM: BOX BOUNDS pp ff pp\n0 10\n0 10\n0 10\nITEM: ATOMS id type x y z\n"
-    rows = ["1 1 9.5 9.5 1", "1 1 0.5 10.5 1", "1 1 1.5 11.5 1"]
+    box = "ITEM: BOX BOUNDS pp ff pp\n0 10\n0 2\n0 10\nITEM: ATOMS id type x y z\n"
+    rows = ["1 1 9.5 1 1", "1 1 0.5 2.5 1", "1 1 1.5 4 1"]
     text = [head.format(k) + box + f"{row}\n" for k, row in enumerate(rows)]
     _, position, _, _ = read(dump(text), **LAMMPS)
     np.testing.assert_allclose(
-        position[:, 0], [[9.5, 9.5, 1], [10.5, 10.5, 1], [11.5, 11.5, 1]], atol=1e-12
+        position[:, 0], [[9.5, 1, 1], [10.5, 2.5, 1], [11.5, 4, 1]], atol=1e-12
     )
 
 
@@ -149,6 +150,16 @@ def test_chunks_and_slices(dump, columns):
         np.testing.assert_array_equal(time, time_ps[start:stop:stride])
         if start < 22:
             assert trajectory.frame_ps == pytest.approx(0.1 * stride)
+
+
+def test_the_spacing_is_that_of_the_part_read(dump):
+    """Frames 0 to 3 are 0.1 ps apart, the others 0.2 ps."""
+    frames = lammps_frames(walk(n_frames=9))
+    path = dump([*frames[:4], *frames[4::2]])
+    assert open_trajectory(path, **LAMMPS, stop=4).frame_ps == pytest.approx(0.1)
+    trajectory, _, _, time_ps = read(path, **LAMMPS, start=4)
+    assert trajectory.frame_ps == pytest.approx(0.2)
+    np.testing.assert_allclose(time_ps, [0.4, 0.6, 0.8])
 
 
 def test_a_second_pass_is_like_the_first(dump):
@@ -200,7 +211,7 @@ def ase_frames(known, wrapped, **info):
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize("cell", [ORTHOGONAL, TRICLINIC, GENERAL])
+@pytest.mark.parametrize("cell", [ORTHOGONAL, TILTED_BACK, GENERAL])
 @pytest.mark.parametrize("name", ["a.extxyz", "a.traj"])
 def test_ase_formats(tmp_path, name, cell, wrapped):
     known = walk(cell, breathing=0.01)
@@ -258,7 +269,7 @@ def test_xdatcar_of_ase(tmp_path):
     np.testing.assert_allclose(time_ps, known.time_ps)
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.0, -1.0])
+@pytest.mark.parametrize("scale", [1.0, 2.0, -2.0])
 def test_xdatcar_with_a_variable_cell(tmp_path, scale):
     known = walk(TRICLINIC, breathing=0.01)
     text = ""
@@ -283,8 +294,9 @@ def test_xdatcar_with_a_variable_cell(tmp_path, scale):
 
 def test_the_bounds_of_the_manual():
     """The bounding box of a tilted cell holds all of its corners, and touches them."""
-    rows = [line.split() for line in lammps_bounds(TRICLINIC).splitlines()[1:]]
-    corner = np.array(list(np.ndindex(2, 2, 2))) @ TRICLINIC + [-1.5, 2.25, 0.5]
-    bounds = np.array(rows, float)
-    np.testing.assert_allclose(bounds[:, 0], corner.min(axis=0))
-    np.testing.assert_allclose(bounds[:, 1], corner.max(axis=0))
+    for cell in (TRICLINIC, TILTED_BACK):
+        rows = [line.split() for line in lammps_bounds(cell).splitlines()[1:]]
+        corner = np.array(list(np.ndindex(2, 2, 2))) @ cell + [-1.5, 2.25, 0.5]
+        bounds = np.array(rows, float)
+        np.testing.assert_allclose(bounds[:, 0], corner.min(axis=0))
+        np.testing.assert_allclose(bounds[:, 1], corner.max(axis=0))

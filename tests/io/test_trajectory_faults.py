@@ -123,6 +123,8 @@ def test_frames_missing(dump):
     np.testing.assert_allclose(time_ps, [0, 0.1, 0.2, 0.3])
     _, _, _, time_ps = read(path, **LAMMPS, start=4)
     np.testing.assert_allclose(time_ps, [0.5, 0.6, 0.7, 0.8])
+    with pytest.raises(ValueError, match="time step goes back by 300 after frame 0"):
+        read(dump([frames[3], frames[0]]), **LAMMPS)
     with pytest.raises(ValueError, match=r"frames 3 and 4 .* -100 apart"):
         read(dump([*frames[:4], *frames[2:]]), **LAMMPS)
 
@@ -140,6 +142,24 @@ def test_steps_too_long_for_a_minimum_image(dump):
             with pytest.raises(
                 ValueError, match=r"frame 1: atom \d+ moved 2\.20 Å .*8\.50 Å"
             ):
+                read(path, **LAMMPS)
+
+
+def test_the_smallest_height_of_a_tilted_cell(dump):
+    """Heights are V / |b x c| and so on; here the edges are far longer than the heights."""
+    cell = np.array([[9.0, 0, 0], [7.0, 6.0, 0], [0.5, 5.0, 7.0]])
+    volume = 9 * 6 * 7
+    faces = [np.cross(cell[k], cell[k - 1]) for k in range(3)]
+    height = min(volume / np.linalg.norm(face) for face in faces)
+    known = walk(cell, n_frames=2, n_atoms=1)
+    for share, fine in [(0.249, True), (0.251, False)]:
+        position = np.array([[[1.0, 1, 1]], [[1, 1, 1 + share * height]]])
+        moved = type(known)(position, known.cell, known.number)
+        path = dump(lammps_frames(moved, "id type x y z"))
+        if fine:
+            read(path, **LAMMPS)
+        else:
+            with pytest.raises(ValueError, match=rf"height of the cell \({height:.2f} Å"):
                 read(path, **LAMMPS)
 
 

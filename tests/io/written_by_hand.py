@@ -12,6 +12,7 @@ from jaxdiff.io.trajectory import open_trajectory
 
 ORTHOGONAL = np.diag([9.0, 10.0, 8.5])
 TRICLINIC = np.array([[9.0, 0, 0], [2.0, 10.0, 0], [-3.0, 1.5, 8.5]])
+TILTED_BACK = np.array([[9.0, 0, 0], [-2.0, 10.0, 0], [-3.0, -1.5, 8.5]])
 GENERAL = TRICLINIC[:, [1, 2, 0]]
 ORIGIN = np.array([-1.5, 2.25, 0.5])
 
