@@ -37,7 +37,9 @@ class Supercell:
                 "a row sum to a whole number."
             )
         short = itertools.product(range(-_SHORTEST, _SHORTEST + 1, 2), repeat=3)
-        squared = [sum(n * n for n in v) for v in short if self.fold(v) == (0, 0, 0)]
+        squared = [
+            x * x + y * y + z * z for x, y, z in short if not any(self.fold((x, y, z)))
+        ]
         shortest = min((n for n in squared if n > 0), default=_SHORTEST**2) ** 0.5
         if shortest < _SHORTEST:
             raise ValueError(
