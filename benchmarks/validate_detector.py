@@ -2,13 +2,13 @@
 
 python benchmarks/validate_detector.py FRAMES.h5 [RESULT.json] [--quench N]
 
-FRAMES.h5 has `position` [F, R, N, 3], Å, unwrapped, cations (Li) first, of cubic LiF with
-one more Li, and `temperature` [R], K; a frame every 20 fs. What is compared:
+FRAMES.h5 has `position` [F, R, N, 3], Å, unwrapped, all cations (Li) first, of cubic LiF
+with one more Li, and `temperature` [R], K; a frame every 20 fs. What is compared:
 
 - hops by class, and frames that are undefined or in transit, at each temperature;
 - the same for other dwells, core radii and strides; `same_place` is the fraction of frames
   in which the interstitial is where the default settings see it;
-- N settled and N/4 unsettled frames, relaxed with the embedded model (FIRE): is each cation
+- N settled and N/4 unsettled frames, relaxed with the model (L-BFGS): is each cation
   on the site that the detector says?
 - Wigner-Seitz analysis with OVITO where it is installed: its doubly occupied cation site
   must be one of the four neighbours of the detector's 8c site; with 4a and 8c sites as the
@@ -35,7 +35,7 @@ import ase  # noqa: E402
 import h5py  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from ase.optimize import FIRE  # noqa: E402
+from ase.optimize import LBFGS  # noqa: E402
 
 from jaxdiff.analysis.defects import CLASSES, N_HOP_CLASSES, DefectHistory  # noqa: E402
 from jaxdiff.observables import (  # noqa: E402
@@ -49,7 +49,7 @@ from jaxdiff.observables import (  # noqa: E402
 LATTICE, FRAME_FS, CHUNK = 4.083428, 20.0, 40
 DWELLS, RADII = (1, 2, 3, 4, 5), (0.60, 0.65, 0.70, 0.77, 0.85)
 STRIDES = {2: (1, 2, 3), 5: (1, 2)}  # frames: dwells
-MAX_STEPS, FORCE = 60, 0.05  # of the relaxation; eV/Å
+MAX_STEPS, FORCE = 80, 0.05  # of the relaxation; eV/Å
 BESIDE = np.array(list(itertools.product((-1, 1), repeat=3)))
 
 
@@ -245,7 +245,7 @@ def quench(frames, reference, chosen):
         atoms = ase.Atoms(symbols, frames.position[f, r], cell=frames.cell, pbc=True)
         atoms.calc = calculator
         start = atoms.positions.copy()
-        optimizer = FIRE(atoms, logfile=None, maxstep=0.1)
+        optimizer = LBFGS(atoms, logfile=None, maxstep=0.1)
         optimizer.run(fmax=FORCE, steps=MAX_STEPS)
         shift = (atoms.positions - start)[~frames.mobile].mean(axis=0)
         cation = atoms.positions[frames.mobile] - reference.origin[f, r] - shift

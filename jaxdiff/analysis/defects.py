@@ -331,7 +331,7 @@ class DefectHistory:
         end = _sum(defect.path, jump)
         number = defect.number if any(jump) else -1
         self.events.append(Event(frame, kind, number, defect.path, end, moves))
-        del self._alive[defect.place]
+        self._leave(defect)
         defect.place, defect.path = place, end
         self._alive[place] = defect
 
@@ -370,7 +370,12 @@ class DefectHistory:
 
     def _remove(self, defect: Defect, frame: int) -> None:
         defect.end = frame
-        del self._alive[defect.place]
+        self._leave(defect)
+
+    def _leave(self, defect: Defect) -> None:
+        """Its place is free, unless another one has come to it in the same change."""
+        if self._alive.get(defect.place) is defect:
+            del self._alive[defect.place]
 
 
 def _classify(sign: int, jump: Site, moves: Sequence[tuple[int, Site]]) -> int:

@@ -36,11 +36,14 @@ class Supercell:
                 "a translation of the fcc lattice; entries are multiples of 1/2, three of "
                 "a row sum to a whole number."
             )
-        near = [np.array(n) @ rows for n in itertools.product((-1, 0, 1), repeat=3)]
-        shortest = min(np.linalg.norm(v) for v in near if v.any())
+        short = itertools.product(range(-_SHORTEST, _SHORTEST + 1, 2), repeat=3)
+        squared = [
+            x * x + y * y + z * z for x, y, z in short if not any(self.fold((x, y, z)))
+        ]
+        shortest = min((n for n in squared if n > 0), default=_SHORTEST**2) ** 0.5
         if shortest < _SHORTEST:
             raise ValueError(
-                f"supercell {(rows / 4).tolist()} has a lattice vector of "
+                f"supercell {(rows / 4).tolist()} (in a) has a lattice vector of "
                 f"{shortest / 4:.3g} a; each must be at least 2 a: in a smaller cell the "
                 "defect is a neighbour of its own image."
             )
@@ -91,7 +94,8 @@ def as_supercell(
     if rows.shape == (3,):
         rows = np.diag(rows)
     quarters = 4 * rows
-    if rows.shape != (3, 3) or (quarters != np.round(quarters)).any():
+    whole = np.isfinite(quarters) & (quarters == np.round(quarters))
+    if rows.shape != (3, 3) or not whole.all():
         raise ValueError(
             f"supercell={given} must be a number of conventional cells, three of them, or "
             "three lattice vectors in units of a, with entries that are multiples of 1/2."
