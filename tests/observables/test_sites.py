@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.analysis.defects import DefectHistory
 from jaxdiff.observables import sites
 
 
@@ -72,16 +73,19 @@ def test_published_states_have_one_interstitial(shared):
     if not files:
         pytest.skip(f"no LAMMPS states in {folder}; set JAXDIFF_SHARED")
     ase_io = pytest.importorskip("ase.io")
-    from jaxdiff.observables import HopSettings, initialize, observe
+    from jaxdiff.observables import SiteSettings, as_supercell, initialize, observe
 
     for file in files:
         atoms = ase_io.read(
             file, format="lammps-data", atom_style="atomic", units="metal", sort_by_id=True
         )
-        settings = HopSettings(lattice_constant=atoms.cell[0, 0] / 5, supercell=(5, 5, 5))
+        settings, supercell = SiteSettings(), as_supercell(5)
         position = jnp.asarray(atoms.positions)
-        state = initialize(settings, position, atoms.numbers == 3)
+        cell, is_mobile = atoms.cell.array, atoms.numbers == 3
+        state = initialize(settings, supercell, cell, position, is_mobile)
         state = observe(settings, state, position, 0)
-        assert int(np.sum(sites.is_tetrahedral(state.memory.site))) == 1, file.name
-        assert int(state.counts.exposure_frames) == 1, file.name
-        assert int(state.counts.anion_displaced_frames) == 0, file.name
+        assert int(np.sum(sites.is_tetrahedral(state.site))) == 1, file.name
+        found = DefectHistory(supercell, np.asarray(state.site))
+        found.finish(1)
+        assert (found.counts.exposure, found.counts.interstitial) == (1, 1), file.name
+        assert int(state.anion_displaced_frames) == 0, file.name
