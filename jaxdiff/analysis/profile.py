@@ -1,0 +1,121 @@
+"""Intervals and joint regions from the likelihood itself, for few observations.
+
+A symmetric interval ± 1.96 standard errors misses the truth on one side only when hops are
+few: the likelihood of an activation energy is skew. The modified signed root r* of the
+likelihood ratio (doi:10.1093/biomet/73.2.307) is normal to third order; both tails of its
+intervals are within half a percent of 2.5 % from 10 hops on, as simulations show.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+
+from jaxdiff.analysis.estimate import Estimate
+from jaxdiff.analysis.regression import (
+    LogLinear,
+    Noise,
+    NotIdentifiableError,
+    Solution,
+    solve,
+)
+
+
+def signed_root(
+    model: LogLinear, best: Solution, column: int, at: float, scale: float
+) -> float:
+    r"""r* of one coefficient: about a standard normal number if `at` is its true value.
+
+    $$ r^* = r + \frac1r\ln\frac qr,\quad r^2 = \frac{\Delta D}{\phi},\quad q^2 =
+    \frac{(\hat\psi-\psi)^2\,|j(\hat\theta)|}
+    {\phi\,|j_{\lambda\lambda}(\hat\theta_\psi)|} $$
+
+    for counts, where the coefficient is canonical; r itself for values (p = 2). Positive
+    where the estimate is above `at`. `scale`: the dispersion φ.
+    """
+    distance = float(best.coefficient[column]) - at
+    rest = np.delete(np.arange(len(best.coefficient)), column)
+    information = best.information[np.ix_(rest, rest)]
+    tangent = np.linalg.solve(information, best.information[rest, column])
+    held = solve(model.without(column, at), best.coefficient[rest] + tangent * distance)
+    r = math.copysign(math.sqrt(max(held.deviance - best.deviance, 0) / scale), distance)
+    if model.power != 1 or abs(r) < 1e-3:
+        return r
+    ratio = np.linalg.det(best.information) / np.linalg.det(held.information)
+    return r + math.log(distance * math.sqrt(ratio / scale) / r) / r
+
+
+def interval(
+    model: LogLinear, best: Solution, column: int, noise: Noise, level: float = 0.95
+) -> tuple[float, float]:
+    """Values of a coefficient that r* does not reject at `level`, two-sided."""
+    center = float(best.coefficient[column])
+    error = math.sqrt(float(best.covariance[column, column]) * noise.scale)
+    target = noise.quantile(level)
+
+    def excess(at: float) -> float:
+        return abs(signed_root(model, best, column, at, noise.scale)) - target
+
+    return _edge(excess, center, -error * target), _edge(excess, center, error * target)
+
+
+def coefficient(
+    model: LogLinear,
+    best: Solution,
+    column: int,
+    noise: Noise,
+    n_effective: float,
+    unit: str,
+) -> Estimate:
+    """A coefficient with its standard error and the interval of r*."""
+    return Estimate(
+        value=float(best.coefficient[column]),
+        standard_error=math.sqrt(noise.scale * float(best.covariance[column, column])),
+        interval=interval(model, best, column, noise),
+        n_effective=n_effective,
+        unit=unit,
+    )
+
+
+def _edge(excess: Callable[[float], float], center: float, step: float) -> float:
+    """First sign change away from the centre; `step` is the distance expected."""
+    inner, outer = center + 0.3 * step, center + 1.1 * step
+    while excess(inner) > 0 and abs(inner - center) > 1e-6 * abs(step):
+        inner, outer = center + (inner - center) / 2, inner
+    for _ in range(60):
+        if excess(outer) > 0:
+            edge = brentq(excess, inner, outer, xtol=1e-4 * abs(step))
+            return float(np.asarray(edge))
+        inner, outer = outer, center + 1.5 * (outer - center)
+    raise NotIdentifiableError(
+        f"The likelihood does not bound the coefficient {center:.4g} on one side. Add hops "
+        "at another temperature."
+    )
+
+
+def region(
+    model: LogLinear, best: Solution, noise: Noise, level: float, points: int
+) -> Float[np.ndarray, "points terms"]:
+    r"""Edge of the joint region of two coefficients, $D(b) - D_\min = \phi\chi^2_2$ or F.
+
+    The deviance is convex, so that each ray from its minimum crosses the edge once.
+    """
+    limit = best.deviance + noise.limit(level, 2)
+    angle = np.linspace(0, 2 * np.pi, points)
+    ray = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    ray = ray @ np.linalg.cholesky(best.covariance).T
+
+    def inside(radius: Float[np.ndarray, " points"]) -> np.ndarray:
+        b = best.coefficient + radius[:, None] * ray
+        with np.errstate(over="ignore"):
+            return model.deviance(np.exp(model.offset + b @ model.design.T)) < limit
+
+    low, high = np.zeros(points), np.full(points, math.sqrt(noise.limit(level, 2)))
+    while inside(high).any():
+        high = np.where(inside(high), 2 * high, high)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = np.where(inside(middle), (middle, high), (low, middle))
+    return best.coefficient + low[:, None] * ray
