@@ -5,6 +5,7 @@ take one with none; the likelihood of the counts does both properly.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 
@@ -14,7 +15,7 @@ from scipy.stats import chi2
 
 from jaxdiff import units
 from jaxdiff.analysis.estimate import Estimate
-from jaxdiff.analysis.profile import coefficient, interval, region
+from jaxdiff.analysis.profile import coefficient, region
 from jaxdiff.analysis.regression import (
     LogLinear,
     Noise,
@@ -66,10 +67,9 @@ class ArrheniusFit:
     """k = A exp(-Ea / kT), or D likewise.
 
     - `activation_energy`: eV; its interval is that of the modified likelihood root, right
-      with few hops too. `log_prefactor`: ln A, A in `prefactor_unit`.
-    - `middle`: ln k or ln D at `middle_temperature_kelvin`, where the data determine it
-      best and independently of Ea; 1/T is the mean over the hops. ln A is not independent:
-      Ea and it rise together by regression alone.
+      with few hops too.
+    - `middle_temperature_kelvin`: where 1/T is the mean over the hops and ln k or ln D,
+      `middle`, is known best and independently of Ea.
     - `covariance`: of (ln A, Ea), with the dispersion.
     - `dispersion`: quasi-Poisson scale of the variance, at least 1. `noise`: the same as
       estimated, with its degrees of freedom, from which intervals are made.
@@ -78,8 +78,6 @@ class ArrheniusFit:
     """
 
     activation_energy: Estimate
-    log_prefactor: Estimate
-    middle: Estimate
     middle_temperature_kelvin: float
     prefactor_unit: str
     covariance: tuple[tuple[float, float], tuple[float, float]]
@@ -88,6 +86,22 @@ class ArrheniusFit:
     linearity_p_value: float
     n_temperatures: int
     model: LogLinear = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def log_prefactor(self) -> Estimate:
+        """ln A, A in `prefactor_unit`; not independent of Ea, see `correlation`."""
+        return self._logarithm(0.0)
+
+    @functools.cached_property
+    def middle(self) -> Estimate:
+        """ln k or ln D at `middle_temperature_kelvin`: the other number worth reporting."""
+        return self._logarithm(_inverse(self.middle_temperature_kelvin))
+
+    def _logarithm(self, x: float) -> Estimate:
+        """ln k or ln D where 1/kT is x."""
+        model, unit = _centered(self.model, x), f"ln({self.prefactor_unit})"
+        n = self.activation_energy.n_effective
+        return coefficient(model, solve(model), 0, self.noise, n, unit)
 
     @property
     def correlation(self) -> float:
@@ -110,7 +124,7 @@ class ArrheniusFit:
     ]:
         """Value and pointwise 95 % band at `temperature` (K), in `prefactor_unit`."""
         design = np.stack([np.ones_like(temperature), -inverse_kt(temperature)], axis=1)
-        center = design @ [self.log_prefactor.value, self.activation_energy.value]
+        center = design @ solve(self.model).coefficient
         variance = np.einsum("pi,ij,pj->p", design, np.asarray(self.covariance), design)
         half = self.noise.quantile() * np.sqrt(np.maximum(variance, 0))
         return np.exp(center), np.exp(center - half), np.exp(center + half)
@@ -121,11 +135,9 @@ class ArrheniusFit:
         Assumes that one Arrhenius line holds from the data to `temperature`; no error of
         that is included, only that of the two parameters. See `curvature.fit_curvature`.
         """
-        model = _centered(self.model, float(inverse_kt(np.array([temperature]))[0]))
-        best = solve(model)
-        low, high = interval(model, best, 0, self.noise)
-        error = math.sqrt(self.dispersion * float(best.covariance[0, 0]))
-        value = math.exp(best.coefficient[0])
+        logarithm = self._logarithm(_inverse(temperature))
+        value, error = math.exp(logarithm.value), logarithm.standard_error
+        low, high = logarithm.interval
         estimate = Estimate(
             value=value,
             standard_error=value * error,
@@ -143,7 +155,7 @@ class ArrheniusFit:
         It holds both true values with probability `level`; the two 95 % intervals
         together do not.
         """
-        center = float(inverse_kt(np.array([self.middle_temperature_kelvin]))[0])
+        center = _inverse(self.middle_temperature_kelvin)
         model = _centered(self.model, center)
         edge = region(model, solve(model), self.noise, level, points)
         return Contour(edge[:, 1], edge[:, 0] + center * edge[:, 1], level)
@@ -244,12 +256,8 @@ def _fit(
     shift = np.array([[1.0, center], [0.0, 1.0]])  # ln A = centred + Ea x̄
     covariance = noise.scale * shift @ best.covariance @ shift.T
     n = float((model.weight * model.value ** (2 - model.power)).sum())
-    log_unit = f"ln({unit})"
-    centered = _centered(model, center)
     return ArrheniusFit(
-        activation_energy=coefficient(centered, best, 1, noise, n, "eV"),
-        log_prefactor=coefficient(model, solve(model), 0, noise, n, log_unit),
-        middle=coefficient(centered, best, 0, noise, n, log_unit),
+        activation_energy=coefficient(_centered(model, center), best, 1, noise, n, "eV"),
         middle_temperature_kelvin=1 / (units.KB * center),
         prefactor_unit=unit,
         covariance=_pairs(covariance),
@@ -284,6 +292,10 @@ def inverse_kt(temperature: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " r
     if np.any(np.asarray(temperature) <= 0):
         raise ValueError(f"temperatures must be positive kelvins, got {temperature}.")
     return 1 / (units.KB * np.asarray(temperature, dtype=float))
+
+
+def _inverse(temperature: float) -> float:
+    return float(inverse_kt(np.array([temperature]))[0])
 
 
 def _check_values(

@@ -110,30 +110,30 @@ def allocate(
     rate: Float[np.ndarray, " temperatures"],
     half_width: float,
     *,
-    interior_share: float = 0.1,
+    least_share: float = 0.1,
     dispersion: float = 1.0,
 ) -> Plan:
     r"""Shares that reach ± `half_width` eV (95 %) in the least total time.
 
-    Two parameters need two temperatures, the ends of the range as a rule, with times
-    $t\propto k^{-1/2}$; but two cannot show a curvature.
+    Two parameters need two temperatures, with times $t\propto k^{-1/2}$: the ends of the
+    range, unless hops at the coldest are so rare that the next one serves better. But two
+    temperatures cannot show a curvature.
 
-    - `rate`: expected hop rates, 1/ps. `interior_share`: least share of the time of each
-      other temperature; 0 for the bare optimum.
+    - `rate`: expected hop rates, 1/ps. `least_share`: of the time, for every temperature;
+      0 for the bare optimum at two of them.
     """
     n = len(temperature)
     if n < 2 or len(np.unique(temperature)) < n:
         raise ValueError(f"temperatures must be two at least, all distinct: {temperature}.")
-    if not 0 <= interior_share * max(n - 2, 1) < 1:
+    if not 0 <= least_share * n < 1:
         raise ValueError(
-            f"interior_share={interior_share} at {n - 2} temperatures leaves no time for "
-            f"the others; it must be at least 0 and below {1 / max(n - 2, 1):.3g}."
+            f"least_share={least_share} at {n} temperatures must be at least 0 and below "
+            f"{1 / n:.3g}, or nothing is left to distribute."
         )
 
     def plan(pair: tuple[int, int], part: float) -> Plan:
-        share = np.full(n, interior_share)
-        rest = 1 - interior_share * (n - 2)
-        share[list(pair)] = part * rest, (1 - part) * rest
+        share = np.full(n, float(least_share))
+        share[list(pair)] += (1 - least_share * n) * np.array([part, 1 - part])
         return plan_shares(temperature, rate, share, half_width, dispersion=dispersion)
 
     def best(pair: tuple[int, int]) -> Plan:
@@ -143,7 +143,7 @@ def allocate(
             method="bounded",
             options={"xatol": 1e-9},
         )
-        return plan(pair, float(found.x))
+        return plan(pair, float(np.asarray(found.x)))
 
     plans = [best(pair) for pair in itertools.combinations(range(n), 2)]
     return min(plans, key=lambda each: float(each.exposure_ps.sum()))

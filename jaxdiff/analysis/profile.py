@@ -6,6 +6,7 @@ likelihood ratio (doi:10.1093/biomet/73.2.307) is normal to third order; both ta
 intervals are within half a percent of 2.5 % from 10 hops on, as simulations show.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -36,7 +37,7 @@ def signed_root(
     where the estimate is above `at`. `scale`: the dispersion φ.
     """
     distance = float(best.coefficient[column]) - at
-    rest = np.delete(np.arange(len(best.coefficient)), column)
+    rest = [i for i in range(len(best.coefficient)) if i != column]
     information = best.information[np.ix_(rest, rest)]
     tangent = np.linalg.solve(information, best.information[rest, column])
     held = solve(model.without(column, at), best.coefficient[rest] + tangent * distance)
@@ -55,6 +56,7 @@ def interval(
     error = math.sqrt(float(best.covariance[column, column]) * noise.scale)
     target = noise.quantile(level)
 
+    @functools.cache
     def excess(at: float) -> float:
         return abs(signed_root(model, best, column, at, noise.scale)) - target
 
@@ -81,9 +83,7 @@ def coefficient(
 
 def _edge(excess: Callable[[float], float], center: float, step: float) -> float:
     """First sign change away from the centre; `step` is the distance expected."""
-    inner, outer = center + 0.3 * step, center + 1.1 * step
-    while excess(inner) > 0 and abs(inner - center) > 1e-6 * abs(step):
-        inner, outer = center + (inner - center) / 2, inner
+    inner, outer = center, center + 1.1 * step
     for _ in range(60):
         if excess(outer) > 0:
             edge = brentq(excess, inner, outer, xtol=1e-4 * abs(step))
@@ -109,7 +109,7 @@ def region(
 
     def inside(radius: Float[np.ndarray, " points"]) -> np.ndarray:
         b = best.coefficient + radius[:, None] * ray
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             return model.deviance(np.exp(model.offset + b @ model.design.T)) < limit
 
     low, high = np.zeros(points), np.full(points, math.sqrt(noise.limit(level, 2)))

@@ -14,6 +14,8 @@ from scipy import stats
 
 _STEPS = 500
 """Far from the minimum a step changes the logarithm of a mean by 1."""
+_FAR = 1e3
+"""Deviance per observation above which a start is not worth starting from."""
 
 
 class NotIdentifiableError(ValueError):
@@ -35,8 +37,7 @@ class LogLinear:
 
     def mean(self, coefficient: Float[np.ndarray, " terms"]) -> Float[np.ndarray, " rows"]:
         """exp(o + X b)."""
-        with np.errstate(over="ignore"):
-            return np.exp(self.offset + self.design @ coefficient)
+        return np.exp(self.offset + self.design @ coefficient)
 
     def deviance(
         self, mean: Float[np.ndarray, "*batch rows"]
@@ -61,7 +62,7 @@ class LogLinear:
         """The model with one coefficient held at a value."""
         return dataclasses.replace(
             self,
-            design=np.delete(self.design, column, axis=1),
+            design=self.design[:, [i for i in range(self.design.shape[1]) if i != column]],
             offset=self.offset + self.design[:, column] * at,
         )
 
@@ -83,11 +84,18 @@ class Solution:
 
 def solve(model: LogLinear, start: Float[np.ndarray, " terms"] | None = None) -> Solution:
     """Newton's method with step halving; the deviance is convex for p = 1 and p = 2."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return _newton(model, _start(model) if start is None else start)
+
+
+def _newton(model: LogLinear, coefficient: Float[np.ndarray, " terms"]) -> Solution:
     x, w, p = model.design, model.weight, model.power
-    starts = [_start(model)] if start is None else [start, _start(model)]
-    coefficient = min(starts, key=lambda b: float(model.deviance(model.mean(b))))
     mean = model.mean(coefficient)
     loss = float(model.deviance(mean))
+    if loss > _FAR * len(mean):
+        coefficient = _start(model)
+        mean = model.mean(coefficient)
+        loss = float(model.deviance(mean))
     for _ in range(_STEPS):
         residual = w * (model.value - mean) * mean ** (1 - p)
         curvature = w * (mean if p == 1 else model.value / mean)
@@ -100,7 +108,7 @@ def solve(model: LogLinear, start: Float[np.ndarray, " terms"] | None = None) ->
                 break
             step = step / 2
         coefficient, mean, loss = coefficient + step, trial, new
-        if largest < 1e-9:
+        if largest < 1e-7:  # the next would be its square
             information = (x.T * (w * mean ** (2 - p))) @ x
             return Solution(coefficient, mean, loss, information)
     raise NotIdentifiableError(

@@ -1,8 +1,17 @@
+import math
+
 import numpy as np
 import pytest
+from scipy import optimize, stats
 
 from jaxdiff import units
-from jaxdiff.analysis.arrhenius import NotIdentifiableError, fit_arrhenius
+from jaxdiff.analysis.arrhenius import (
+    NotIdentifiableError,
+    fit_arrhenius,
+    fit_arrhenius_values,
+)
+from jaxdiff.analysis.profile import signed_root
+from jaxdiff.analysis.regression import LogLinear, Noise, known_noise, solve
 
 TEMPERATURE = np.array([300.0, 350.0, 400.0, 450.0, 500.0])
 EA, LOG_A = 0.22, np.log(40.0)
@@ -136,3 +145,260 @@ def test_hops_in_the_middle_only_are_enough():
     fit = fit_arrhenius(temperature, np.array([0, 5, 0]), np.full(3, 10.0))
     assert np.isfinite(fit.activation_energy.value)
     assert fit.activation_energy.standard_error > 0.01
+
+
+def deviance(n, exposure, log_prefactor, energy):
+    """-2 ln of the Poisson likelihood, by scipy."""
+    mean = exposure * np.exp(log_prefactor - energy / (units.KB * TEMPERATURE))
+    return -2 * stats.poisson.logpmf(n, mean).sum()
+
+
+@pytest.mark.parametrize("hops", [5, 20, 100])
+def test_energy_interval_covers_95_percent_with_few_hops(hops):
+    """Equal hops expected at 5 temperatures; the truth is inside iff |r*| < 1.96 there."""
+    rng = np.random.default_rng(hops)
+    x = 1 / (units.KB * TEMPERATURE)
+    exposure = hops / 5 / rate(TEMPERATURE)
+    roots = []
+    for _ in range(2000):
+        n = rng.poisson(hops / 5, 5).astype(float)
+        if n[:-1].sum() == 0 or n[1:].sum() == 0:
+            continue  # refused by fit_arrhenius
+        design = np.stack([np.ones(5), -(x - x.mean())], axis=1)
+        model = LogLinear(design, n, np.log(exposure), np.ones(5))
+        roots.append(signed_root(model, solve(model), 1, EA, 1.0))
+    roots = np.array(roots)
+    # binomial s.d. of 2000: 0.005 both, 0.0035 each tail
+    assert np.mean(np.abs(roots) < 1.96) == pytest.approx(0.95, abs=0.02)
+    assert np.mean(roots > 1.96) == pytest.approx(0.025, abs=0.014)
+    assert np.mean(roots < -1.96) == pytest.approx(0.025, abs=0.014)
+
+
+@pytest.mark.parametrize(("cold", "hot", "close"), [(3, 9, 0.07), (12, 36, 0.015)])
+def test_energy_interval_of_two_temperatures_is_the_binomial_one(cold, hot, close):
+    """Given all hops the colder has a binomial share, whose r* has a closed form."""
+    temperature, exposure = np.array([350.0, 450.0]), np.array([40.0, 25.0])
+    x = 1 / (units.KB * temperature)
+    fit = fit_arrhenius(temperature, np.array([cold, hot]), exposure)
+    energy, total, seen = fit.activation_energy, cold + hot, cold / (cold + hot)
+    half = 1.959964 * energy.standard_error
+
+    def logit(at):
+        return np.log(exposure[0] / exposure[1]) - at * (x[0] - x[1])
+
+    def root(at):
+        p, distance = 1 / (1 + np.exp(-logit(at))), logit(energy.value) - logit(at)
+        square = 2 * (cold * np.log(seen / p) + hot * np.log((1 - seen) / (1 - p)))
+        r = np.sign(distance) * square**0.5
+        return r + np.log(distance * (total * seen * (1 - seen)) ** 0.5 / r) / r
+
+    def middle_p(at):
+        p = stats.binom(total, 1 / (1 + np.exp(-logit(at))))
+        return p.sf(cold) + p.pmf(cold) / 2
+
+    for end, tail in ((0, 0.975), (1, 0.025)):
+        # ends are found to 1e-4 half-widths, a unit of r* is half a half-width
+        assert abs(root(energy.interval[end])) == pytest.approx(1.959964, abs=3e-4)
+        # the exact mid-p interval, in steps of one hop: 6 % and 1.2 % of a half-width
+        exact = optimize.brentq(lambda at, tail=tail: middle_p(at) - tail, -1, 2)
+        assert energy.interval[end] == pytest.approx(exact, abs=close * half)
+    # the exact upper end of the last turn; that of 1.96 standard errors is far below
+    assert exact - (energy.value + half) > 2 * close * half
+
+
+def test_interval_with_many_hops_is_that_of_the_standard_error():
+    exposure = np.full(5, 1e6)
+    fit = fit_arrhenius(TEMPERATURE, rate(TEMPERATURE) * exposure, exposure)
+    for estimate in (fit.activation_energy, fit.log_prefactor, fit.middle):
+        half = (estimate.interval[1] - estimate.interval[0]) / 2
+        # relative corrections are of order 1/hops, 1e-5; ends are found to 1e-4
+        assert half == pytest.approx(1.959964 * estimate.standard_error, rel=3e-4)
+
+
+def test_few_overdispersed_rows_are_covered_by_the_t_distribution():
+    """3 replicas at each of 5 temperatures, hops in pairs; a normal quantile gives 91 %."""
+    rng = np.random.default_rng(5)
+    temperature, exposure = np.repeat(TEMPERATURE, 3), np.full(15, 90.0)
+    inside, normal = [], []
+    for _ in range(300):
+        n = 2 * rng.poisson(rate(temperature) * exposure / 2)
+        fit = fit_arrhenius(temperature, n, exposure)
+        low, high = fit.activation_energy.interval
+        inside.append(low < EA < high)
+        error = abs(fit.activation_energy.value - EA)
+        normal.append(error < 1.96 * fit.activation_energy.standard_error)
+    assert np.mean(inside) >= np.mean(normal)
+    # binomial s.d. 0.0126
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.035)
+
+
+def test_noise_limits_are_the_wider_of_poisson_and_estimated():
+    t, f = stats.t.isf(0.025, 10), stats.f.isf(0.05, 2, 10)
+    wide, narrow = Noise(3.0, 10), Noise(0.2, 10)
+    assert wide.quantile() * wide.scale**0.5 == pytest.approx(t * 3**0.5)
+    assert narrow.quantile() == pytest.approx(1.959964, rel=1e-6)
+    assert wide.limit(0.95, 2) == pytest.approx(3 * 2 * f)
+    assert narrow.limit(0.95, 2) == pytest.approx(5.991465, rel=1e-6)
+    assert known_noise(3).limit(0.95, 2) == pytest.approx(3 * 5.991465, rel=1e-6)
+    for noise in (wide, narrow, known_noise(3), Noise(1.0, 0)):
+        assert 2 * noise.tail(noise.quantile()) == pytest.approx(0.05)
+        for terms in (1, 2, 4):
+            edge = noise.limit(0.95, terms)
+            assert noise.p_value(edge, terms) == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="dispersion=0.5 must be at least 1"):
+        known_noise(0.5)
+
+
+def test_a_known_dispersion_scales_the_errors():
+    exposure = np.full(5, 400.0)
+    n = np.random.default_rng(6).poisson(rate(TEMPERATURE) * exposure)
+    one = fit_arrhenius(TEMPERATURE, n, exposure, dispersion=1.0)
+    four = fit_arrhenius(TEMPERATURE, n, exposure, dispersion=4.0)
+    assert four.activation_energy.standard_error == pytest.approx(
+        2 * one.activation_energy.standard_error
+    )
+    assert four.dispersion == 4
+    assert one.linearity_p_value < four.linearity_p_value
+
+
+def test_middle_is_known_best_and_independent_of_the_energy():
+    exposure = np.full(5, 500.0)
+    n = np.round(rate(TEMPERATURE) * exposure)
+    fit = fit_arrhenius(TEMPERATURE, n, exposure, dispersion=1.0)
+    x = 1 / (units.KB * TEMPERATURE)
+    kelvin = fit.middle_temperature_kelvin
+    center = 1 / (units.KB * kelvin)
+    assert center == pytest.approx((n * x).sum() / n.sum())
+    # Fisher information of the intercept is the number of hops
+    assert fit.middle.standard_error == pytest.approx(n.sum() ** -0.5, rel=1e-9)
+    line = fit.log_prefactor.value - fit.activation_energy.value * center
+    assert fit.middle.value == pytest.approx(line, abs=1e-9)
+    covariance = np.array(fit.covariance)
+    assert covariance[0, 1] - center * covariance[1, 1] == pytest.approx(0, abs=1e-9)
+    error = fit.activation_energy.standard_error / fit.log_prefactor.standard_error
+    assert fit.correlation == pytest.approx(center * error)
+
+
+def test_contour_is_where_the_likelihood_ratio_is_chi_squared():
+    exposure = np.full(5, 60.0)
+    n = np.array([0, 2, 4, 9, 14])
+    fit = fit_arrhenius(TEMPERATURE, n, exposure, dispersion=1.0)
+    contour = fit.contour(level=0.9, points=41)
+    best = deviance(n, exposure, fit.log_prefactor.value, fit.activation_energy.value)
+    edge = [
+        deviance(n, exposure, a, e)
+        for a, e in zip(contour.log_prefactor, contour.activation_energy, strict=True)
+    ]
+    # the 90 % quantile of chi^2 with 2 degrees of freedom is -2 ln 0.1
+    np.testing.assert_allclose(np.array(edge) - best, -2 * math.log(0.1), rtol=1e-6)
+    assert contour.activation_energy[0] == pytest.approx(contour.activation_energy[-1])
+    tilt = np.corrcoef(contour.activation_energy, contour.log_prefactor)[0, 1]
+    assert tilt > 0.95
+
+
+def test_contour_of_many_hops_is_an_ellipse():
+    exposure = np.full(5, 1e6)
+    fit = fit_arrhenius(TEMPERATURE, rate(TEMPERATURE) * exposure, exposure, dispersion=1.0)
+    half = np.ptp(fit.contour(points=721).activation_energy) / 2
+    # skewness of relative order hops^-1/2, 1e-3, cancels in the width
+    expected = math.sqrt(5.991465) * fit.activation_energy.standard_error
+    assert half == pytest.approx(expected, rel=1e-3)
+
+
+def test_extrapolation_is_flagged_and_has_the_error_of_the_line():
+    exposure = np.full(5, 1e5)
+    fit = fit_arrhenius(TEMPERATURE, rate(TEMPERATURE) * exposure, exposure)
+    x = 1 / (units.KB * TEMPERATURE)
+    n = rate(TEMPERATURE) * exposure
+    center = (n * x).sum() / n.sum()
+    for kelvin, outside in ((250.0, True), (300.0, False), (420.0, False), (600.0, True)):
+        point = fit.at(kelvin)
+        assert point.extrapolated is outside
+        assert point.estimate.value == pytest.approx(rate(kelvin), rel=1e-6)
+        distance = 1 / (units.KB * kelvin) - center
+        relative = math.sqrt(1 / n.sum() + distance**2 / (n * (x - center) ** 2).sum())
+        error = point.estimate.standard_error / point.estimate.value
+        assert error == pytest.approx(relative, rel=1e-6)
+        low, high = point.estimate.interval
+        # skewness shifts both ends but not their distance, to 1/hops
+        assert math.log(high / low) / 2 == pytest.approx(1.959964 * relative, rel=1e-3)
+    assert fit.temperature_range_kelvin == pytest.approx((300, 500))
+    middle = fit.at(fit.middle_temperature_kelvin).estimate
+    assert middle.value == pytest.approx(math.exp(fit.middle.value))
+    assert np.log(middle.interval) == pytest.approx(fit.middle.interval, abs=1e-6)
+
+
+def test_values_with_counting_errors_give_the_fit_of_the_counts():
+    exposure, jump = np.array([900.0, 300.0, 200.0, 150.0, 100.0]), 3e-4
+    n = np.array([5, 9, 17, 24, 21])
+    counts = fit_arrhenius(
+        TEMPERATURE, n, exposure, scale=jump, prefactor_unit="cm^2/s", dispersion=1.0
+    )
+    values = fit_arrhenius_values(
+        TEMPERATURE, jump * n / exposure, jump * np.sqrt(n) / exposure
+    )
+    for name in ("activation_energy", "log_prefactor", "middle"):
+        mine, reference = getattr(values, name), getattr(counts, name)
+        assert mine.value == pytest.approx(reference.value)
+        assert mine.standard_error == pytest.approx(reference.standard_error)
+        assert mine.interval == pytest.approx(reference.interval, rel=1e-3)
+    mean = exposure * counts.predict(TEMPERATURE)[0] / jump
+    pearson = ((n - mean) ** 2 / mean).sum()
+    assert values.linearity_p_value == pytest.approx(stats.chi2.sf(pearson, 3), rel=1e-6)
+
+
+def test_values_of_small_errors_give_the_weighted_straight_line():
+    rng = np.random.default_rng(7)
+    relative = np.array([3e-4, 1e-4, 2e-4, 1e-4, 1e-4])
+    d = rate(TEMPERATURE) * np.exp(relative * rng.standard_normal(5))
+    x = 1 / (units.KB * TEMPERATURE)
+    line, covariance = np.polyfit(x, np.log(d), 1, w=1 / relative, cov="unscaled")
+    for variance in ("events", "relative"):
+        fit = fit_arrhenius_values(TEMPERATURE, d, relative * d, variance=variance)
+        energy = fit.activation_energy
+        # the two weights differ by the residuals, relative 1e-4 to 3e-4
+        assert energy.value == pytest.approx(-line[0], abs=1e-2 * energy.standard_error)
+        assert energy.standard_error == pytest.approx(covariance[0, 0] ** 0.5, rel=1e-3)
+
+
+def test_values_of_known_relative_error_are_unbiased_and_covered():
+    """Gamma values of 30 % error, three times more at the coldest, cold last."""
+    rng = np.random.default_rng(8)
+    relative = np.array([0.6, 0.2, 0.2, 0.2, 0.2])
+    energies, inside, p_values = [], [], []
+    for _ in range(400):
+        d = rate(TEMPERATURE) * rng.gamma(relative**-2, relative**2)
+        fit = fit_arrhenius_values(TEMPERATURE, d, relative * d, variance="relative")
+        energies.append(fit.activation_energy.value)
+        low, high = fit.activation_energy.interval
+        inside.append(low < EA < high)
+        p_values.append(fit.linearity_p_value)
+    assert np.mean(energies) == pytest.approx(EA, abs=4 * np.std(energies) / 20)
+    # binomial s.d. 0.011 each
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.035)
+    assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.04)
+
+
+def test_bent_values_fail_the_test_of_linearity():
+    d = rate(TEMPERATURE) * np.array([1.4, 1.0, 0.8, 1.0, 1.4])
+    fit = fit_arrhenius_values(TEMPERATURE, d, 0.05 * d)
+    assert fit.linearity_p_value < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("temperature", "value", "error", "variance", "match"),
+    [
+        ([300.0, 400.0], [0.0, 1.0], [0.1, 0.1], "events", "a value of zero has no"),
+        ([300.0, 400.0], [1.0, 2.0], [0.1, 0.0], "events", "standard errors must be"),
+        ([400.0, 400.0], [1.0, 2.0], [0.1, 0.1], "events", "two temperatures at least"),
+        ([300.0, 400.0], [1.0, 2.0], [0.1, 0.1], "none", "variance='none' is not known"),
+        ([-3.0, 400.0], [1.0, 2.0], [0.1, 0.1], "events", "must be positive kelvins"),
+    ],
+)
+def test_values_that_cannot_be_fitted_are_refused(
+    temperature, value, error, variance, match
+):
+    with pytest.raises(ValueError, match=match):
+        fit_arrhenius_values(
+            np.array(temperature), np.array(value), np.array(error), variance=variance
+        )
