@@ -100,7 +100,7 @@ def read_history(
         mine = (changes.replica == replica) & (changes.frame < n_frames[replica])
         frame, start = np.unique(changes.frame[mine], return_index=True)
         cations, sites = changes.cation[mine].tolist(), changes.site[mine].tolist()
-        end = np.append(start[1:], len(cations))
+        end = np.append(start[1:], len(cations))[: len(start)]
         for f, i, j in zip(frame.tolist(), start.tolist(), end.tolist(), strict=True):
             history.change(
                 f,

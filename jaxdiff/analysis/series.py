@@ -21,7 +21,8 @@ class Series:
     """One run of R replicas: events of the defects and F rows of thermodynamics.
 
     - `temperature` [R], K: targets. `frame_ps`: time between frames of the tracker.
-    - `n_mobile`, `n_anion`: cations and anions of the cell.
+    - `cell`, Å: lattice vectors as rows; the mean where it varied. `n_mobile`, `n_anion`:
+      cations and anions in it.
     - `events`, `defects`: of all replicas. `frames`: counts of frames by name, each [R];
       see `defects.FrameCounts`; also `anion_displaced`.
     - `lost_frame` [R]: from which frame on the log was incomplete, and nothing is used;
@@ -36,6 +37,7 @@ class Series:
     temperature: Float[np.ndarray, " replicas"]
     frame_ps: float
     lattice_constant: float
+    cell: Float[np.ndarray, "3 3"]
     supercell: Supercell
     n_mobile: int
     n_anion: int
@@ -218,6 +220,7 @@ def _read(path: Path, file: h5py.File) -> Series:
         temperature=data("temperature_kelvin").astype(float),
         frame_ps=frame_ps,
         lattice_constant=float(attribute("lattice_constant_angstrom")),
+        cell=np.asarray(attribute("cell_angstrom"), float),
         supercell=supercell,
         n_mobile=int(attribute("n_mobile")),
         n_anion=int(attribute("n_anion")),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jaxdiff.cli import model
+from jaxdiff.cli.analyze import analyze
 from jaxdiff.cli.finetune import finetune
 from jaxdiff.cli.report import report
 from jaxdiff.cli.simulate import simulate
@@ -16,6 +17,7 @@ app = typer.Typer(
     help="Lithium diffusion from MACE force fields in JAX.",
 )
 app.command()(simulate)
+app.command()(analyze)
 app.command()(report)
 app.command()(finetune)
 app.add_typer(model.app, name="model")

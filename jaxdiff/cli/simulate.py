@@ -321,6 +321,7 @@ def _attributes(run: "RunFile", system: "System", text: str) -> dict[str, Any]:
         "dwell_frames": run.hops.dwell_strides,
         "core_radius_angstrom": run.hops.core_radius_angstrom,
         "lattice_constant_angstrom": run.system.lattice_constant_angstrom,
+        "cell_angstrom": system.cell,
         "supercell": as_supercell(run.system.supercell).matrix,
         "n_mobile": n_mobile,
         "n_anion": system.n_atoms - n_mobile,

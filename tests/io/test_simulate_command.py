@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from jaxdiff.analysis import load_series
 from jaxdiff.system import read_structure
 
 command = importlib.import_module("jaxdiff.cli.simulate")  # the package has the function
@@ -74,8 +75,10 @@ def test_a_run_leaves_series_run_file_and_final_state(invoke):
         np.testing.assert_allclose(file["equilibration/time_ps"], 0.02 * np.arange(1, 6))
         np.testing.assert_array_equal(file["temperature_kelvin"], [300, 300, 400, 400])
         np.testing.assert_array_equal(file["replica_seed_index"], [0, 1, 0, 1])
-        np.testing.assert_array_equal(file["hops/frames"], [25] * 4)
-        np.testing.assert_array_equal(file["hops/hops_by_class"][:].sum(1), 0)
+        np.testing.assert_array_equal(file["sites/frames"], [25] * 4)
+        assert file["sites/initial"].shape == (4, 33, 3)
+        assert file["sites/change_frame"].shape == (0,)
+        assert file["positions/position"].shape == (4, 0, 65, 3)
         provenance = json.loads(file.attrs["provenance"])
         assert provenance["model_sha256"] == "0" * 64
         assert {"versions", "device", "started", "finished", "wall_s"} <= set(provenance)
@@ -85,6 +88,15 @@ def test_a_run_leaves_series_run_file_and_final_state(invoke):
     assert [frame.info["temperature_kelvin"] for frame in frames] == [300, 300, 400, 400]
     np.testing.assert_allclose(frames[0].get_momenta().sum(0), 0, atol=1e-5)
     assert read_structure(out / "final.extxyz").velocity is not None
+
+
+def test_positions_are_kept_at_the_end_of_each_chunk_if_wanted(invoke):
+    _, out = invoke("--set", "output.keep_positions=true")
+    with h5py.File(out / "series.h5") as file:
+        np.testing.assert_allclose(file["positions/time_ps"], [0.2, 0.4, 0.5])
+        last = [frame.positions for frame in ase.io.read(out / "final.extxyz", index=":")]
+        np.testing.assert_allclose(file["positions/position"][:, -1], last, atol=2e-6)
+    assert load_series(out / "series.h5").position.shape == (4, 3, 65, 3)
 
 
 def test_a_full_directory_is_left_alone(invoke):

@@ -1,0 +1,105 @@
+"""The same run in other packages; skipped where they are not installed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jaxdiff.analysis.defects import CLASSES
+from jaxdiff.analysis.exports import site_path, to_kinisi, to_mdanalysis, to_pandas
+from jaxdiff.analysis.history import Changes, read_history
+from jaxdiff.analysis.series import Series
+from jaxdiff.observables import as_supercell
+
+LATTICE, FRAME_PS, N_FRAMES = 4.0, 0.02, 9
+SUPERCELL = as_supercell(2)
+
+
+@pytest.fixture
+def series():
+    """Two replicas of a 2x2x2 cell; in the first the interstitial hops along x, then y."""
+    grid = np.stack(np.meshgrid(*[np.arange(0, 8, 2)] * 3, indexing="ij"), -1).reshape(
+        -1, 3
+    )
+    cations = np.concatenate([grid[grid.sum(1) % 4 == 0], [[1, 1, 1]]])
+    changes = Changes(
+        replica=np.array([0, 0]),
+        frame=np.array([2, 5]),
+        cation=np.array([32, 32]),
+        site=np.array([[3, 1, 1], [3, 3, 1]]),
+    )
+    n_frames = np.array([N_FRAMES, N_FRAMES])
+    events, defects, frames = read_history(
+        SUPERCELL, np.stack([cations] * 2), changes, n_frames
+    )
+    rng = np.random.default_rng(0)
+    return Series(
+        temperature=np.array([500.0, 600.0]),
+        frame_ps=FRAME_PS,
+        lattice_constant=LATTICE,
+        cell=2 * LATTICE * np.eye(3),
+        supercell=SUPERCELL,
+        n_mobile=33,
+        n_anion=32,
+        dwell_frames=1,
+        core_radius=0.77,
+        events=events,
+        defects=defects,
+        frames=frames,
+        lost_frame=np.array([-1, -1]),
+        time_ps=np.zeros(0),
+        kinetic_temperature=np.zeros((2, 0)),
+        potential_energy=np.zeros((2, 0)),
+        conserved_energy=np.zeros((2, 0)),
+        position_time_ps=np.arange(4) * 0.1,
+        position=rng.normal(size=(2, 4, 65, 3)),
+        is_mobile=np.arange(65) < 33,
+        run_file="",
+        provenance="{}",
+        status="complete",
+    )
+
+
+def test_data_frames_have_a_row_for_each_event_and_replica(series):
+    pytest.importorskip("pandas")
+    replicas, events = to_pandas(series)
+    assert replicas["hops"].tolist() == [2, 0]
+    np.testing.assert_allclose(replicas["exposure_ps"], N_FRAMES * FRAME_PS)
+    assert events["event"].tolist() == [CLASSES[3]] * 2
+    np.testing.assert_allclose(events["time_ps"], [0.06, 0.12])
+    step = events["to_x_angstrom"] - events["from_x_angstrom"]
+    np.testing.assert_allclose(step, [LATTICE / 2, 0], atol=1e-12)
+
+
+def test_the_site_path_steps_when_a_hop_settles(series):
+    path = site_path(series, 0)
+    assert path.shape == (N_FRAMES, 33, 3)
+    expected = np.zeros((N_FRAMES, 3))
+    expected[2:, 0] = expected[5:, 1] = LATTICE / 2
+    np.testing.assert_allclose(path[:, 32], expected, atol=1e-12)
+    assert not path[:, :32].any()
+    assert not site_path(series, 1).any()
+
+
+def test_a_universe_holds_the_frames_kept(series):
+    pytest.importorskip("MDAnalysis")
+    universe = to_mdanalysis(series, 1)
+    assert len(universe.trajectory) == 4
+    assert universe.trajectory.dt == pytest.approx(0.1)
+    assert len(universe.select_atoms("name M")) == 33
+    np.testing.assert_allclose(universe.dimensions, [8, 8, 8, 90, 90, 90], rtol=1e-6)
+    frames = np.array([universe.atoms.positions.copy() for _ in universe.trajectory])
+    np.testing.assert_allclose(frames, series.position[1], rtol=1e-6)
+    empty = dataclasses.replace(series, position=series.position[:, :0])
+    with pytest.raises(ValueError, match="keep_positions = true"):
+        to_mdanalysis(empty, 0)
+    with pytest.raises(ValueError, match="has 2, numbered from 0"):
+        to_mdanalysis(series, 2)
+
+
+def test_kinisi_sees_the_displacements_of_the_sites(series):
+    pytest.importorskip("kinisi")
+    parser = to_kinisi(series, 0)
+    # [steps of time, cations, 3] from the first frame on
+    seen = parser.displacements.values
+    np.testing.assert_allclose(seen, site_path(series, 0)[1:], atol=1e-9)
