@@ -31,11 +31,12 @@ _BLOCKS = 5  # per replica, for the error of time averages
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One check; `passed` is None when it could not be made."""
+    """One check; `passed` is None when it could not be made; `advice` if it failed."""
 
     name: str
     passed: bool | None
     detail: str
+    advice: str = ""
 
 
 def mean_temperature(series: Series, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
@@ -86,13 +87,18 @@ def check_run(series: Series, dispersion: Dispersion) -> tuple[Check, ...]:
 
 def _status(series: Series) -> Check:
     done = series.status == "complete"
-    return Check("run complete", done, f"status is {series.status!r}")
+    return Check(
+        "run complete",
+        done,
+        f"status is {series.status!r}",
+        "Resume the run; what is here is a part of it.",
+    )
 
 
 def _undefined(series: Series) -> Check:
     frames = series.frames["frames"].sum()
     if frames == 0:
-        return Check("undefined frames", False, "no frame was observed")
+        return Check("undefined frames", False, "no frame was observed", "Run longer.")
     undefined = series.frames["undefined"].sum() - series.frames["transit"].sum()
     frenkel = series.frames["frenkel"].sum() / frames
     passed = bool(undefined / frames < UNDEFINED_LIMIT)
@@ -100,12 +106,12 @@ def _undefined(series: Series) -> Check:
         f"{undefined / frames:.2%} neither settled nor in transit (limit "
         f"{UNDEFINED_LIMIT:.0%}); {frenkel:.2%} with a Frenkel pair"
     )
-    return Check("undefined frames", passed, detail if passed else f"{detail}; {_ADVICE}")
+    return Check("undefined frames", passed, detail, _ADVICE)
 
 
 _ADVICE = (
-    "the cations are not on 4a and 8c sites, or core_radius_angstrom is too small or too "
-    "large for their motion: relax a frame and look where the defect is"
+    "The cations are not on 4a and 8c sites, or core_radius_angstrom is too small or too "
+    "large for their motion: relax a frame and look where the defect is."
 )
 
 
@@ -116,7 +122,12 @@ def _transits(series: Series) -> Check:
     detail = (
         f"{fraction:.2%} of frames in transit between sites (limit {TRANSIT_LIMIT:.0%})"
     )
-    return Check("hops are rare events", passed, detail)
+    return Check(
+        "hops are rare events",
+        passed,
+        detail,
+        "Residences are too short to count hops: run at lower temperatures.",
+    )
 
 
 def _anions(series: Series) -> Check:
@@ -127,6 +138,8 @@ def _anions(series: Series) -> Check:
         bool(fraction < UNDEFINED_LIMIT),
         f"{fraction:.2%} of frames with an anion off its site "
         f"(limit {UNDEFINED_LIMIT:.0%})",
+        "Anions leave their sites, so the crystal melts or breaks up: look at the final "
+        "frames, and run colder.",
     )
 
 
@@ -140,6 +153,8 @@ def _poisson(dispersion: Dispersion) -> Check:
         bool(dispersion.p_value > DISPERSION_LIMIT),
         f"dispersion index over replicas {dispersion.index:.2f}, p = "
         f"{dispersion.p_value:.2g} (limit {DISPERSION_LIMIT})",
+        "Replicas have different rates or hops come in bursts: look at the dispersion of "
+        "replicas; intervals are widened by this much already.",
     )
 
 
@@ -155,6 +170,8 @@ def _temperature(series: Series, target: float) -> Check:
         name,
         bool(abs(seen.value - target) <= allowed),
         f"mean {seen.value:.2f} ± {seen.standard_error:.2f} K (allowed ± {allowed:.1f} K)",
+        "The thermostat does not hold its target: equilibrate longer, shorten timestep_fs, "
+        "and quote the mean temperature.",
     )
 
 
@@ -166,6 +183,7 @@ def _drift(series: Series) -> Check:
         "conserved energy",
         bool(abs(drift.value) < DRIFT_LIMIT),
         f"drift {drift.value:.2f} meV per atom and ns (limit {DRIFT_LIMIT:g})",
+        "Shorten timestep_fs, widen the skin, or run in float64.",
     )
 
 
@@ -176,4 +194,5 @@ def _log(series: Series) -> Check:
         lost == 0,
         f"{lost} of {len(series.temperature)} replicas had more changes of site in a chunk "
         "than the log holds; what followed is left out",
+        "Shorten chunk_ps and run again.",
     )

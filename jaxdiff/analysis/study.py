@@ -4,30 +4,62 @@ import dataclasses
 import math
 
 import numpy as np
+from jaxtyping import Bool
 
 from jaxdiff import units
-from jaxdiff.analysis.arrhenius import ArrheniusFit, NotIdentifiableError, fit_arrhenius
+from jaxdiff.analysis.activation import Activation, activation
+from jaxdiff.analysis.arrhenius import ArrheniusFit
+from jaxdiff.analysis.bootstrap import ratio_bootstrap
 from jaxdiff.analysis.checks import Check, check_run, energy_drift, mean_temperature
+from jaxdiff.analysis.consistency import check_estimates
+from jaxdiff.analysis.correlation import haven_ratio, tracer_correlation
 from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.diffusion import (
     correlated,
     correlation_factor,
     defect_diffusivity,
-    mean_squared_jump,
     tracer_diffusivity,
 )
-from jaxdiff.analysis.estimate import Estimate
+from jaxdiff.analysis.displacement import (
+    Curve,
+    Slope,
+    collective_slope,
+    continuous_curves,
+    tracer_slope,
+)
+from jaxdiff.analysis.estimate import Estimate, unknown
 from jaxdiff.analysis.rates import Dispersion, dispersion_index, hop_rate
+from jaxdiff.analysis.residence import (
+    Exponentiality,
+    Survival,
+    exponentiality,
+    mean_residence,
+    survival,
+)
 from jaxdiff.analysis.series import Series, pool
+from jaxdiff.analysis.stationarity import Stationarity, stationarity
+from jaxdiff.analysis.walkers import Walkers, follow
+
+_SEED = 0  # of resampling: a report can be written again
+_SIMULATED_HOPS = 2_000_000  # of all simulations of a test together
 
 
 @dataclasses.dataclass(frozen=True)
 class TemperatureRow:
-    """Results of the replicas at one temperature.
+    """Results of the replicas at one temperature; diffusivities in cm^2/s.
 
-    - `correlated_defect_diffusivity`: `defect_diffusivity` times `correlation_factor`.
+    - `residence`: mean time between hops, censored. `exponential`: test of no memory.
+      `survival`: Kaplan-Meier, of residences that a hop began.
+    - `defect_diffusivity`: by hops, f = 1; `correlated_defect_diffusivity`: times
+      `correlation_factor`; `defect_diffusivity_gls`: from the displacement of all cations;
+      `defect_diffusivity_replicas`: by hops, error from the scatter of the replicas.
+    - `agreement_z`: GLS less hops, in standard errors of the difference.
     - `tracer_diffusivity`: with the literature's correlation factors by class;
-      `tracer_diffusivity_uncorrelated`: with f = 1. Both for `n_mobile` cations.
+      `tracer_diffusivity_uncorrelated`: with f = 1; `tracer_diffusivity_msd`: from the mean
+      squared displacement. All for `n_mobile` cations.
+    - `haven_ratio`, `tracer_correlation`: from the order of the hops.
+    - `slope`, `tracer`: curves and fits; `continuous`: tracer and collective curves of
+      whole frames, where there are any.
     """
 
     temperature_kelvin: float
@@ -37,34 +69,56 @@ class TemperatureRow:
     events_by_class: dict[str, int]
     rate: Estimate
     dispersion: Dispersion
+    residence: Estimate
+    exponential: Exponentiality
+    survival: Survival
+    stationarity: Stationarity
     defect_diffusivity: Estimate
+    defect_diffusivity_replicas: Estimate
+    defect_diffusivity_gls: Estimate
+    agreement_z: float
     correlation_factor: Estimate
     correlated_defect_diffusivity: Estimate
     tracer_diffusivity: Estimate
     tracer_diffusivity_uncorrelated: Estimate
+    tracer_diffusivity_msd: Estimate
+    tracer_correlation: Estimate
+    haven_ratio: Estimate
     undefined_fraction: float
     mean_temperature: Estimate
     energy_drift: Estimate
+    slope: Slope | None
+    tracer: Slope | None
+    continuous: tuple[Curve, Curve] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
     """Results of one run; `not_identifiable` says why the fits are missing, if they are.
 
-    - `diffusion_fit`: of D_def (f = 1), cm^2/s; `rate_fit`: of the hop rate, 1/ps.
-    - `correlation_factor`: of all temperatures together.
+    - `correlation_factor`: of all temperatures together. `stationarity`: likewise.
     """
 
     rows: tuple[TemperatureRow, ...]
     total_hops: int
     exposure_ps: float
     n_mobile: int
+    sign: int
     correlation_factor: Estimate
     dispersion: Dispersion
-    diffusion_fit: ArrheniusFit | None
-    rate_fit: ArrheniusFit | None
-    not_identifiable: str | None
+    stationarity: Stationarity | None
+    activation: Activation
     checks: tuple[Check, ...]
+
+    @property
+    def diffusion_fit(self) -> ArrheniusFit | None:
+        """Of D_def by hops (f = 1), cm^2/s."""
+        return self.activation.diffusion
+
+    @property
+    def not_identifiable(self) -> str | None:
+        """Why there is no fit."""
+        return self.activation.not_identifiable
 
 
 def summarize(series: Series) -> Study:
@@ -72,19 +126,31 @@ def summarize(series: Series) -> Study:
     dispersion = dispersion_index(series.hop_count, series.exposure_ps, series.temperature)
     phi = max(dispersion.index, 1.0) if math.isfinite(dispersion.index) else 1.0
     everything = pool(series, np.ones(len(series.temperature), bool), phi)
+    walkers = follow(series)
     temperatures = [t for t in np.unique(series.temperature) if _exposed(series, t)]
-    rate_fit, diffusion_fit, reason = _fits(series)
+    rows = tuple(_row(series, walkers, t, phi) for t in temperatures)
+    values = [(r.temperature_kelvin, r.defect_diffusivity_gls) for r in rows]
+    overall = activation(series, values)
+    stationary = _stationarity(walkers)
     return Study(
-        rows=tuple(_row(series, t, phi) for t in temperatures),
+        rows=rows,
         total_hops=everything.hops,
         exposure_ps=everything.exposure_ps,
         n_mobile=series.n_mobile,
+        sign=series.sign,
         correlation_factor=correlation_factor(everything),
         dispersion=dispersion,
-        diffusion_fit=diffusion_fit,
-        rate_fit=rate_fit,
-        not_identifiable=reason,
-        checks=check_run(series, dispersion),
+        stationarity=stationary,
+        activation=overall,
+        checks=(
+            *check_run(series, dispersion),
+            *check_estimates(
+                {r.temperature_kelvin: r.agreement_z for r in rows},
+                {r.temperature_kelvin: r.exponential.p_value for r in rows},
+                stationary,
+                overall,
+            ),
+        ),
     )
 
 
@@ -92,49 +158,115 @@ def _exposed(series: Series, temperature: float) -> bool:
     return bool(series.exposure_ps[series.temperature == temperature].sum() > 0)
 
 
-def _row(series: Series, temperature: float, phi: float) -> TemperatureRow:
-    replica = series.temperature == temperature
-    totals = pool(series, replica, phi)
-    frames = int(series.frames["frames"][replica].sum())
+def _row(series: Series, walkers: Walkers, kelvin: float, phi: float) -> TemperatureRow:
+    replica = series.temperature == kelvin
+    totals, mine = pool(series, replica, phi), walkers.select(replica)
     defect, factor = defect_diffusivity(totals), correlation_factor(totals)
+    slope, tracer = (f(series, replica, totals) for f in (collective_slope, tracer_slope))
     events = np.bincount(totals.kind, minlength=len(CLASSES)).tolist()
+    stays = mine.residences()
+    n_simulations = int(np.clip(_SIMULATED_HOPS / max(totals.hops, 1), 199, 1999))
+    tracers, haven = _correlations(series, replica, mine)
+    frames = int(series.frames["frames"][replica].sum())
     return TemperatureRow(
-        temperature_kelvin=float(temperature),
+        temperature_kelvin=float(kelvin),
         n_replicas=int(replica.sum()),
         exposure_ps=totals.exposure_ps,
         hops=totals.hops,
         events_by_class=dict(zip(CLASSES, events, strict=True)),
         rate=hop_rate(totals.hops, totals.exposure_ps, dispersion=phi),
         dispersion=dispersion_index(series.hop_count[replica], series.exposure_ps[replica]),
+        residence=mean_residence(stays),
+        exponential=exponentiality(
+            stays, seed=_SEED, frame_ps=series.frame_ps, n_simulations=n_simulations
+        ),
+        survival=survival(stays),
+        stationarity=stationarity(
+            mine.time, mine.walker, mine.start, mine.stop, seed=_SEED
+        ),
         defect_diffusivity=defect,
+        defect_diffusivity_replicas=_scatter(series, replica, mine),
+        defect_diffusivity_gls=slope.fit.diffusivity if slope else unknown("cm^2/s"),
+        agreement_z=_agreement(defect, slope, phi),
         correlation_factor=factor,
         correlated_defect_diffusivity=correlated(defect, factor),
         tracer_diffusivity=tracer_diffusivity(totals, correlation=True),
         tracer_diffusivity_uncorrelated=tracer_diffusivity(totals, correlation=False),
+        tracer_diffusivity_msd=_tracer_error(tracer),
+        tracer_correlation=tracers,
+        haven_ratio=haven,
         undefined_fraction=float(series.frames["undefined"][replica].sum()) / frames,
         mean_temperature=mean_temperature(series, replica),
         energy_drift=energy_drift(series, replica),
+        slope=slope,
+        tracer=tracer,
+        continuous=continuous_curves(series, replica),
     )
 
 
-def _fits(series: Series) -> tuple[ArrheniusFit | None, ArrheniusFit | None, str | None]:
-    """Fits of the rate and of D_def to the replicas, or the reason why there are none."""
-    jump = np.full(len(series.temperature), mean_squared_jump(_all(series)))
-    for temperature in np.unique(series.temperature):
-        replica = series.temperature == temperature
-        totals = pool(series, replica)
-        if totals.hops:
-            jump[replica] = mean_squared_jump(totals)
-    data = (series.temperature, series.hop_count, series.exposure_ps)
-    try:
-        rate = fit_arrhenius(*data)
-        diffusion = fit_arrhenius(
-            *data, scale=jump / 6 * units.CM2_PER_S, prefactor_unit="cm^2/s"
-        )
-    except NotIdentifiableError as error:
-        return None, None, str(error)
-    return rate, diffusion, None
+def _scatter(
+    series: Series, replica: Bool[np.ndarray, " replicas"], walkers: Walkers
+) -> Estimate:
+    """D_def by hops with the error from the scatter of the replicas."""
+    square = (walkers.jump**2).sum(axis=1)
+    total = np.bincount(walkers.hop_replica, square, len(series.temperature))
+    used = replica & (series.exposure_ps > 0)
+    if used.sum() < 2 or not total.any():
+        return unknown("cm^2/s")
+    estimate = ratio_bootstrap(total[used], 6 * series.exposure_ps[used], seed=_SEED)
+    return estimate.scaled(units.CM2_PER_S, "cm^2/s")
 
 
-def _all(series: Series):
-    return pool(series, np.ones(len(series.temperature), bool))
+def _agreement(defect: Estimate, slope: Slope | None, phi: float) -> float:
+    """GLS less hops by the error of the difference.
+
+    The count is the efficient estimator if hops have no memory, so the variance of the
+    difference is the difference of the variances (doi:10.2307/1913827).
+    """
+    if slope is None or not defect.value > 0:
+        return math.nan
+    gls = slope.fit.diffusivity
+    other = gls.standard_error**2 * phi
+    variance = max(other - defect.standard_error**2, 0.1 * other)
+    return (gls.value - defect.value) / math.sqrt(variance) if variance > 0 else math.nan
+
+
+def _tracer_error(tracer: Slope | None) -> Estimate:
+    """D* of the curve, its error from the replicas if there are several."""
+    if tracer is None:
+        return unknown("cm^2/s")
+    if len(tracer.replica) < 2 or not tracer.fit.replica_diffusivity.any():
+        return tracer.fit.diffusivity
+    d = tracer.fit.replica_diffusivity
+    if d.mean() <= 0:
+        return unknown("cm^2/s")
+    return tracer.fit.replica_error(_SEED)
+
+
+def _correlations(
+    series: Series, replica: Bool[np.ndarray, " replicas"], walkers: Walkers
+) -> tuple[Estimate, Estimate]:
+    """Correlation factor of the cations and Haven ratio."""
+    number = np.cumsum(replica) - 1
+    order = np.argsort(walkers.event, kind="stable")
+    row, n = number[walkers.hop_replica][order], int(replica.sum())
+    cation, step, jump = walkers.cation[order], walkers.step[order], walkers.jump[order]
+    if len(row) < 2:
+        return unknown("1"), unknown("1")
+    return (
+        tracer_correlation(row, cation, step, n_replicas=n, seed=_SEED),
+        haven_ratio(row, jump, cation, step, n_replicas=n, seed=_SEED),
+    )
+
+
+def _stationarity(walkers: Walkers) -> Stationarity | None:
+    if len(walkers.start) == 0:
+        return None
+    return stationarity(
+        walkers.time,
+        walkers.walker,
+        walkers.start,
+        walkers.stop,
+        seed=_SEED,
+        group=walkers.temperature,
+    )

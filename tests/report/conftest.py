@@ -1,81 +1,65 @@
 """A series.h5 as a run writes it, from a kinetic Monte Carlo walk with a known Ea."""
 
-import json
+import itertools
 
-import h5py
 import numpy as np
 import pytest
-from jaxdiff.observables.counts import CLASSES, SQUARED_JUMP, SQUARED_STEPS, UNITS
 
 from jaxdiff import units
+from jaxdiff.analysis.walk import simulate
+from jaxdiff.io.series import SeriesWriter
 
 EA, PREFACTOR = 0.22, 25.0  # eV, 1/ps
 TEMPERATURES = (300.0, 350.0, 400.0, 450.0, 500.0)
-SHARES = (0.75, 0.15, 0.04, 0.05, 0.01)
-FRAME_PS, CAPACITY, N_MOBILE, N_ANION = 0.02, 64, 501, 500
-JUMPS = ([2, 2, 2], [2, 2, 0], [2, 0, 0], [2, 0, 0], [4, 2, 0])
+SHARES = (0.75, 0.15, 0.05, 0.05)
+FRAME_PS, CELLS = 0.02, 5
+N_ANION = 4 * CELLS**3
+N_MOBILE = N_ANION + 1
+LATTICE = 4.083428  # Å
 
 
-def one_replica(rng, rate, n_frames):
-    """Counters of one replica of a walk without memory."""
-    counts = {name: np.zeros((), np.int32) for name in UNITS}
-    counts["cosine_sum"] = counts["cosine_squared_sum"] = np.zeros(())
-    counts["first_hop_frame"] = np.int32(-1)
-    counts["defect_displacement"] = np.zeros(3, np.int32)
-    counts["hops_by_class"] = np.zeros(5, np.int32)
-    counts["atoms_moved_histogram"] = np.zeros(8, np.int32)
-    for name in ("event_frame", "event_atoms", "event_class"):
-        counts[name] = np.full(CAPACITY, -1, np.int32)
-    for name in ("event_from", "event_to"):
-        counts[name] = np.full((CAPACITY, 3), -1, np.int32)
-    counts["frames"] = counts["exposure_frames"] = np.int32(n_frames)
-    counts["undefined_frames"] = np.int32(rng.poisson(0.01 * n_frames))
-    counts["transit_frames"] = counts["undefined_frames"] // 2
-    site, previous, time = np.array([1, 1, 1]), None, rng.exponential(1 / rate)
-    while time < n_frames * FRAME_PS:
-        kind = rng.choice(5, p=SHARES)
-        jump = rng.permutation(JUMPS[kind]) * rng.choice([-1, 1], 3)
-        if previous is not None:
-            cosine = jump @ previous / np.sqrt((jump @ jump) * (previous @ previous))
-            counts["cosine_sum"] = counts["cosine_sum"] + cosine
-            counts["cosine_squared_sum"] = counts["cosine_squared_sum"] + cosine**2
-            counts["cosine_count"] += 1
-        add_event(counts, int(time / FRAME_PS), site, jump, kind)
-        site, previous = site + jump, jump
-        time += rng.exponential(1 / rate)
-    return counts
+def cation_sites():
+    """4a sites in the order of `analysis.walk`, then the 8c site at its start; a/4."""
+    edge = range(0, 4 * CELLS, 2)
+    grid = [s for s in itertools.product(edge, repeat=3) if sum(s) // 2 % 2 == 0]
+    return np.array([*grid, (1, 1, 1)])
 
 
-def add_event(counts, frame, site, jump, kind):
-    atoms = (2, 2, 2, 1, 3)[kind]
-    counts["hops_by_class"][kind] += 1
-    counts["atoms_moved_histogram"][atoms] += 1
-    counts["squared_defect_displacement"] += np.int32([*SQUARED_JUMP, 20][kind])
-    counts["squared_atom_steps"] += np.int32([*SQUARED_STEPS, 9][kind])
-    counts["defect_displacement"] = counts["defect_displacement"] + jump
-    place = int(counts["event_count"])
-    if place < CAPACITY:
-        for name, value in (
-            ("frame", frame),
-            ("from", site),
-            ("to", site + jump),
-            ("atoms", atoms),
-            ("class", kind),
-        ):
-            counts[f"event_{name}"][place] = value
-    if place == 0:
-        counts["first_hop_frame"] = np.int32(frame)
-    counts["event_count"] += 1
+def changes_of(walk, n_frames):
+    """Changes of site as the tracker logs them, frames from 1; unwrapped."""
+    rows = []
+    site = np.tile(cation_sites(), (walk.n_replicas, 1, 1))
+    for r, t, cations, steps in zip(
+        walk.replica, walk.time, walk.cation, walk.step, strict=True
+    ):
+        frame = min(int(t / FRAME_PS) + 1, n_frames)
+        for cation, step in zip(cations, steps, strict=True):
+            if cation >= 0:
+                site[r, cation] += step
+                rows.append((r, frame, cation, *site[r, cation]))
+    table = np.array(rows, int).reshape(-1, 6)
+    return {
+        "replica": table[:, 0],
+        "frame": table[:, 1],
+        "cation": table[:, 2],
+        "site": table[:, 3:],
+    }
 
 
 def thermo(rng, temperature, n_times):
     """Plausible traces: canonical fluctuations, conserved energy with little noise."""
     n_atoms = N_MOBILE + N_ANION
-    shape = (len(temperature), n_times)
-    kinetic = temperature[:, None] * (1 + rng.normal(size=shape) * (2 / 3 / n_atoms) ** 0.5)
-    potential = -4.7 * n_atoms + 1.5 * units.KB * n_atoms * kinetic
-    conserved = -4.6 * n_atoms + 1e-3 * rng.normal(size=shape)
-    return kinetic, potential, conserved
+    shape = (n_times, len(temperature))
+    kinetic = temperature * (1 + rng.normal(size=shape) * (2 / 3 / n_atoms) ** 0.5)
+    return {
+        "temperature_kelvin": kinetic,
+        "potential_energy_ev": -4.7 * n_atoms + 1.5 * units.KB * n_atoms * kinetic,
+        "conserved_energy_ev": -4.6 * n_atoms + 1e-3 * rng.normal(size=shape),
+    }
+
+
+def arrhenius(energy=EA, prefactor=PREFACTOR):
+    return lambda t: prefactor * np.exp(-energy / (units.KB * t))
 
 
 @pytest.fixture
@@ -87,49 +71,57 @@ def write_series(tmp_path):
         temperatures=TEMPERATURES,
         replicas=8,
         duration_ps=150.0,
-        rate=None,
+        rate=arrhenius(),  # noqa: B008
         folder=tmp_path,
+        status="complete",
+        with_thermo=True,
+        positions=0,
         **attributes,
     ):
         rng = np.random.default_rng(seed)
         temperature = np.repeat(temperatures, replicas)
-        rate = rate or (lambda t: PREFACTOR * np.exp(-EA / (units.KB * t)))
-        walks = [
-            one_replica(rng, rate(t), round(duration_ps / FRAME_PS)) for t in temperature
-        ]
-        provenance = {"versions": {"jaxdiff": "test"}, "device": "none", "seed": seed}
+        n_replicas, n_frames = len(temperature), round(duration_ps / FRAME_PS)
+        rates = np.array([rate(t) for t in temperature])
+        duration = np.full(n_replicas, duration_ps - 1e-9)
+        walk = simulate(rates, duration, probability=SHARES, cells=CELLS, seed=seed)
         root = {
-            "format": "jaxdiff-series",
-            "format_version": 1,
             "run_file": "seed = 1\n",
-            "provenance": json.dumps(provenance),
             "timestep_fs": 1.0,
             "steps_per_frame": 20,
+            "frame_ps": FRAME_PS,
             "dwell_frames": 3,
             "core_radius_angstrom": 0.77,
-            "lattice_constant_angstrom": 4.083428,
-            "supercell": [5, 5, 5],
+            "lattice_constant_angstrom": LATTICE,
+            "cell_angstrom": CELLS * LATTICE * np.eye(3),
+            "supercell": 4 * CELLS * np.eye(3, dtype=int),
             "n_mobile": N_MOBILE,
             "n_anion": N_ANION,
-            "status": "complete",
         }
-        with h5py.File(folder / "series.h5", "w") as file:
-            file.attrs.update(root | attributes)
-            file["temperature_kelvin"] = temperature
-            file["replica_seed_index"] = np.arange(len(temperature))
-            for name in UNITS:
-                data = np.stack(
-                    [np.broadcast_to(w[name], np.shape(w[name])) for w in walks]
-                )
-                file[f"hops/{name}"] = data
-                file[f"hops/{name}"].attrs["unit"] = UNITS[name]
-            time = np.arange(0, duration_ps, 0.5)
-            file["thermo/time_ps"] = time
-            names = ("temperature_kelvin", "potential_energy_ev", "conserved_energy_ev")
-            traces = thermo(rng, temperature, len(time))
-            for name, trace in zip(names, traces, strict=True):
-                file[f"thermo/{name}"] = trace
+        folder.mkdir(exist_ok=True)
+        with SeriesWriter(
+            folder / "series.h5",
+            temperature=temperature,
+            seed_index=np.arange(n_replicas),
+            is_mobile=np.arange(N_MOBILE + N_ANION) < N_MOBILE,
+            attributes=root | attributes,
+            provenance={"versions": {"jaxdiff": "test"}, "device": "none", "seed": seed},
+        ) as series:
+            start = np.tile(cation_sites(), (n_replicas, 1, 1))
+            series.start_sites(start)
+            counts = {
+                "frames": np.full(n_replicas, n_frames),
+                "anion_displaced_frames": np.zeros(n_replicas, int),
+                "lost_frame": np.full(n_replicas, -1),
+            }
+            series.append_sites(changes_of(walk, n_frames), counts)
+            if with_thermo:
+                time = np.arange(0, duration_ps, 0.5)
+                series.append("thermo", time, **thermo(rng, temperature, len(time)))
+            if positions:
+                shape = (n_replicas, positions, N_MOBILE + N_ANION, 3)
+                time = np.arange(1, positions + 1) * duration_ps / positions
+                series.append_positions(time, 0.1 * rng.normal(size=shape))
+            series.finish(status)
         return folder
 
-    assert len(SHARES) == len(CLASSES)
     return write

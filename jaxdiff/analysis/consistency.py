@@ -1,0 +1,93 @@
+"""Do the estimates of a run agree with one another and with what they assume?"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.stats import chi2
+
+from jaxdiff.analysis.activation import Activation
+from jaxdiff.analysis.checks import Check
+from jaxdiff.analysis.stationarity import Stationarity
+
+P_LIMIT = 0.01
+"""Smallest p-value that passes."""
+
+
+def check_estimates(
+    agreement: Mapping[float, float],
+    exponential: Mapping[float, float],
+    stationary: Stationarity | None,
+    activation: Activation,
+) -> tuple[Check, ...]:
+    """Checks of estimators; z-scores and p-values by temperature, K."""
+    return (
+        _agreement(agreement),
+        _stationary(stationary),
+        _exponential(exponential),
+        _curvature(activation),
+    )
+
+
+def _agreement(z: Mapping[float, float]) -> Check:
+    name = "two estimators agree"
+    known = {t: v for t, v in z.items() if math.isfinite(v)}
+    if not known:
+        return Check(name, None, "no temperature has hops for both estimators")
+    square = sum(v * v for v in known.values())
+    p = float(chi2.sf(square, len(known)))
+    scores = ", ".join(f"{v:+.1f} at {t:.0f} K" for t, v in known.items())
+    return Check(
+        name,
+        p > P_LIMIT,
+        f"D by displacements less D by hops, in standard errors: {scores}; p = {p:.2g}",
+        "Hops have a memory or are counted wrongly: compare the correlation factor with 1 "
+        "and use the value from displacements.",
+    )
+
+
+def _stationary(seen: Stationarity | None) -> Check:
+    name = "stationary"
+    if seen is None or not math.isfinite(seen.p_value) or seen.count.sum() == 0:
+        return Check(name, None, "no hops to compare between blocks of time")
+    expected = ", ".join(f"{e:.0f}" for e in seen.expected)
+    return Check(
+        name,
+        seen.p_value > P_LIMIT,
+        f"hops in quarters of the time: {', '.join(map(str, seen.count))} (expected "
+        f"{expected}), p = {seen.p_value:.2g}",
+        "The rate changes with time: equilibrate longer and leave the beginning out.",
+    )
+
+
+def _exponential(p_value: Mapping[float, float]) -> Check:
+    name = "residences exponential"
+    known = {t: p for t, p in p_value.items() if math.isfinite(p)}
+    if not known:
+        return Check(name, None, "no temperature has two hops")
+    worst = min(known, key=lambda t: known[t])
+    p = min(1.0, known[worst] * len(known))
+    return Check(
+        name,
+        p > P_LIMIT,
+        f"smallest p of {len(known)} temperatures {p:.2g} (times their number), at "
+        f"{worst:.0f} K",
+        "Residences have a memory: look at the survival curve, and raise dwell_strides if "
+        "there are too many short ones.",
+    )
+
+
+def _curvature(activation: Activation) -> Check:
+    name = "Arrhenius curvature"
+    bent = activation.curvature
+    if bent is None:
+        reason = activation.curvature_missing or activation.not_identifiable
+        return Check(name, None, reason or "not determined")
+    change = bent.activation_energy_change
+    return Check(
+        name,
+        bool(np.isfinite(bent.p_value) and bent.p_value > P_LIMIT),
+        f"Ea changes by {change} from the coldest to the hottest temperature, p = "
+        f"{bent.p_value:.2g}",
+        "ln D is not straight in 1/T: do not extrapolate, and fit fewer temperatures.",
+    )
