@@ -7,6 +7,7 @@ import typer
 
 from jaxdiff.cli import model
 from jaxdiff.cli.analyze import analyze
+from jaxdiff.cli.compare import compare
 from jaxdiff.cli.finetune import finetune
 from jaxdiff.cli.report import report
 from jaxdiff.cli.simulate import simulate
@@ -19,6 +20,7 @@ app = typer.Typer(
 app.command()(simulate)
 app.command()(analyze)
 app.command()(report)
+app.command()(compare)
 app.command()(finetune)
 app.add_typer(model.app, name="model")
 

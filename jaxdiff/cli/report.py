@@ -14,7 +14,7 @@ def report(
         bool, typer.Option(help="Also report on a run that has not finished.")
     ] = False,
 ) -> None:
-    """Write report.md, report.json and figures into the folder of a run."""
+    """Write report.html, .md, .json, .csv and figures into the folder of a run."""
     from jaxdiff.report import write_report
 
     try:

@@ -1,0 +1,173 @@
+"""Several runs compared: one joint regression, differences, power and equivalence."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxdiff.analysis.activation import jump_scale
+from jaxdiff.analysis.comparison import Comparison, compare_arrhenius
+from jaxdiff.analysis.series import Series, load_series
+from jaxdiff.analysis.study import Study, summarize
+from jaxdiff.report.document import Block, Document, Heading, Picture, Table, Text
+from jaxdiff.report.figures import draw_comparison
+from jaxdiff.report.report import plain
+
+FORMAT, FORMAT_VERSION = "jaxdiff-comparison", 1
+
+
+def write_comparison(
+    run_dirs: Sequence[str | Path], out: str | Path, *, margin_ev: float = 0.02
+) -> Path:
+    """Write compare.html, .md and .json into `out`; the path of the first.
+
+    - `margin_ev`: largest difference of Ea that does not matter, eV.
+    """
+    if len(run_dirs) < 2:
+        raise ValueError(f"{len(run_dirs)} run given; a comparison needs two or more.")
+    if not margin_ev > 0:
+        raise ValueError(f"margin_ev={margin_ev} eV; it must be positive, such as 0.02.")
+    runs = {
+        name: load_series(Path(folder) / "series.h5")
+        for name, folder in zip(_names(run_dirs), run_dirs, strict=True)
+    }
+    if len({series.sign for series in runs.values()}) > 1:
+        raise ValueError(
+            "Some runs have an interstitial and some a vacancy; their activation energies "
+            "belong to different processes. Compare runs of one kind of defect."
+        )
+    comparison = _compare(runs, margin_ev)
+    studies = {name: summarize(series) for name, series in runs.items()}
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "runs": {n: str(d) for n, d in zip(runs, run_dirs, strict=True)},
+        "comparison": plain(comparison),
+    }
+    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    (out / "compare.json").write_text(text, encoding="utf-8")
+    return _document(runs, studies, comparison).write(out, "compare")
+
+
+def _names(run_dirs: Sequence[str | Path]) -> list[str]:
+    """What tells the folders apart: their names, or their paths where names repeat."""
+    paths = [os.path.normpath(folder) for folder in run_dirs]
+    if len(set(paths)) < len(paths):
+        raise ValueError("A folder is given twice; a run does not differ from itself.")
+    names = [os.path.basename(path) for path in paths]
+    return names if len(set(names)) == len(names) else paths
+
+
+def _compare(runs: Mapping[str, Series], margin_ev: float) -> Comparison:
+    def rows(of) -> np.ndarray:
+        return np.concatenate([of(series) for series in runs.values()])
+
+    return compare_arrhenius(
+        np.repeat(list(runs), [len(s.temperature) for s in runs.values()]),
+        rows(lambda s: s.temperature),
+        rows(lambda s: s.hop_count),
+        rows(lambda s: s.exposure_ps),
+        scale=rows(jump_scale),
+        margin=margin_ev,
+        detectable=margin_ev,
+    )
+
+
+def _document(
+    runs: Mapping[str, Series], studies: Mapping[str, Study], comparison: Comparison
+) -> Document:
+    blocks: list[Block] = [
+        *(
+            Text(
+                f"**{p.second} − {p.first}: ΔEa = {p.activation_energy}** (95 %), p = "
+                f"{p.p_value:.2g}: **{p.verdict}**.",
+                verdict=True,
+            )
+            for p in comparison.pairs
+        ),
+        *_warnings(runs),
+        Picture(
+            "comparison",
+            "Diffusivities, and differences of Ea with their 95 % intervals.",
+            draw_comparison(studies, comparison),
+        ),
+        Heading("Runs"),
+        _runs(runs, studies),
+        Heading("Pairs"),
+        _pairs(comparison),
+        Text(_how(comparison)),
+    ]
+    return Document("Comparison of runs", blocks)
+
+
+def _warnings(runs: Mapping[str, Series]) -> list[Block]:
+    """What else differs between the runs."""
+    found: list[Block] = []
+    constants = {n: s.lattice_constant for n, s in runs.items()}
+    if max(constants.values()) > 1.0001 * min(constants.values()):
+        listed = ", ".join(f"{a:.4f} Å ({n})" for n, a in constants.items())
+        text = "The lattice constants differ, and barriers with them:"
+        found.append(Text(f"**{text}** {listed}."))
+    sizes = {n: s.n_anion for n, s in runs.items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{k} anions ({n})" for n, k in sizes.items())
+        found.append(Text(f"**The cells differ in size:** {listed}."))
+    return found
+
+
+def _runs(runs: Mapping[str, Series], studies: Mapping[str, Study]) -> Table:
+    rows = []
+    for name, study in studies.items():
+        fit = study.diffusion_fit
+        energy = str(fit.activation_energy) if fit else "not identifiable"
+        failed = sum(check.passed is False for check in study.checks)
+        kelvin = ", ".join(f"{row.temperature_kelvin:.0f}" for row in study.rows)
+        hops, exposure = study.total_hops, f"{study.exposure_ps / 1000:.3g}"
+        rows.append((name, kelvin, hops, exposure, energy, failed))
+    header = ("run", "T (K)", "hops", "exposure (ns)", "Ea by itself", "checks failed")
+    return Table(header, rows)
+
+
+def _pairs(comparison: Comparison) -> Table:
+    rows = []
+    for p in comparison.pairs:
+        low, high = p.activation_energy.interval
+        ratio_low, ratio_high = p.rate_ratio.interval
+        rows.append(
+            (
+                f"{p.second} − {p.first}",
+                f"{p.activation_energy.value:+.3f} [{low:+.3f}, {high:+.3f}]",
+                f"{p.p_value:.2g}",
+                f"{p.equivalence_p_value:.2g}",
+                f"{p.power:.0%}",
+                f"{p.rate_ratio.value:.2f} [{ratio_low:.2f}, {ratio_high:.2f}] at "
+                f"{p.middle_temperature_kelvin:.0f} K",
+                p.verdict,
+            )
+        )
+    header = (
+        "pair",
+        "ΔEa (eV)",
+        "p, equal",
+        "p, equivalence",
+        "power",
+        "D ratio",
+        "verdict",
+    )
+    return Table(header, rows)
+
+
+def _how(comparison: Comparison) -> str:
+    pair = comparison.pairs[0]
+    return (
+        "One Poisson regression on the counts of all replicas, each run with its own Ea "
+        f"and prefactor, common over-dispersion {comparison.dispersion:.2f}; p of one Ea "
+        f"for all: {comparison.equal_energy_p_value:.2g}. Equivalence: two one-sided tests "
+        f"against ± {pair.margin_ev:g} eV. Power: the chance that data like these show a "
+        f"difference of {pair.detectable_ev:g} eV at 5 %. p-values of several pairs are "
+        "Holm's. Undecided means that the data allow both."
+    )

@@ -1,0 +1,57 @@
+"""What all figures share: Okabe and Ito's palette, markers and lines for grey print."""
+
+import io
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLUE, SKY, GREEN, ORANGE, RED, PINK = (
+    *("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"),
+)
+SERIES = (BLUE, RED, GREEN, ORANGE, PINK, SKY, "#000000")
+MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+CLASS_STYLE = {
+    "collinear": (BLUE, "o"),
+    "noncollinear_1": (RED, "^"),
+    "noncollinear_2": (GREEN, "s"),
+    "direct": (PINK, "D"),
+    "vacancy": (ORANGE, "v"),
+    "concerted": ("#000000", "x"),
+    "exchange": (SKY, "P"),
+    "frenkel_creation": ("#777777", "+"),
+    "recombination": ("#777777", "1"),
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as it goes into the report."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def temperature_colors(n: int) -> list[tuple[float, float, float, float]]:
+    """From dark (cold) to light (hot), monotonic in grey."""
+    return [tuple(c) for c in colormaps["cividis"](np.linspace(0, 0.9, n)).tolist()]
+
+
+def grid(axes: Axes) -> None:
+    """Faint lines at the major ticks."""
+    axes.grid(True, which="major", color="0.9", lw=0.6)
+    axes.set_axisbelow(True)
+
+
+def say(axes: Axes, text: str) -> None:
+    """A sentence instead of data."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", wrap=True)
+    axes.set_xticks([])
+    axes.set_yticks([])
