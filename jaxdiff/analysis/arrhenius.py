@@ -5,7 +5,6 @@ take one with none; the likelihood of the counts does both properly.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Literal
 
@@ -67,9 +66,9 @@ class ArrheniusFit:
     """k = A exp(-Ea / kT), or D likewise.
 
     - `activation_energy`: eV; its interval is that of the modified likelihood root, right
-      with few hops too.
-    - `middle_temperature_kelvin`: where 1/T is the mean over the hops and ln k or ln D,
-      `middle`, is known best and independently of Ea.
+      with few hops too. `log_prefactor`: ln A, A in `prefactor_unit`.
+    - `middle`: ln k or ln D at `middle_temperature_kelvin`, where 1/T is the mean over the
+      hops: known best there and independently of Ea, the second number worth reporting.
     - `covariance`: of (ln A, Ea), with the dispersion.
     - `dispersion`: quasi-Poisson scale of the variance, at least 1. `noise`: the same as
       estimated, with its degrees of freedom, from which intervals are made.
@@ -78,6 +77,8 @@ class ArrheniusFit:
     """
 
     activation_energy: Estimate
+    log_prefactor: Estimate
+    middle: Estimate
     middle_temperature_kelvin: float
     prefactor_unit: str
     covariance: tuple[tuple[float, float], tuple[float, float]]
@@ -86,22 +87,6 @@ class ArrheniusFit:
     linearity_p_value: float
     n_temperatures: int
     model: LogLinear = dataclasses.field(repr=False)
-
-    @functools.cached_property
-    def log_prefactor(self) -> Estimate:
-        """ln A, A in `prefactor_unit`; not independent of Ea, see `correlation`."""
-        return self._logarithm(0.0)
-
-    @functools.cached_property
-    def middle(self) -> Estimate:
-        """ln k or ln D at `middle_temperature_kelvin`: the other number worth reporting."""
-        return self._logarithm(_inverse(self.middle_temperature_kelvin))
-
-    def _logarithm(self, x: float) -> Estimate:
-        """ln k or ln D where 1/kT is x."""
-        model, unit = _centered(self.model, x), f"ln({self.prefactor_unit})"
-        n = self.activation_energy.n_effective
-        return coefficient(model, solve(model), 0, self.noise, n, unit)
 
     @property
     def correlation(self) -> float:
@@ -124,7 +109,7 @@ class ArrheniusFit:
     ]:
         """Value and pointwise 95 % band at `temperature` (K), in `prefactor_unit`."""
         design = np.stack([np.ones_like(temperature), -inverse_kt(temperature)], axis=1)
-        center = design @ solve(self.model).coefficient
+        center = design @ [self.log_prefactor.value, self.activation_energy.value]
         variance = np.einsum("pi,ij,pj->p", design, np.asarray(self.covariance), design)
         half = self.noise.quantile() * np.sqrt(np.maximum(variance, 0))
         return np.exp(center), np.exp(center - half), np.exp(center + half)
@@ -135,13 +120,15 @@ class ArrheniusFit:
         Assumes that one Arrhenius line holds from the data to `temperature`; no error of
         that is included, only that of the two parameters. See `curvature.fit_curvature`.
         """
-        logarithm = self._logarithm(_inverse(temperature))
+        n, x = self.activation_energy.n_effective, _inverse(temperature)
+        logarithm = _logarithm(self.model, x, self.noise, n, self.prefactor_unit)
         value, error = math.exp(logarithm.value), logarithm.standard_error
-        low, high = logarithm.interval
+        with np.errstate(over="ignore"):
+            low, high = np.exp(logarithm.interval).tolist()
         estimate = Estimate(
             value=value,
             standard_error=value * error,
-            interval=(math.exp(low), math.exp(high)),
+            interval=(low, high),
             n_effective=error**-2,
             unit=self.prefactor_unit,
         )
@@ -258,6 +245,8 @@ def _fit(
     n = float((model.weight * model.value ** (2 - model.power)).sum())
     return ArrheniusFit(
         activation_energy=coefficient(_centered(model, center), best, 1, noise, n, "eV"),
+        log_prefactor=_logarithm(model, 0.0, noise, n, unit),
+        middle=_logarithm(model, center, noise, n, unit),
         middle_temperature_kelvin=1 / (units.KB * center),
         prefactor_unit=unit,
         covariance=_pairs(covariance),
@@ -267,6 +256,12 @@ def _fit(
         n_temperatures=len(np.unique(model.design[:, 1])),
         model=model,
     )
+
+
+def _logarithm(model: LogLinear, x: float, noise: Noise, n: float, unit: str) -> Estimate:
+    """ln k or ln D where 1/kT is x."""
+    model = _centered(model, x)
+    return coefficient(model, solve(model), 0, noise, n, f"ln({unit})")
 
 
 def _line(

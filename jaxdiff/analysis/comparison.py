@@ -154,7 +154,8 @@ def _pair(
     best = solve(centered)
     energy = coefficient(centered, best, 3, noise, total, "eV")
     ratio = coefficient(centered, best, 2, noise, total, "1")
-    low, high = (math.exp(bound) for bound in ratio.interval)
+    with np.errstate(over="ignore"):
+        low, high = np.exp(ratio.interval).tolist()
     root = signed_root(centered, best, 3, 0.0, noise.scale)
     p_value = 2 * noise.tail(abs(root))
     equivalence = _equivalence(centered, best, noise, margin)

@@ -37,21 +37,41 @@ def signed_root(
     where the estimate is above `at`. `scale`: the dispersion φ.
     """
     distance = float(best.coefficient[column]) - at
-    rest = [i for i in range(len(best.coefficient)) if i != column]
-    information = best.information[np.ix_(rest, rest)]
-    tangent = np.linalg.solve(information, best.information[rest, column])
-    held = solve(model.without(column, at), best.coefficient[rest] + tangent * distance)
+    held = _held(model, best, column, at)
     r = math.copysign(math.sqrt(max(held.deviance - best.deviance, 0) / scale), distance)
-    if model.power != 1 or abs(r) < 1e-3:
+    if not math.isfinite(r) or model.power != 1 or abs(r) < 1e-3:
         return r
     ratio = np.linalg.det(best.information) / np.linalg.det(held.information)
     return r + math.log(distance * math.sqrt(ratio / scale) / r) / r
 
 
+def _held(model: LogLinear, best: Solution, column: int, at: float) -> Solution:
+    """Minimum with one coefficient held, followed from the best in steps of 5 errors."""
+    rest = [i for i in range(len(best.coefficient)) if i != column]
+    center = float(best.coefficient[column])
+    error = math.sqrt(float(best.covariance[column, column]))
+    steps = 1 + int(abs(at - center) / (5 * error))
+    held, last, information = best, center, best.information
+    start = best.coefficient[rest]
+    for value in np.linspace(center, at, steps + 1)[1:].tolist():
+        tangent = np.linalg.solve(
+            information[np.ix_(rest, rest)], information[rest, column]
+        )
+        held = solve(model.without(column, value), start - tangent * (value - last))
+        weight = model.weight * held.mean ** (2 - model.power)
+        information = (model.design.T * weight) @ model.design
+        start, last = held.coefficient, value
+    return held
+
+
 def interval(
     model: LogLinear, best: Solution, column: int, noise: Noise, level: float = 0.95
 ) -> tuple[float, float]:
-    """Values of a coefficient that r* does not reject at `level`, two-sided."""
+    """Values of a coefficient that r* does not reject at `level`, two-sided.
+
+    An end is infinite where means beyond all numbers would not be rejected, as happens with
+    a dispersion estimated from one degree of freedom.
+    """
     center = float(best.coefficient[column])
     error = math.sqrt(float(best.covariance[column, column]) * noise.scale)
     target = noise.quantile(level)
@@ -82,17 +102,20 @@ def coefficient(
 
 
 def _edge(excess: Callable[[float], float], center: float, step: float) -> float:
-    """First sign change away from the centre; `step` is the distance expected."""
+    """First sign change away from the centre, infinity if the likelihood sets none.
+
+    - `step`: the distance expected.
+    """
     inner, outer = center, center + 1.1 * step
-    for _ in range(60):
-        if excess(outer) > 0:
-            edge = brentq(excess, inner, outer, xtol=1e-4 * abs(step))
-            return float(np.asarray(edge))
+    for _ in range(20):
+        try:
+            if excess(outer) > 0:
+                edge = brentq(excess, inner, outer, xtol=1e-4 * abs(step))
+                return float(np.asarray(edge))
+        except NotIdentifiableError:
+            break
         inner, outer = outer, center + 1.5 * (outer - center)
-    raise NotIdentifiableError(
-        f"The likelihood does not bound the coefficient {center:.4g} on one side. Add hops "
-        "at another temperature."
-    )
+    return math.copysign(math.inf, step)
 
 
 def region(

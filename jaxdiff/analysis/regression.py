@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-_STEPS = 500
+_STEPS, _HALVINGS = 500, 60
 """Far from the minimum a step changes the logarithm of a mean by 1."""
+
 _FAR = 1e3
 """Deviance per observation above which a start is not worth starting from."""
 
@@ -89,7 +90,6 @@ def solve(model: LogLinear, start: Float[np.ndarray, " terms"] | None = None) ->
 
 
 def _newton(model: LogLinear, coefficient: Float[np.ndarray, " terms"]) -> Solution:
-    x, w, p = model.design, model.weight, model.power
     mean = model.mean(coefficient)
     loss = float(model.deviance(mean))
     if loss > _FAR * len(mean):
@@ -97,25 +97,38 @@ def _newton(model: LogLinear, coefficient: Float[np.ndarray, " terms"]) -> Solut
         mean = model.mean(coefficient)
         loss = float(model.deviance(mean))
     for _ in range(_STEPS):
-        residual = w * (model.value - mean) * mean ** (1 - p)
-        curvature = w * (mean if p == 1 else model.value / mean)
-        step = np.linalg.solve((x.T * curvature) @ x, x.T @ residual)
-        while True:
+        step = _step(model, mean)
+        if not np.isfinite(step).all():
+            break
+        trial, new = mean, math.inf
+        for _ in range(_HALVINGS):
             trial = model.mean(coefficient + step)
             new = float(model.deviance(trial))
-            largest = float(np.abs(step).max())
-            if new <= loss + 1e-9 * (1 + abs(loss)) or largest < 1e-12:
+            if new <= loss + 1e-9 * (1 + abs(loss)):
                 break
             step = step / 2
         coefficient, mean, loss = coefficient + step, trial, new
-        if largest < 1e-7:  # the next would be its square
-            information = (x.T * (w * mean ** (2 - p))) @ x
-            return Solution(coefficient, mean, loss, information)
+        if np.abs(step).max() < 1e-7:  # the next would be its square
+            x, weight = model.design, model.weight * mean ** (2 - model.power)
+            return Solution(coefficient, mean, loss, (x.T * weight) @ x)
     raise NotIdentifiableError(
         f"The likelihood of {len(model.value)} observations has no maximum within {_STEPS} "
         f"Newton steps; the last coefficients are {coefficient}. Add hops at another "
         "temperature."
     )
+
+
+def _step(
+    model: LogLinear, mean: Float[np.ndarray, " rows"]
+) -> Float[np.ndarray, " terms"]:
+    """Newton's step; NaN where the curvature is singular or not finite."""
+    x, w, p = model.design, model.weight, model.power
+    residual = w * (model.value - mean) * mean ** (1 - p)
+    curvature = w * (mean if p == 1 else model.value / mean)
+    try:
+        return np.linalg.solve((x.T * curvature) @ x, x.T @ residual)
+    except np.linalg.LinAlgError:
+        return np.full(x.shape[1], np.nan)
 
 
 def _start(model: LogLinear) -> Float[np.ndarray, " terms"]:

@@ -69,3 +69,24 @@ def test_two_temperatures_with_hops_have_no_curvature():
     n = np.array([0, 5, 9])
     with pytest.raises(NotIdentifiableError, match="hops at three temperatures"):
         fit_curvature(TEMPERATURE[:3], n, np.full(3, 10.0))
+
+
+def test_few_wild_counts_have_ordered_intervals():
+    """2 to 20 hops in rows of widely different exposure, some dispersions from one row."""
+    rng = np.random.default_rng(4)
+    fitted = 0
+    for _ in range(60):
+        exposure = np.exp(rng.normal(3, 1, 6))
+        n = rng.poisson(np.exp(rng.normal(0, 1.5, 6)))
+        temperature = np.repeat(TEMPERATURE[:3], 2)
+        if np.count_nonzero(n.reshape(3, 2).sum(1)) < 3:
+            continue
+        fit = fit_curvature(temperature, n, exposure)
+        low, high = fit.coefficient.interval
+        assert low < fit.coefficient.value < high
+        assert 0 <= fit.p_value <= 1
+        # the two agree but for the tolerance of the ends
+        if abs(fit.p_value - 0.05) > 1e-3:
+            assert (fit.p_value < 0.05) == (not low < 0 < high)
+        fitted += 1
+    assert fitted > 30
