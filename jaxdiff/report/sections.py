@@ -61,7 +61,14 @@ def _parameters(study: Study) -> list[Block]:
 def checks(study: Study) -> list[Block]:
     """What was checked, and what was seen."""
     word = {True: "passed", False: "**failed**", None: "not made"}
-    rows = [(c.name, word[c.passed], c.detail) for c in study.checks]
+    rows = [
+        (
+            c.name,
+            word[c.passed],
+            f"{c.detail}. {c.advice}" if c.passed is False else c.detail,
+        )
+        for c in study.checks
+    ]
     return [Heading("Checks"), Table(("check", "result", "seen"), rows, numbers=False)]
 
 
@@ -84,23 +91,20 @@ def by_temperature(study: Study) -> list[Block]:
             for r in study.rows
         ],
     )
-    diffusivities = Table(
-        (
-            *("T (K)", "D_def, hops", "D_def, replicas", "D_def, GLS", "z"),
-            *("D*, hops", "D*, f = 1", "D*, GLS"),
-        ),
-        [_diffusivities(row) for row in study.rows],
-    )
+    header = ("T (K)", "D_def, hops", "D_def, replicas", "D_def, GLS", "z")
+    defect = Table(header, [_of_defect(row) for row in study.rows])
+    header = ("T (K)", "D*, hops", "D*, f = 1", "D*, GLS")
+    tracer = Table(header, [_of_tracer(row) for row in study.rows])
     note = (
         "Values with 95 % intervals, cm²/s. D_def belongs to the defect, D* to a cation "
         f"chosen at random among the {study.n_mobile} of the cell: D* depends on the size "
         "of the cell, D_def does not. z: GLS less hops in standard errors of the "
         "difference. Without a hop the upper end is a bound."
     )
-    return [Heading("By temperature"), counts, diffusivities, Text(note)]
+    return [Heading("By temperature"), counts, defect, tracer, Text(note)]
 
 
-def _diffusivities(row: TemperatureRow) -> tuple[str, ...]:
+def _of_defect(row: TemperatureRow) -> tuple[str, ...]:
     z = f"{row.agreement_z:+.1f}" if math.isfinite(row.agreement_z) else "–"
     return (
         f"{row.temperature_kelvin:.0f}",
@@ -108,6 +112,12 @@ def _diffusivities(row: TemperatureRow) -> tuple[str, ...]:
         _range(row.defect_diffusivity_replicas),
         _range(row.defect_diffusivity_gls),
         z,
+    )
+
+
+def _of_tracer(row: TemperatureRow) -> tuple[str, ...]:
+    return (
+        f"{row.temperature_kelvin:.0f}",
         _range(row.tracer_diffusivity),
         _range(row.tracer_diffusivity_uncorrelated),
         _range(row.tracer_diffusivity_msd),

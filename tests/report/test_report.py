@@ -1,3 +1,4 @@
+import csv
 import json
 
 import h5py
@@ -6,16 +7,19 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from jaxdiff.analysis import load_series
+from jaxdiff.analysis import load_series, summarize
 from jaxdiff.report import write_report
 
-FIGURES = ("arrhenius.png", "hops.png", "thermo.png")
+FIGURES = (
+    *("arrhenius", "displacements", "hops", "classes", "survival", "convergence"),
+    *("dispersion", "thermo"),
+)
 
 
 # The walk of conftest.py, written out again
 KB = 8.617333262e-5
-SHARES = np.array([0.75, 0.15, 0.04, 0.05, 0.01])
-SQUARED = np.array([12, 8, 4, 4, 20])
+SHARES = np.array([0.75, 0.15, 0.05, 0.05])
+SQUARED = np.array([12, 8, 4, 4])
 
 
 def true_diffusivity(temperature):
@@ -32,22 +36,71 @@ def read(folder):
 def test_the_activation_energy_put_in_is_recovered(write_series):
     """0.22 eV; the reported error must be right, too: within four of them."""
     folder = write_series()
-    assert write_report(folder) == folder / "report.md"
+    assert write_report(folder) == folder / "report.html"
     record, text = read(folder)
     energy = record["activation_energy"]
     assert energy["standard_error"] < 0.02
     assert energy["value"] == pytest.approx(0.22, abs=4 * energy["standard_error"])
     assert energy["unit"] == "eV"
-    fit = record["diffusion_fit"]
+    fit = record
     fitted = np.exp(fit["log_prefactor"]["value"] - energy["value"] / (KB * 450))
     assert fitted == pytest.approx(true_diffusivity(450), rel=0.25)
     assert record["total_hops"] == sum(row["hops"] for row in record["rows"])
     assert all(check["passed"] for check in record["checks"])
+    gls = record["activation_energy_gls"]
+    assert gls["value"] == pytest.approx(0.22, abs=4 * gls["standard_error"])
     assert text.index("Ea = ") < text.index("## By temperature")
     assert "point values without error bars" in text
     assert "0.24 eV (DeePMD)" in text
     for name in FIGURES:
-        assert (folder / name).stat().st_size > 10_000
+        assert (folder / f"figures/{name}.png").stat().st_size > 10_000
+
+
+def test_the_page_is_complete_in_itself(write_series):
+    """Nothing is loaded from elsewhere, nothing runs, every figure is inside."""
+    folder = write_series(replicas=2, positions=6)
+    page = write_report(folder).read_text()
+    assert page.count("data:image/png;base64,") == len(FIGURES)
+    for outside in ('src="http', "href=", "<script", "@import", "url("):
+        assert outside not in page
+    assert "Ea = " in page
+    assert "0.24 eV (DeePMD)" in page
+
+
+def test_the_tables_have_a_row_for_each_thing(write_series):
+    folder = write_series(replicas=3)
+    write_report(folder)
+    series, (record, _) = load_series(folder / "series.h5"), read(folder)
+    table = {
+        name: list(csv.DictReader((folder / f"{name}.csv").open()))
+        for name in ("temperatures", "events", "residences")
+    }
+    assert len(table["temperatures"]) == 5
+    assert len(table["events"]) == len(series.events.kind) == record["total_hops"]
+    # every hop ends one residence and begins another; each replica has one more
+    assert len(table["residences"]) == record["total_hops"] + 15
+    assert sum(int(r["ended_by_hop"]) for r in table["residences"]) == record["total_hops"]
+    length = sum(float(r["length_ps"]) for r in table["residences"])
+    assert length == pytest.approx(record["exposure_ps"])
+    first = table["events"][0]
+    jump = [
+        float(first[f"to_{x}_angstrom"]) - float(first[f"from_{x}_angstrom"]) for x in "xyz"
+    ]
+    np.testing.assert_allclose(jump, series.events.jump[0] * 4.083428 / 4, atol=1e-5)
+    rate = record["rows"][-1]["rate"]["value"]
+    assert float(table["temperatures"][-1]["rate_per_ps"]) == rate
+
+
+def test_whole_frames_give_continuous_curves(write_series):
+    """Noise of 0.1 Å per axis: 6 x 0.01 Å^2 for a cation, and no slope."""
+    folder = write_series(replicas=2, positions=20)
+    write_report(folder)
+    record, _ = read(folder)
+    tracer, collective = record["rows"][0]["continuous"]
+    # less the mean of 500 anions; relative s.d. of 501 x 10 x 2 squares is below 1 %
+    np.testing.assert_allclose(tracer["msd"][:10], 0.06 * (1 + 1 / 500), rtol=0.03)
+    ratio = np.mean(collective["msd"][:10]) / (501 * 0.06 * (1 + 501 / 500))
+    assert 0.3 < ratio < 3  # two replicas, three axes, some ten origins
 
 
 def test_diffusivities_are_those_of_the_walk(write_series):
@@ -59,7 +112,7 @@ def test_diffusivities_are_those_of_the_walk(write_series):
     defect = row["defect_diffusivity"]
     expected = true_diffusivity(500)
     assert defect["value"] == pytest.approx(expected, abs=4 * defect["standard_error"])
-    steps = SHARES * np.array([2 / 3, 32 / 33, 0.9643, 1, 1]) @ [6, 6, 6, 4, 9]
+    steps = SHARES * np.array([2 / 3, 32 / 33, 0.9643, 1]) @ [6, 6, 6, 4]
     tracer = row["tracer_diffusivity"]
     expected *= steps / (SHARES @ SQUARED) / 501
     assert tracer["value"] == pytest.approx(expected, abs=4 * tracer["standard_error"])
@@ -79,19 +132,16 @@ def test_a_run_without_hops_is_reported(write_series):
     assert record["rows"][0]["defect_diffusivity"]["standard_error"] is None
     assert record["rows"][0]["defect_diffusivity"]["interval"][1] > 0
     for name in FIGURES:
-        assert (folder / name).exists()
+        assert (folder / f"figures/{name}.png").exists()
 
 
 def test_a_run_that_never_had_a_defect_is_reported(write_series):
     """A perfect crystal, cut off before the first row of thermodynamics."""
-    folder = write_series(rate=lambda t: 1e-9, replicas=2, duration_ps=20.0)
+    folder = write_series(
+        rate=lambda t: 1e-9, replicas=2, duration_ps=20.0, with_thermo=False
+    )
     with h5py.File(folder / "series.h5", "r+") as file:
-        file["hops/exposure_frames"][...] = 0
-        file["hops/undefined_frames"][...] = file["hops/frames"][...]
-        for name, data in list(file["thermo"].items()):
-            empty = np.asarray(data)[..., :0]
-            del file[f"thermo/{name}"]
-            file[f"thermo/{name}"] = empty
+        file["sites/initial"][:, 0] = file["sites/initial"][:, 1]  # two on one site
     write_report(folder)
     record, text = read(folder)
     assert record["rows"] == []
@@ -106,43 +156,73 @@ def test_cold_temperatures_without_hops_enter_the_fit(write_series):
     assert record["rows"][0]["hops"] == 0
     energy = record["activation_energy"]
     assert energy["value"] == pytest.approx(0.22, abs=4 * energy["standard_error"])
-    assert record["diffusion_fit"]["n_temperatures"] == 4
+    assert record["activation"]["diffusion"]["n_temperatures"] == 4
 
 
 @pytest.mark.parametrize(
     ("change", "failed"),
     [
-        ("hops/undefined_frames", "undefined frames"),
-        ("hops/transit_frames", "hops are rare events"),
-        ("hops/event_count", "event log"),
         ("thermo/temperature_kelvin", "temperature 300 K"),
         ("thermo/conserved_energy_ev", "conserved energy"),
-        ("hops/anion_displaced_frames", "anion sublattice"),
-        ("hops/hops_by_class", "hops are Poisson"),
+        ("sites/anion_displaced_frames", "anion sublattice"),
+        ("sites/lost_frame", "changes of site"),
+        ("vacate", "hops are rare events"),
+        ("double", "undefined frames"),
     ],
 )
 def test_checks_fail_when_they_should(write_series, change, failed):
-    folder = write_series()
+    folder = write_series(replicas=2)
     with h5py.File(folder / "series.h5", "r+") as file:
-        data = file[change]
-        if change.startswith("thermo/conserved"):
-            data[...] += 0.5 * np.asarray(file["thermo/time_ps"])[None]
-        elif change.startswith("thermo"):
-            data[...] += 3.0
-        elif change == "hops/hops_by_class":
-            data[::2, 0] += 40  # collinear hops, and what belongs to them
-            for name, square in (("defect_displacement", 12), ("atom_steps", 6)):
-                squares = file[f"hops/squared_{name}"]
-                squares[::2] += 40 * square
-        elif change == "hops/transit_frames":
-            data[...] += file["hops/frames"][...] // 5
+        if change == "thermo/conserved_energy_ev":
+            file[change][...] += 0.5 * np.asarray(file["thermo/time_ps"])[None]
+        elif change == "thermo/temperature_kelvin":
+            file[change][...] += 3.0
+        elif change.startswith("sites"):
+            file[change][...] = 400
         else:
-            data[...] += 400
+            leave(file, [1, 1, 1] if change == "vacate" else [2, 2, 0])
     write_report(folder)
     record, text = read(folder)
     names = [check["name"] for check in record["checks"] if check["passed"] is False]
     assert failed in names
     assert failed in text.split("##")[0]
+    advice = next(c["advice"] for c in record["checks"] if c["name"] == failed)
+    assert len(advice) > 20
+    assert advice in text
+
+
+def leave(file, step):
+    """A cation far from the defect leaves its site for the last fifth of each replica."""
+    n_replicas, cation = len(file["sites/frames"]), 300
+    there = np.asarray(file["sites/change_cation"]) == cation
+    assert not there.any()
+    rows = {
+        "replica": np.arange(n_replicas),
+        "frame": np.full(n_replicas, 6000),
+        "cation": np.full(n_replicas, cation),
+        "site": file["sites/initial"][:, cation] + np.array(step),
+    }
+    old = {name: np.asarray(file[f"sites/change_{name}"]) for name in rows}
+    joined = {name: np.concatenate([old[name], rows[name]]) for name in rows}
+    order = np.argsort(joined["frame"], kind="stable")
+    for name, values in joined.items():
+        del file[f"sites/change_{name}"]
+        file[f"sites/change_{name}"] = values[order]
+
+
+def test_replicas_that_differ_fail_the_check(write_series):
+    """Every second replica without its hops: more scatter than Poisson's."""
+    folder = write_series()
+    with h5py.File(folder / "series.h5", "r+") as file:
+        keep = np.asarray(file["sites/change_replica"]) % 2 == 0
+        for name in ("replica", "frame", "cation", "site"):
+            values = np.asarray(file[f"sites/change_{name}"])[keep]
+            del file[f"sites/change_{name}"]
+            file[f"sites/change_{name}"] = values
+    study = summarize(load_series(folder / "series.h5"))
+    failed = {check.name for check in study.checks if check.passed is False}
+    assert study.dispersion.index > 3
+    assert "hops are Poisson" in failed
 
 
 def test_a_report_can_be_written_again(write_series):
@@ -162,12 +242,12 @@ def test_unfinished_and_damaged_files_are_refused(write_series, tmp_path):
     write_report(folder, allow_incomplete=True)
     assert "**failed**" in read(folder)[1]
     with h5py.File(folder / "series.h5", "r+") as file:
-        del file["hops/exchanges"]
-    with pytest.raises(ValueError, match="lacks the dataset /hops/exchanges"):
+        del file["sites/anion_displaced_frames"]
+    with pytest.raises(ValueError, match="lacks the dataset /sites/anion_displaced_frames"):
         load_series(folder / "series.h5", allow_incomplete=True)
     with h5py.File(folder / "series.h5", "r+") as file:
-        file["hops/exchanges"] = np.zeros(3)
-    with pytest.raises(ValueError, match="has 3 rows for 5 replicas"):
+        file["sites/anion_displaced_frames"] = np.zeros(3)
+    with pytest.raises(ValueError, match="have 3 rows for 5 replicas"):
         load_series(folder / "series.h5", allow_incomplete=True)
     with h5py.File(folder / "series.h5", "r+") as file:
         file.attrs["format_version"] = 7
@@ -190,4 +270,4 @@ def test_the_command_writes_or_says_why_not(write_series, tmp_path):
     folder = write_series(replicas=2, duration_ps=50.0)
     done = CliRunner().invoke(app, [str(folder)])
     assert done.exit_code == 0, done.output
-    assert "report.md" in done.stdout
+    assert "report.html" in done.stdout

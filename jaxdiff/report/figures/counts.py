@@ -94,4 +94,5 @@ def _finish(axes: Axes, ticks: list[tuple[float, str]], study: Study) -> None:
         axes.set_title(title, fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.margins(y=0.15)
+    axes.set_ylim(bottom=0)
     grid(axes)
