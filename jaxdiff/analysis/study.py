@@ -96,7 +96,8 @@ class TemperatureRow:
 class Study:
     """Results of one run; `not_identifiable` says why the fits are missing, if they are.
 
-    - `correlation_factor`: of all temperatures together. `stationarity`: likewise.
+    - `correlation_factor`, `tracer_correlation`, `haven_ratio`, `stationarity`: of all
+      temperatures together.
     """
 
     rows: tuple[TemperatureRow, ...]
@@ -105,6 +106,8 @@ class Study:
     n_mobile: int
     sign: int
     correlation_factor: Estimate
+    tracer_correlation: Estimate
+    haven_ratio: Estimate
     dispersion: Dispersion
     stationarity: Stationarity | None
     activation: Activation
@@ -125,8 +128,9 @@ def summarize(series: Series) -> Study:
     """Rates, diffusivities, activation energies and checks of one run."""
     dispersion = dispersion_index(series.hop_count, series.exposure_ps, series.temperature)
     phi = max(dispersion.index, 1.0) if math.isfinite(dispersion.index) else 1.0
-    everything = pool(series, np.ones(len(series.temperature), bool), phi)
-    walkers = follow(series)
+    everyone = np.ones(len(series.temperature), bool)
+    everything, walkers = pool(series, everyone, phi), follow(series)
+    tracers, haven = _correlations(series, everyone, walkers)
     temperatures = [t for t in np.unique(series.temperature) if _exposed(series, t)]
     rows = tuple(_row(series, walkers, t, phi) for t in temperatures)
     values = [(r.temperature_kelvin, r.defect_diffusivity_gls) for r in rows]
@@ -139,6 +143,8 @@ def summarize(series: Series) -> Study:
         n_mobile=series.n_mobile,
         sign=series.sign,
         correlation_factor=correlation_factor(everything),
+        tracer_correlation=tracers,
+        haven_ratio=haven,
         dispersion=dispersion,
         stationarity=stationary,
         activation=overall,

@@ -164,8 +164,10 @@ def motion(study: Study) -> list[Block]:
     )
     text = (
         "A Haven ratio of 1/3 belongs to collinear interstitialcy hops, 0.73 and 1.45 to "
-        "non-collinear ones, 1 to direct hops. f of the defect over all temperatures: "
-        f"{study.correlation_factor}; it is not in Ea."
+        "non-collinear ones, 1 to direct hops. Over all temperatures: Haven ratio "
+        f"{study.haven_ratio}, "
+        f"f of the cations {study.tracer_correlation}, f of the defect "
+        f"{study.correlation_factor}; none of them is in Ea."
     )
     return [table, Text(text)]
 
