@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jaxdiff.cli.folders import fresh_folder
+
 if TYPE_CHECKING:
     from jaxdiff.io.trajectory import Trajectory
     from jaxdiff.observables.replay import Replay
@@ -91,7 +93,7 @@ def analyze(
         ]
         _check_alike(opened)
         temperature = _temperatures(temperature_kelvin, len(opened))
-        _empty(out)
+        fresh_folder(out, "--out", "--out DIR")
         write_series(out / SERIES, opened, temperature, options)
         target = write_report(out)
     except (ValueError, OSError) as error:
@@ -277,15 +279,6 @@ def _supercell(text: str | None, trajectory: "Trajectory", n_anions: int) -> Any
         )
     shape = {1: (), 3: (3,), 9: (3, 3)}[len(numbers)]
     return as_supercell(np.reshape(numbers, shape))
-
-
-def _empty(directory: Path) -> None:
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ValueError(
-            f"--out {directory} is not empty, and an analysis overwrites nothing; give "
-            "another folder or move it away."
-        )
-    directory.mkdir(parents=True, exist_ok=True)
 
 
 def _provenance(trajectories: list["Trajectory"], seen: list["Replay"]) -> dict[str, Any]:

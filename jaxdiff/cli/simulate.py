@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jaxdiff.cli.folders import fresh_folder
 from jaxdiff.cli.progress import Progress, progress_bar
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def simulate(
 
     try:
         run = runfile.load(run_file, set or [])
-        directory = _empty_directory(run)
+        directory = fresh_folder(
+            Path(run.output.directory), "output.directory =", "--set output.directory=..."
+        )
         with progress_bar() as progress:
             run_study(run, directory, load_potential, progress)
     except SimulationDiverged as error:
@@ -369,17 +372,6 @@ def _write_final(path: Path, system: "System", temperature, state) -> None:
         atoms.info |= {"replica": r, "temperature_kelvin": float(kelvin)}
         frames.append(atoms)
     ase.io.write(path, frames, format="extxyz")
-
-
-def _empty_directory(run: "RunFile") -> Path:
-    directory = Path(run.output.directory)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ValueError(
-            f"output.directory = {directory} is not empty, and a run overwrites nothing; "
-            "give another one (--set output.directory=...) or move it away."
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
 
 
 def _report(directory: Path) -> None:
