@@ -116,6 +116,10 @@ def _warnings(runs: Mapping[str, Series]) -> list[Block]:
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{k} anions ({n})" for n, k in sizes.items())
         found.append(Text(f"**The cells differ in size:** {listed}."))
+    elif len({s.supercell for s in runs.values()}) > 1:
+        text = "The cells have different lattice vectors:"
+        given = "; ".join(f"{s.supercell.matrix} ({n})" for n, s in runs.items())
+        found.append(Text(f"**{text}** {given}, in a/4."))
     return found
 
 

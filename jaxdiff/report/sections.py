@@ -60,7 +60,7 @@ def _parameters(study: Study) -> list[Block]:
 
 def checks(study: Study) -> list[Block]:
     """What was checked, and what was seen."""
-    word = {True: "passed", False: "**failed**", None: "not made"}
+    word = {True: "passed", False: "**failed**", None: "not\u00a0made"}
     rows = [
         (
             c.name,
@@ -79,7 +79,7 @@ def by_temperature(study: Study) -> list[Block]:
         (
             *("T (K)", "replicas", "exposure (ps)", "hops"),
             *(name.replace("_", " ") for name in shown),
-            *("rate (1/ns)", "residence (ps)"),
+            *("rate (1/ns)", "residence (ps)", "exponential, p", "steady, p"),
         ),
         [
             (
@@ -87,6 +87,7 @@ def by_temperature(study: Study) -> list[Block]:
                 *(r.hops, *(r.events_by_class[name] for name in shown)),
                 _range(r.rate.scaled(1000.0, "1/ns"), "{:.3g}"),
                 _range(r.residence, "{:.3g}"),
+                *(_p(r.exponential.p_value), _p(r.stationarity.p_value)),
             )
             for r in study.rows
         ],
@@ -99,7 +100,8 @@ def by_temperature(study: Study) -> list[Block]:
         "Values with 95 % intervals, cm²/s. D_def belongs to the defect, D* to a cation "
         f"chosen at random among the {study.n_mobile} of the cell: D* depends on the size "
         "of the cell, D_def does not. z: GLS less hops in standard errors of the "
-        "difference. Without a hop the upper end is a bound."
+        "difference. Without a hop there is an upper bound only. p of residences without "
+        "memory, and of a rate that is steady in time."
     )
     return [Heading("By temperature"), counts, defect, tracer, Text(note)]
 
@@ -165,9 +167,9 @@ def motion(study: Study) -> list[Block]:
     text = (
         "A Haven ratio of 1/3 belongs to collinear interstitialcy hops, 0.73 and 1.45 to "
         "non-collinear ones, 1 to direct hops. Over all temperatures: Haven ratio "
-        f"{study.haven_ratio}, "
-        f"f of the cations {study.tracer_correlation}, f of the defect "
-        f"{study.correlation_factor}; none of them is in Ea."
+        f"{_known(study.haven_ratio)}, f of the cations "
+        f"{_known(study.tracer_correlation)}, f of the defect "
+        f"{_known(study.correlation_factor)}; none of them is in Ea."
     )
     return [table, Text(text)]
 
@@ -252,18 +254,33 @@ def assumptions(series: Series, study: Study) -> list[Block]:
             "one Arrhenius line: see curvature",
         ),
     ]
+    index = study.dispersion.index
+    scatter = f"index {index:.2f}" if math.isfinite(index) else "no index: too few hops"
     how = (
         f"Frames every {1000 * series.frame_ps:g} fs; a site counts after "
         f"{series.dwell_frames} frames within {series.core_radius:g} Å. Exposure is all "
         "time with a known defect, also without hops. Intervals are widened where counts "
-        f"scatter more than Poisson (index {study.dispersion.index:.2f})."
+        f"scatter more than Poisson ({scatter})."
     )
     header = ("value", "from", "assumes")
     return [Heading("How"), Text(how), Table(header, rows, numbers=False)]
 
 
 def _range(estimate: Estimate, form: str = "{:.2e}") -> str:
-    if not math.isfinite(estimate.value):
+    low, high = estimate.interval
+    if math.isnan(estimate.value):
         return "–"
-    low, high = (form.format(bound) for bound in estimate.interval)
-    return f"{form.format(estimate.value)} [{low}, {high}]"
+    if math.isinf(estimate.value):
+        return f"> {form.format(low)}"
+    if estimate.value == 0 and low == 0:
+        return f"< {form.format(high)}"
+    text = f"{form.format(estimate.value)} [{form.format(low)}, {form.format(high)}]"
+    return text.replace("inf", "∞")
+
+
+def _known(estimate: Estimate) -> str:
+    return "not known" if math.isnan(estimate.value) else str(estimate)
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if math.isfinite(value) else "–"

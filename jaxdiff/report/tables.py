@@ -55,7 +55,7 @@ def _temperatures(study: Study) -> tuple[list[str], list[list[Any]]]:
         for name in _VALUES:
             estimate: Estimate = getattr(row, name)
             cells += [estimate.value, *estimate.interval]
-        rows.append(cells)
+        rows.append(["" if c != c else c for c in cells])  # NaN: not known
     return header, rows
 
 
@@ -86,6 +86,7 @@ def _residences(series: Series) -> tuple[list[str], list[list[Any]]]:
         [
             int(walkers.replica[w]),
             walkers.temperature[w],
+            int(walkers.number[w]),
             round(float(length), 9),
             int(entered),
             int(ended),
@@ -94,5 +95,5 @@ def _residences(series: Series) -> tuple[list[str], list[list[Any]]]:
             data.replica, data.length, data.entered, data.ended, strict=True
         )
     ]
-    header = ["replica", "temperature_kelvin", "length_ps", "began_by_hop", "ended_by_hop"]
-    return header, rows
+    header = ["replica", "temperature_kelvin", "defect", "length_ps"]
+    return [*header, "began_by_hop", "ended_by_hop"], rows

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 
 import h5py
 import numpy as np
@@ -131,6 +132,10 @@ def test_a_run_without_hops_is_reported(write_series):
     assert "No hop at any of 5 temperatures" in text
     assert record["rows"][0]["defect_diffusivity"]["standard_error"] is None
     assert record["rows"][0]["defect_diffusivity"]["interval"][1] > 0
+    assert not re.search(r"\b(nan|inf)\b", text.split("## How")[0])
+    # Garwood: no more than 3.689 hops in 2 x 20 ps, 92.2 per ns
+    assert "| < 92.2 | > 10.8 | – | – |" in text
+    assert "nan" not in (folder / "temperatures.csv").read_text()
     for name in FIGURES:
         assert (folder / f"figures/{name}.png").exists()
 
