@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxdiff.analysis.defects import CLASSES, SQUARED_JUMP, SQUARED_STEPS, VACANCY
 from jaxdiff.analysis.gls import GlsFit, fit_msd, log_spaced_lags
 from jaxdiff.analysis.msd import (
     at_lags,
@@ -76,14 +77,13 @@ def collective_slope(
     path = path[:n_samples]
     first = _first_lag(totals, _RESIDENCES, stride * series.frame_ps, n_samples)
     lag = log_spaced_lags(n_samples, first=first)
-    square = totals.squared_jump
-    moment = (square**2).sum() / square.sum() if totals.hops else _longest(series)
+    moment = _moment(series, totals.squared_jump, SQUARED_JUMP)
     fit = fit_msd(
         at_lags(path, lag).T / n_defects,
         lag,
         n_frames=n_samples,
         frame_ps=stride * series.frame_ps,
-        moment_ratio=float(moment) / n_defects,
+        moment_ratio=moment / n_defects,
     )
     shown = log_spaced_lags(n_samples, last=n_samples - 1, n_lags=_CURVE_LAGS)
     curve = Curve(
@@ -107,14 +107,13 @@ def tracer_slope(
     shown = log_spaced_lags(n_samples, last=n_samples - 1, n_lags=_CURVE_LAGS)
     every = np.union1d(lag, shown)
     msd = np.stack([_tracer(series, r, n_samples, stride, every) for r in used])
-    square = totals.squared_steps
-    moment = (square**2).sum() / square.sum() if square.any() else _longest(series)
+    moment = _moment(series, totals.squared_steps, SQUARED_STEPS)
     fit = fit_msd(
         msd[:, np.searchsorted(every, lag)],
         lag,
         n_frames=n_samples,
         frame_ps=dt,
-        moment_ratio=float(moment),
+        moment_ratio=moment,
         intercept="memory",
         n_walkers=series.n_mobile,
     )
@@ -201,6 +200,12 @@ def _first_lag(totals: HopTotals, residences: int, dt: float, n_samples: int) ->
     return int(np.clip(round(residences * mean / dt), 1, max(n_samples // 4, 1)))
 
 
-def _longest(series: Series) -> float:
-    """Squared collinear jump, Å^2."""
-    return 12 * (series.lattice_constant / 4) ** 2
+def _moment(
+    series: Series, square: Float[np.ndarray, " events"], simple: tuple[int, ...]
+) -> float:
+    """<l⁴>/<l²> of the events, Å^2; without any, the largest of the simple hops."""
+    if square.any():
+        return float((square**2).sum() / square.sum())
+    vacancy = CLASSES.index("vacancy")
+    known = simple[vacancy:] if series.sign == VACANCY else simple[:vacancy]
+    return max(known) * (series.lattice_constant / 4) ** 2

@@ -136,6 +136,10 @@ def test_a_run_without_hops_is_reported(write_series):
     # Garwood: no more than 3.689 hops in 2 x 20 ps, 92.2 per ns
     assert "| < 92.2 | > 10.8 | – | – |" in text
     assert "nan" not in (folder / "temperatures.csv").read_text()
+    # no displacement bounds D as no hop does: the paths lack one frame of 1000
+    for one, other in (("defect", "gls"), ("tracer", "msd")):
+        high = [record["rows"][0][f"{one}_diffusivity{x}"] for x in ("", f"_{other}")]
+        assert high[1]["interval"][1] == pytest.approx(high[0]["interval"][1], rel=2e-3)
     for name in FIGURES:
         assert (folder / f"figures/{name}.png").exists()
 
