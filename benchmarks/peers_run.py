@@ -1,12 +1,12 @@
 """Who gives what for one run: this project, kinisi, MDAnalysis, tidynamics and GEMDAT.
 
-python benchmarks/peers_run.py RUN_DIR
+python benchmarks/peers_run.py RUN_DIR [--kinisi]
 
 RUN_DIR has a series.h5 with whole frames (`--keep-frames`, `output.keep_positions`).
-Collective diffusivity times the number of cations, which is D_def, by temperature, from the
-site-projected path (kinisi: one frame in so many, for its memory); mean squared
-displacements of the whole frames against MDAnalysis and tidynamics; GEMDAT's tracer
-diffusivity of the same frames. What is not installed is said to be so.
+Mean squared displacements of the whole frames against MDAnalysis and tidynamics; GEMDAT's
+tracer diffusivity of the same frames, of which vibrations are a part; with --kinisi
+(minutes for each replica) the jump diffusivity of the site-projected path times the number
+of cations, which is D_def. What is not installed is left out.
 """
 
 import importlib.util
@@ -99,7 +99,7 @@ def main() -> None:
         entry = {"temperature_kelvin": kelvin, "hops": row.hops}
         ours = row.defect_diffusivity
         entry["d_def_hop_count"] = [ours.value, ours.standard_error]
-        if installed("kinisi"):
+        if "--kinisi" in sys.argv and installed("kinisi"):
             entry["d_def_kinisi"] = kinisi_defect(series, replicas)
         entry["d_tracer_hop_count"] = row.tracer_diffusivity.value
         if installed("gemdat"):
