@@ -54,6 +54,10 @@ def analyze(
     frame_ps: Annotated[
         float | None, typer.Option(help="Time between frames, where the file has none.")
     ] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option(help="lammps, extxyz, xdatcar, h5md or traj; else guessed."),
+    ] = None,
     start: Annotated[int, typer.Option(help="First frame.")] = 0,
     stop: Annotated[int | None, typer.Option(help="Frame to stop before.")] = None,
     stride: Annotated[int, typer.Option(help="Use every so many-th frame.")] = 1,
@@ -85,6 +89,7 @@ def analyze(
                 species=types,
                 timestep_fs=timestep_fs,
                 frame_ps=frame_ps,
+                file_format=file_format,
                 start=start,
                 stop=stop,
                 stride=stride,

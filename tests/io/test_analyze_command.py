@@ -96,6 +96,14 @@ def test_several_trajectories_are_replicas(invoke, tmp_path):
     assert series.provenance.count('"sha256"') == 2
 
 
+def test_a_file_by_any_name_is_read_if_its_format_is_said(invoke, tmp_path):
+    path = write(tmp_path / "all.h5md", frames()).rename(tmp_path / "positions.out")
+    options = ("--temperature-kelvin", 500, "--file-format", "h5md", "--keep-frames", 0)
+    result, out = invoke(path, *options)
+    assert result.exit_code == 0, result.output
+    assert load_series(out / "series.h5").hop_count[0] == 3
+
+
 def test_stride_and_dwell_are_those_asked_for(invoke, tmp_path):
     path = write(tmp_path / "all.h5md", frames())
     options = ("--stride", 2, "--dwell-frames", 5, "--keep-frames", 0)
