@@ -257,7 +257,8 @@ def _format(path: Path) -> str:
         return "xdatcar"
     raise ValueError(
         f"{path} is of no known format; known are LAMMPS text dumps, extended XYZ, "
-        "XDATCAR, H5MD and ASE's .traj. Convert it, or say its format (file_format, --file-format)."
+        "XDATCAR, H5MD and ASE's .traj. Convert it, or say its format (file_format, "
+        "--file-format)."
     )
 
 
