@@ -20,9 +20,10 @@ from jaxdiff import units
 from jaxdiff.analysis import correlation, gls, msd, residence
 from jaxdiff.analysis.arrhenius import NotIdentifiableError, fit_arrhenius
 from jaxdiff.analysis.bootstrap import ratio_bootstrap
+from jaxdiff.analysis.diffusion import TRACER_CORRELATION
 from jaxdiff.analysis.estimate import Estimate, unknown
 from jaxdiff.analysis.rates import compound_poisson, hop_rate
-from jaxdiff.analysis.walk import HAVEN_RATIO, TRACER_CORRELATION, Walk, simulate
+from jaxdiff.analysis.walk import HAVEN_RATIO, Walk, simulate
 
 OUTPUT = Path(__file__).parent / "results" / "coverage.json"
 

@@ -8,6 +8,7 @@ from scipy.stats import chi2
 
 from jaxdiff.analysis.activation import Activation
 from jaxdiff.analysis.checks import Check
+from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.stationarity import Stationarity
 
 P_LIMIT = 0.01
@@ -91,3 +92,19 @@ def _curvature(activation: Activation) -> Check:
         f"{bent.p_value:.2g}",
         "ln D is not straight in 1/T: do not extrapolate, and fit fewer temperatures.",
     )
+
+
+def agreement_z(hops: Estimate, gls: Estimate, dispersion: float = 1.0) -> float:
+    """D by displacements less D by hop counts, in standard errors of the difference.
+
+    The count is the efficient estimator if hops have no memory, so the variance of the
+    difference is the difference of the variances (doi:10.2307/1913827). The error of GLS is
+    taken at the D of the count: at its own, a low value would look precise. It grows with D
+    between √D (few hops) and D (many), here as D^(3/4). NaN where one of them is zero.
+    """
+    if not (hops.value > 0 and gls.value > 0):
+        return math.nan
+    error = gls.standard_error * (hops.value / gls.value) ** 0.75
+    other = error**2 * dispersion
+    variance = max(other - hops.standard_error**2, 0.1 * other)
+    return (gls.value - hops.value) / math.sqrt(variance) if variance > 0 else math.nan

@@ -11,7 +11,7 @@ from jaxdiff.analysis.activation import Activation, activation
 from jaxdiff.analysis.arrhenius import ArrheniusFit
 from jaxdiff.analysis.bootstrap import ratio_bootstrap
 from jaxdiff.analysis.checks import Check, check_run, energy_drift, mean_temperature
-from jaxdiff.analysis.consistency import check_estimates
+from jaxdiff.analysis.consistency import agreement_z, check_estimates
 from jaxdiff.analysis.correlation import haven_ratio, tracer_correlation
 from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.diffusion import (
@@ -193,7 +193,7 @@ def _row(series: Series, walkers: Walkers, kelvin: float, phi: float) -> Tempera
         defect_diffusivity=defect,
         defect_diffusivity_replicas=_scatter(series, replica, mine),
         defect_diffusivity_gls=slope.fit.diffusivity if slope else unknown("cm^2/s"),
-        agreement_z=_agreement(defect, slope, phi),
+        agreement_z=agreement_z(defect, slope.fit.diffusivity, phi) if slope else math.nan,
         correlation_factor=factor,
         correlated_defect_diffusivity=correlated(defect, factor),
         tracer_diffusivity=tracer_diffusivity(totals, correlation=True),
@@ -221,24 +221,6 @@ def _scatter(
         return unknown("cm^2/s")
     estimate = ratio_bootstrap(total[used], 6 * series.exposure_ps[used], seed=_SEED)
     return estimate.scaled(units.CM2_PER_S, "cm^2/s")
-
-
-def _agreement(defect: Estimate, slope: Slope | None, phi: float) -> float:
-    """GLS less hops by the error of the difference.
-
-    The count is the efficient estimator if hops have no memory, so the variance of the
-    difference is the difference of the variances (doi:10.2307/1913827). The error of GLS is
-    taken at the D of the count: at its own, a low value would look precise. It grows with D
-    between √D (few hops) and D (many); with D^(3/4), |z| > 1.96 in 3 to 6 % of simulated
-    walks of 28 to 160 hops.
-    """
-    if slope is None or not defect.value > 0 or not slope.fit.diffusivity.value > 0:
-        return math.nan
-    gls = slope.fit.diffusivity
-    error = gls.standard_error * (defect.value / gls.value) ** 0.75
-    other = error**2 * phi
-    variance = max(other - defect.standard_error**2, 0.1 * other)
-    return (gls.value - defect.value) / math.sqrt(variance) if variance > 0 else math.nan
 
 
 def _tracer_error(tracer: Slope | None) -> Estimate:

@@ -18,9 +18,6 @@ from jaxtyping import Float, Int
 MECHANISMS = ("collinear", "noncollinear_1", "noncollinear_2", "direct")
 """Names of the hops; the jump of the defect is √3a/2, a/√2, a/2, a/2."""
 
-TRACER_CORRELATION = (2 / 3, 32 / 33, 0.9643, 1.0)
-"""Correlation factors of the cations by mechanism (doi:10.1039/TF9585401498)."""
-
 HAVEN_RATIO = (1 / 3, 8 / 11, 1.44645, 1.0)
 """N D*/D_def by mechanism: that factor times <Σs²>/<l²>, 6/12, 6/8, 6/4 and 4/4."""
 

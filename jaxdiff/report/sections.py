@@ -253,6 +253,11 @@ def assumptions(series: Series, study: Study) -> list[Block]:
             "Poisson regression on counts of replicas, likelihood intervals",
             "one Arrhenius line: see curvature",
         ),
+        (
+            "Ea, displacements",
+            "regression of D_def, GLS, weights from the fitted line",
+            "the same; temperatures without hops are left out, so it may come out low",
+        ),
     ]
     index = study.dispersion.index
     scatter = f"index {index:.2f}" if math.isfinite(index) else "no index: too few hops"

@@ -9,7 +9,8 @@ from jaxdiff.analysis.correlation import (
     measured_tracer_diffusivity,
     tracer_correlation,
 )
-from jaxdiff.analysis.walk import HAVEN_RATIO, MECHANISMS, TRACER_CORRELATION, simulate
+from jaxdiff.analysis.diffusion import TRACER_CORRELATION
+from jaxdiff.analysis.walk import HAVEN_RATIO, MECHANISMS, simulate
 
 
 def walks(name, n_replicas, hops, seed, cells=4):
