@@ -106,9 +106,10 @@ def run_study(
     systems = _systems(run)
     system = systems[0]
     potential = load(run.model, system)
-    temperature, seed_index = md.temperature_grid(
+    grid = md.temperature_grid(
         list(run.ensemble.temperatures_kelvin), run.ensemble.replicas_per_temperature
     )
+    temperature, seed_index = (column[slice(*run.replica_range)] for column in grid)
     text = runfile.to_toml(run)
     (directory / RUN_FILE).write_text(text, encoding="utf-8")
     with SeriesWriter(
@@ -227,6 +228,8 @@ def _write_positions(run, state: "md.EnsembleState", series: "SeriesWriter") -> 
 
 
 def _conditions(run: "RunFile", system: "System", temperature) -> "md.Conditions":
+    import numpy as np
+
     from jaxdiff import md, units
 
     return md.conditions(
@@ -236,6 +239,7 @@ def _conditions(run: "RunFile", system: "System", temperature) -> "md.Conditions
         damping_time=run.ensemble.tdamp_fs * units.FEMTOSECOND,
         friction=run.equilibration.friction_per_ps / units.PICOSECOND,
         seed=run.ensemble.seed,
+        replica_id=np.arange(*run.replica_range),
     )
 
 
@@ -260,6 +264,7 @@ def _initialize(run: "RunFile", systems, temperature, plan, settings) -> "md.Ens
         cutoff=plan.cutoff,
         skin=plan.skin,
         seed=run.ensemble.seed,
+        replica_id=np.arange(*run.replica_range),
         position=np.stack([system.position for system in systems]),
         velocity=velocity,
         observer=lambda position: observables.initialize(
@@ -274,10 +279,10 @@ def _systems(run: "RunFile") -> list["System"]:
 
     from jaxdiff.system import read_structure, rock_salt_interstitial
 
-    section, n_replicas = run.system, run.n_replicas
+    section = run.system
     built = rock_salt_interstitial(section.supercell, section.lattice_constant_angstrom)
     if not section.structure_files:
-        return [built] * n_replicas
+        return [built] * run.n_replicas
     systems = [read_structure(path) for path in section.structure_files]
     for path, system in zip(section.structure_files, systems, strict=True):
         if not np.allclose(system.cell, built.cell, atol=1e-3):
@@ -291,7 +296,8 @@ def _systems(run: "RunFile") -> list["System"]:
                 f"{path} and {section.structure_files[0]} do not have the same atoms in "
                 "the same order; replicas of one run must."
             )
-    return systems if len(systems) == n_replicas else systems * n_replicas
+    systems = systems if len(systems) == run.n_all_replicas else systems * run.n_all_replicas
+    return systems[slice(*run.replica_range)]
 
 
 def _site_settings(run: "RunFile"):

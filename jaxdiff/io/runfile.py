@@ -56,7 +56,11 @@ class SystemSection(_Section):
 
 
 class EnsembleSection(_Section):
-    """Temperatures, replicas, time step, thermostat; and the seed, without a default."""
+    """Temperatures, replicas, time step, thermostat; and the seed, without a default.
+
+    `replica_range`: run only these replicas, from the first up to but without the second;
+    they are numbered through all temperatures, the first temperature first.
+    """
 
     temperatures_kelvin: tuple[float, ...] = Field(min_length=1)
     replicas_per_temperature: int = Field(ge=1)
@@ -64,6 +68,7 @@ class EnsembleSection(_Section):
     tdamp_fs: float = Field(100.0, ge=1, le=1e5)
     seed: int = Field(ge=0, lt=2**32)
     max_temperature_kelvin: float = Field(10_000.0, gt=0)
+    replica_range: tuple[int, int] | None = None
 
     @pydantic.field_validator("temperatures_kelvin")
     @classmethod
@@ -146,7 +151,13 @@ class RunFile(_Section):
                 "one dwell of the hop detector (hops.stride_fs times hops.dwell_strides); "
                 "no hop could be seen. Run longer"
             )
-        files, replicas = len(self.system.structure_files), self.n_replicas
+        first, stop = self.replica_range
+        if not 0 <= first < stop <= self.n_all_replicas:
+            raise ValueError(
+                f"ensemble.replica_range = [{first}, {stop}] must be within [0, "
+                f"{self.n_all_replicas}], the replicas of all temperatures, and not empty"
+            )
+        files, replicas = len(self.system.structure_files), self.n_all_replicas
         if files not in (0, 1, replicas):
             raise ValueError(
                 f"system.structure_files names {files} files for {replicas} replicas; "
@@ -155,10 +166,21 @@ class RunFile(_Section):
         return self
 
     @property
-    def n_replicas(self) -> int:
+    def n_all_replicas(self) -> int:
         """All temperatures together."""
         ensemble = self.ensemble
         return len(ensemble.temperatures_kelvin) * ensemble.replicas_per_temperature
+
+    @property
+    def replica_range(self) -> tuple[int, int]:
+        """The first replica of this run, and the first that is no longer of it."""
+        return self.ensemble.replica_range or (0, self.n_all_replicas)
+
+    @property
+    def n_replicas(self) -> int:
+        """Replicas of this run."""
+        first, stop = self.replica_range
+        return stop - first
 
     def steps(self, duration_ps: float) -> int:
         """Steps in a duration."""
@@ -201,7 +223,8 @@ def to_toml(run_file: RunFile) -> str:
     lines = []
     for name, section in run_file.model_dump(mode="json").items():
         # TOML and JSON write strings, numbers, booleans and lists of them alike
-        pairs = [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+        known = {key: value for key, value in section.items() if value is not None}
+        pairs = [f"{key} = {json.dumps(value)}" for key, value in known.items()]
         lines += [f"[{name}]", *pairs, ""]
     return "\n".join(lines)
 
