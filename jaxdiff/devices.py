@@ -20,10 +20,7 @@ def use_every_core() -> int:
 
 
 def devices_for(n_replicas: int) -> list[Any]:
-    """As many devices as can have the same number of replicas, and at least two each.
-
-    One replica alone would not be vectorised, and would round otherwise than beside others.
-    """
+    """As many devices as can have the same number of replicas each."""
     devices = jax.devices()
-    even = [n for n in range(1, n_replicas // 2 + 1) if n_replicas % n == 0]
-    return devices[: max((n for n in even if n <= len(devices)), default=1)]
+    even = [n for n in range(1, n_replicas + 1) if n_replicas % n == 0]
+    return devices[: max(n for n in even if n <= len(devices))]

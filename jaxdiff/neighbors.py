@@ -34,7 +34,7 @@ class Neighbors:
     - `shift` [N, K, 3], int32: cell image of the sender, relative to unwrapped positions.
     - `reverse` [N, K], int32: where the same pair stands from the sender's side, as
       row * K + place; N * K in unused places. It turns scatters into gathers.
-    - `reference` [N, 3], Å: the position for which the list was built.
+    - `reference` [N, 3], Å, and `reference_cell` [3, 3], Å: those it was built for.
     - `overflow` []: True once a row needed more than K places; sticky.
     - `images`: number of images of a pair searched along each lattice vector; static.
     - `radius`: cutoff + skin, Å; static.
@@ -44,6 +44,7 @@ class Neighbors:
     shift: Any
     reverse: Any
     reference: Any
+    reference_cell: Any
     overflow: Any
     images: tuple[int, int, int] = flax.struct.field(pytree_node=False, default=(1, 1, 1))
     radius: float = flax.struct.field(pytree_node=False, default=0.0)
@@ -126,28 +127,33 @@ def reverse_rows(
 
 def allocate(
     position: Float[np.ndarray | Array, "*replicas atoms 3"],
-    cell: Float[np.ndarray | Array, "3 3"],
+    cell: Float[np.ndarray | Array, "*cells 3 3"],
     cutoff: float,
     skin: float,
     *,
     capacity: int | None = None,
     headroom: float = 1.1,
+    compression: float = 0.0,
 ) -> Neighbors:
     """Build the lists on the host, with one capacity for all replicas.
 
     - `position`: Å, of one configuration or with a leading replica axis.
+    - `cell`: Å, one for all replicas or one for each.
     - `cutoff`, `skin`: Å; pairs up to their sum are listed.
     - `capacity`: places per row. None: the largest row times `headroom`.
+    - `compression`: by which fraction the edges of the cell may shrink later on.
     """
     position, cell = np.asarray(position, np.float64), np.asarray(cell, np.float64)
     if not (math.isfinite(skin) and skin >= 0):
         raise ValueError(f"skin={skin} Å; it must be 0 or more, such as 0.5 Å.")
     radius = cutoff + skin
-    _check(position, cell, cutoff, (True, True, True))
-    images = _images(cell, radius, position.shape[-2])
-    rows = [
-        neighbor_rows(p, cell, radius) for p in position.reshape(-1, *position.shape[-2:])
-    ]
+    n_atoms, lead = position.shape[-2], position.shape[:-2]
+    cell = np.broadcast_to(cell, (*lead, 3, 3))
+    each = list(zip(position.reshape(-1, n_atoms, 3), cell.reshape(-1, 3, 3), strict=True))
+    for p, c in each:
+        _check(p, c, cutoff, (True, True, True))
+    images = np.array([_images(c * (1 - compression), radius, n_atoms) for _, c in each])
+    rows = [neighbor_rows(p, c, radius) for p, c in each]
     largest = max(sender.shape[1] for sender, _ in rows)
     if capacity is None:
         capacity = math.ceil(largest * headroom)
@@ -156,7 +162,6 @@ def allocate(
             f"capacity={capacity}, but an atom has {largest} neighbours within "
             f"{radius} Å; use {largest} or more, or None."
         )
-    n_atoms, lead = position.shape[-2], position.shape[:-2]
     sender = np.full((len(rows), n_atoms, capacity), n_atoms, np.int32)
     shift = np.zeros((len(rows), n_atoms, capacity, 3), np.int32)
     for r, (sender_row, shift_row) in enumerate(rows):
@@ -168,8 +173,9 @@ def allocate(
         shift=jnp.asarray(shift.reshape(*lead, n_atoms, capacity, 3)),
         reverse=jnp.asarray(reverse.reshape(*lead, n_atoms, capacity)),
         reference=jnp.asarray(position),
+        reference_cell=jnp.asarray(cell),
         overflow=jnp.zeros(lead, bool),
-        images=images,
+        images=tuple(images.max(axis=0).tolist()),
         radius=radius,
     )
 
@@ -238,24 +244,39 @@ def update(
         shift=jnp.where(used[..., None], shift, 0),
         reverse=jnp.where(paired, flat, n_atoms * neighbors.capacity),
         reference=position,
+        reference_cell=cell,
         overflow=neighbors.overflow | jnp.any(rank[:, -1] > neighbors.capacity),
     )
 
 
 def has_moved(
-    position: Float[Array, "*replicas atoms 3"], neighbors: Neighbors, skin: float
+    position: Float[Array, "atoms 3"],
+    cell: Float[Array, "3 3"],
+    neighbors: Neighbors,
+    cutoff: float,
+    skin: float,
 ) -> Bool[Array, ""]:
-    """True if any atom, of any replica, has gone further than half the skin.
+    r"""True if a pair within the cutoff might be missing from the list.
 
-    A position that is not a number counts as moved.
+    The cell may have been scaled about the origin by a factor $s$ since then, and atoms
+    have moved by at most $d$ beside that: pairs now within $r_c$ were within
+    $(r_c + 2 d) / s$. At $s = 1$ this asks whether an atom has moved by half the skin. A
+    position that is not a number counts as moved.
     """
-    square = jnp.sum((position - neighbors.reference) ** 2, axis=-1)
-    return ~jnp.all(square <= (skin / 2) ** 2)
+    scale = jnp.cbrt(volume(cell) / volume(neighbors.reference_cell))
+    square = jnp.sum((position - scale * neighbors.reference) ** 2, axis=-1)
+    allowed = (scale * (cutoff + skin) - cutoff) / 2
+    return ~((allowed >= 0) & jnp.all(square <= allowed**2))
+
+
+def volume(cell: Float[Array, "3 3"]) -> Float[Array, ""]:
+    """Volume of the cell, Å^3."""
+    return jnp.abs(jnp.dot(cell[0], jnp.cross(cell[1], cell[2])))
 
 
 def refresh(
     position: Float[Array, "replicas atoms 3"],
-    cell: Float[Array, "3 3"],
+    cell: Float[Array, "replicas 3 3"],
     neighbors: Neighbors,
     cutoff: float,
     skin: float,
@@ -267,13 +288,15 @@ def refresh(
     own replica only, and so does the order of its sums: neighbours in a batch leave no
     trace in a trajectory.
     """
-    moved = jax.vmap(has_moved, in_axes=(0, 0, None))(position, neighbors, skin)
+    moved = jax.vmap(has_moved, in_axes=(0, 0, 0, None, None))(
+        position, cell, neighbors, cutoff, skin
+    )
     order = jnp.argsort(~moved)
 
     def rebuild(i, lists):
         r = order[i]
         one = jax.tree.map(lambda x: x[r], lists)
-        new = update(position[r], cell, one, cutoff, skin)
+        new = update(position[r], cell[r], one, cutoff, skin)
         return jax.tree.map(lambda x, y: x.at[r].set(y), lists, new)
 
     return jax.lax.fori_loop(0, jnp.sum(moved), rebuild, neighbors)

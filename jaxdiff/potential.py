@@ -127,7 +127,7 @@ def make_energy_and_force(
     """The function that molecular dynamics calls, for fixed species.
 
     (model, position [atoms, 3] Å float64, cell [3, 3], neighbour list) -> energy [], eV,
-    and force [atoms, 3], eV/Å, in float64; for one replica.
+    force [atoms, 3], eV/Å, and dE/dstrain [3, 3], eV, in float64; for one replica.
     """
     species = species_index(atomic_number, architecture.atomic_numbers)
     n_atoms = len(species)
@@ -142,6 +142,8 @@ def make_energy_and_force(
         isolated = jnp.sum(model.constants["atomic_energies"][0, species])
         energy = jnp.sum(node.astype(isolated.dtype)) + isolated
         force = forces_from_gradient(edges, gradient, n_atoms)
-        return energy, force.astype(position.dtype)
+        used = jnp.where((lists.sender < n_atoms)[..., None], gradient, 0)
+        strain = jnp.einsum("...a,...b->ab", displacement, used.astype(position.dtype))
+        return energy, force.astype(position.dtype), (strain + strain.T) / 2
 
     return energy_and_force

@@ -1,4 +1,4 @@
-"""Float64, two devices, and where the data that do not ship with the project lie."""
+"""Float64, four devices, and where the data that do not ship with the project lie."""
 
 import os
 import warnings
@@ -14,7 +14,7 @@ from jaxdiff.models.architecture import Architecture
 from jaxdiff.models.initial import initialize
 
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 4)
 
 SHARED = Path(os.environ.get("JAXDIFF_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -131,7 +131,7 @@ def test_only_replicas_that_moved_are_rebuilt():
     built = lists.allocate(position, cell, 4.0, 0.6)
     moved = jnp.asarray(position).at[1, 4, 2].add(0.301).at[2, 4, 2].add(0.299)
     new = jax.jit(lists.refresh, static_argnums=(3, 4))(
-        moved, jnp.asarray(cell), built, 4.0, 0.6
+        moved, jnp.asarray([cell] * 3), built, 4.0, 0.6
     )
     changed = np.any(np.asarray(new.reference) != np.asarray(built.reference), axis=(1, 2))
     np.testing.assert_array_equal(changed, [False, True, False])
@@ -144,7 +144,8 @@ def test_rebuilding_is_never_turned_into_a_selection():
     """The search for pairs is inside a loop over moved replicas, not beside it."""
     cell = jnp.asarray(12 * np.eye(3))
     built = lists.allocate(np.zeros((2, 3, 3)) + np.eye(3), cell, 4.0, 0.6)
-    jaxpr = jax.make_jaxpr(lambda x: lists.refresh(x, cell, built, 4.0, 0.6))(
+    cells = jnp.stack([cell] * 2)
+    jaxpr = jax.make_jaxpr(lambda x: lists.refresh(x, cells, built, 4.0, 0.6))(
         built.reference
     )
     outside = str([eqn for eqn in jaxpr.eqns if eqn.primitive.name != "while"])
@@ -153,11 +154,41 @@ def test_rebuilding_is_never_turned_into_a_selection():
 
 
 def test_moved_by_more_than_half_the_skin():
-    cell, position = 12 * np.eye(3), np.random.default_rng(0).uniform(0, 12, (2, 5, 3))
+    cell, position = 12 * np.eye(3), np.random.default_rng(0).uniform(0, 12, (5, 3))
     built = lists.allocate(position, cell, 4.0, 1.0)
-    assert not lists.has_moved(jnp.asarray(position + 0.28), built, 1.0)  # |d| = 0.485
-    assert lists.has_moved(jnp.asarray(position + 0.29), built, 1.0)  # |d| = 0.502
-    assert lists.has_moved(jnp.asarray(position).at[1, 0, 0].set(jnp.nan), built, 1.0)
+
+    def moved(new):
+        return bool(lists.has_moved(jnp.asarray(new), jnp.asarray(cell), built, 4.0, 1.0))
+
+    assert not moved(position + 0.28)  # |d| = 0.485
+    assert moved(position + 0.29)  # |d| = 0.502
+    position[1, 0] = np.nan
+    assert moved(position)
+
+
+@pytest.mark.parametrize("scale", [0.97, 0.985, 1.0, 1.02])
+def test_a_list_lasts_while_the_cell_is_scaled_until_it_would_lack_a_pair(scale):
+    """Atoms at the largest displacement allowed, in random directions: no pair is lost."""
+    rng = np.random.default_rng(4)
+    cell, position = 11 * np.eye(3), rng.uniform(0, 11, (60, 3))
+    cutoff, skin = 4.0, 0.5
+    built = lists.allocate(position, cell, cutoff, skin)
+    allowed = (scale * (cutoff + skin) - cutoff) / 2
+    away = rng.normal(size=position.shape)
+    away *= allowed / np.linalg.norm(away, axis=1, keepdims=True)
+
+    def moved(factor):
+        new = jnp.asarray(scale * position + factor * away)
+        return bool(lists.has_moved(new, jnp.asarray(scale * cell), built, cutoff, skin))
+
+    assert not moved(1 - 1e-9)
+    assert moved(1 + 1e-9)
+    vector = lists.displacement(
+        jnp.asarray(scale * position + away), jnp.asarray(scale * cell), built
+    )
+    found = int((np.linalg.norm(vector, axis=-1) < cutoff).sum())
+    fresh, _ = lists.neighbor_rows(scale * position + away, scale * cell, cutoff)
+    assert found == int((fresh < len(position)).sum())
 
 
 def test_isolated_atoms_and_open_boundaries():

@@ -296,7 +296,9 @@ def _systems(run: "RunFile") -> list["System"]:
                 f"{path} and {section.structure_files[0]} do not have the same atoms in "
                 "the same order; replicas of one run must."
             )
-    systems = systems if len(systems) == run.n_all_replicas else systems * run.n_all_replicas
+    systems = (
+        systems if len(systems) == run.n_all_replicas else systems * run.n_all_replicas
+    )
     return systems[slice(*run.replica_range)]
 
 

@@ -15,12 +15,14 @@ from jaxdiff.md.ensemble import (
     initialize,
     temperature_grid,
 )
-from jaxdiff.md.run import Part, SimulationDiverged, advance, restart
-from jaxdiff.md.thermostats import LANGEVIN, NOSE_HOOVER, NVE
+from jaxdiff.md.run import Part, SimulationDiverged, advance, restart, why
+from jaxdiff.md.thermostats import CSVR, LANGEVIN, NOSE_HOOVER, NPT, NVE
 
 __all__ = [
+    "CSVR",
     "LANGEVIN",
     "NOSE_HOOVER",
+    "NPT",
     "NVE",
     "Conditions",
     "EnsembleState",
@@ -35,4 +37,5 @@ __all__ = [
     "make_chunk",
     "restart",
     "temperature_grid",
+    "why",
 ]

@@ -1,6 +1,9 @@
 """The compiled part of a run: many steps of all replicas, one program for all of it.
 
-With several devices each runs that program for its share of the replicas.
+Replicas go through it in groups, one group after the other; with several devices each has
+its share of the groups. On a CPU a group is one replica: its arrays stay in the cache, and
+no sum depends on what runs beside it. On an accelerator a group is as many replicas as
+its memory holds.
 
 A step: thermostat and drift for every replica; new neighbour lists for those replicas that
 have moved by half the skin; forces of the new positions with the lists of those positions;
@@ -10,7 +13,7 @@ run the same program, compiled once.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.struct
@@ -26,9 +29,10 @@ from jaxdiff.md.ensemble import Conditions, EnsembleState
 
 EnergyAndForce = Callable[
     [Any, Float[Array, "atoms 3"], Float[Array, "3 3"], neighbors.Neighbors],
-    tuple[Float[Array, ""], Float[Array, "atoms 3"]],
+    tuple[Float[Array, ""], Float[Array, "atoms 3"], Float[Array, "3 3"]],
 ]
-"""(params, position, cell, neighbors of one replica) -> energy, eV, and force, eV/Å."""
+"""(params, position, cell, neighbors of one replica) -> energy, eV, force, eV/Å, and the
+derivative of the energy over strain, eV."""
 
 Observe = Callable[[Any, Float[Array, "atoms 3"], Int[Array, ""]], Any]
 """(state of the observer, position of one replica, frame number) -> its next state."""
@@ -42,14 +46,17 @@ RunChunk = Callable[
 
 @flax.struct.dataclass
 class Series:
-    """Numbers of the frames of one chunk; rows past the last frame are zero.
+    """Numbers of the frames of one chunk [F, R]; rows past the last frame are zero.
 
-    - `temperature`, K; `potential_energy`, `conserved_energy`, eV: [F, R].
+    - `temperature`, K; `potential_energy`, `conserved_energy`, eV; `pressure`, eV/Å^3;
+      `volume`, Å^3. Not numbers where a replica has diverged.
     """
 
     temperature: Any
     potential_energy: Any
     conserved_energy: Any
+    pressure: Any
+    volume: Any
 
 
 @flax.struct.dataclass
@@ -59,19 +66,22 @@ class Plan:
     - `cutoff`, `skin`, Å: of the neighbour lists.
     - `steps_per_frame`: steps between observations.
     - `frames_per_chunk`: the most frames that one chunk holds.
+    - `group_size`: replicas that are computed at once, a divisor of those of each device.
     """
 
     cutoff: float = flax.struct.field(pytree_node=False)
     skin: float = flax.struct.field(pytree_node=False)
     steps_per_frame: int = flax.struct.field(pytree_node=False)
     frames_per_chunk: int = flax.struct.field(pytree_node=False)
+    group_size: int = flax.struct.field(pytree_node=False, default=1)
 
     def __post_init__(self) -> None:
-        """Refuse empty frames and chunks."""
-        if min(self.steps_per_frame, self.frames_per_chunk) < 1:
+        """Refuse empty frames, chunks and groups."""
+        if min(self.steps_per_frame, self.frames_per_chunk, self.group_size) < 1:
             raise ValueError(
-                f"steps_per_frame={self.steps_per_frame} and frames_per_chunk="
-                f"{self.frames_per_chunk} must be at least 1."
+                f"steps_per_frame={self.steps_per_frame}, frames_per_chunk="
+                f"{self.frames_per_chunk} and group_size={self.group_size} must be at "
+                "least 1."
             )
 
     @property
@@ -92,39 +102,72 @@ def make_chunk(
     steps that are multiples of `steps_per_frame`, counted from the start of the run.
 
     - `devices`: those of JAX to share the replicas between, the same number for each;
-      none or one: all replicas on the default device. The program is compiled for their
-      number: sums over atoms may round otherwise.
+      none or one: all replicas on the default device.
     """
 
-    stride = plan.steps_per_frame
-
     def run_chunk(params, conditions, state, n_steps, thermostat):
-        first, last = state.step, state.step + n_steps
-        empty = jnp.zeros((plan.frames_per_chunk, state.n_replicas), state.energy.dtype)
-
-        def one_step(_, state):
-            return _step(plan, energy_and_force, params, conditions, thermostat, state)
-
-        def one_frame(frame, carry):
-            state, series = carry
-            stop = jnp.minimum(frame * stride, last)
-            state = jax.lax.fori_loop(state.step, stop, one_step, state)
-            row = frame - first // stride - 1
-            return jax.lax.cond(
-                frame * stride <= last,
-                lambda state, series: (
-                    _observe(observe, state, frame),
-                    _record(conditions, thermostat, state, series, row),
-                ),
-                lambda state, series: (state, series),
-                state,
-                series,
+        n_replicas, size = state.n_replicas, plan.group_size
+        if n_replicas % size:
+            raise ValueError(
+                f"{n_replicas} replicas of a device cannot be divided into groups of "
+                f"{size}; use a divisor of {n_replicas}."
             )
+        group = _Group(plan, energy_and_force, observe, params, thermostat)
 
-        frames = (first // stride + 1, (last + stride - 1) // stride + 1)
-        return jax.lax.fori_loop(*frames, one_frame, (state, Series(empty, empty, empty)))
+        def advance_group(g, carry):
+            state, series = carry
+            first = g * size
+            own = _rows(state, first, size, state.step)
+            # the barriers keep the program of a group the same, whatever surrounds it
+            given = _rows(conditions, first, size, None), own
+            mine, own = jax.lax.optimization_barrier(given)
+            result = group.advance(mine, own, n_steps)
+            own, frames = jax.lax.optimization_barrier(result)
+            state = _write(state, own, first)
+            series = jax.tree.map(
+                lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 1),
+                series,
+                frames,
+            )
+            return state, series
+
+        # a count unknown to the compiler: a loop of one turn would be taken apart
+        n_groups = jax.lax.optimization_barrier(jnp.asarray(n_replicas // size, jnp.int32))
+        state, series = jax.lax.fori_loop(
+            0, n_groups, advance_group, (state, _no_frames(plan, state))
+        )
+        return replace(state, step=state.step + n_steps), series
 
     return jax.jit(run_chunk) if len(devices) < 2 else _shared_out(run_chunk, devices)
+
+
+def _no_frames(plan: Plan, state: EnsembleState) -> Series:
+    """Room for the frames of a chunk."""
+    empty = jnp.zeros((plan.frames_per_chunk, state.n_replicas), state.energy.dtype)
+    return Series(empty, empty, empty, empty, empty)
+
+
+def _rows(tree: Any, first, size: int, step) -> Any:
+    """The part of a state or of conditions that belongs to some replicas."""
+    if isinstance(tree, Conditions):
+        one = replace(tree, kt=_slice(tree.kt, first, size))
+        return replace(one, key=_slice(tree.key, first, size))
+    own = jax.tree.map(lambda x: _slice(x, first, size), replace(tree, step=None))
+    return replace(own, step=step)
+
+
+def _slice(array, first, size: int):
+    return jax.lax.dynamic_slice_in_dim(array, first, size, 0)
+
+
+def _write(state: EnsembleState, own: EnsembleState, first) -> EnsembleState:
+    """The state with the rows of a group; its own step, which is that of the chunk."""
+    written = jax.tree.map(
+        lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0),
+        replace(state, step=None),
+        replace(own, step=None),
+    )
+    return replace(written, step=state.step)
 
 
 def _shared_out(run_chunk: RunChunk, devices: Sequence[Any]) -> RunChunk:
@@ -132,8 +175,12 @@ def _shared_out(run_chunk: RunChunk, devices: Sequence[Any]) -> RunChunk:
     mesh = Mesh(np.array(devices), ("replicas",))
     all_of_it: Any = PartitionSpec()
     own: Any = PartitionSpec("replicas")
-    conditions = Conditions(all_of_it, all_of_it, kt=own, bath=all_of_it, key=own)
-    state = EnsembleState(own, own, own, own, own, all_of_it, own, own)
+    conditions = Conditions(
+        all_of_it, kt=own, bath=all_of_it, key=own, max_temperature=all_of_it
+    )
+    state = EnsembleState(
+        own, own, own, own, own, own, step=all_of_it, bad_step=own, max_temperature=own
+    )
     given = (all_of_it, conditions, state, all_of_it, all_of_it)
     program = jax.jit(
         jax.shard_map(
@@ -167,84 +214,153 @@ def evaluate(
     bath = replace(conditions.bath, timestep=jnp.zeros_like(conditions.bath.timestep))
     one, nve = (jnp.asarray(n, jnp.int32) for n in (1, thermostats.NVE))
     still, _ = run_chunk(params, replace(conditions, bath=bath), state, one, nve)
-    return replace(state, energy=still.energy, force=still.force, bad_step=still.bad_step)
-
-
-def _step(
-    plan: Plan,
-    energy_and_force: EnergyAndForce,
-    params: Any,
-    conditions: Conditions,
-    thermostat: Int[Array, ""],
-    state: EnsembleState,
-) -> EnsembleState:
-    bath, mass, kt, cell = conditions.bath, conditions.mass, conditions.kt, conditions.cell
-    key = jax.vmap(jax.random.fold_in, (0, None))(conditions.key, state.step)
-    motion = jax.vmap(thermostats.before_force, (None, None, 0, 0, None, 0, 0))(
-        thermostat, bath, state.motion, state.force, mass, kt, key
-    )
-    lists = neighbors.refresh(
-        motion.position, cell, state.neighbors, plan.cutoff, plan.skin
-    )
-    energy, force = _all_forces(energy_and_force, params, motion.position, cell, lists)
-    motion = jax.vmap(thermostats.after_force, (None, None, 0, 0, None, 0))(
-        thermostat, bath, motion, force, mass, kt
-    )
-    temperature = _temperature(motion, mass)
-    finite = jnp.isfinite(energy) & jnp.all(jnp.isfinite(force), axis=(1, 2))
-    bad = ~finite | ~jnp.isfinite(temperature)
     return replace(
         state,
-        motion=motion,
-        energy=energy,
-        force=force,
-        neighbors=lists,
-        step=state.step + 1,
-        bad_step=jnp.where(bad & (state.bad_step < 0), state.step + 1, state.bad_step),
-        max_temperature=jnp.fmax(state.max_temperature, temperature),
+        energy=still.energy,
+        force=still.force,
+        strain_gradient=still.strain_gradient,
+        bad_step=still.bad_step,
+        max_temperature=still.max_temperature,
     )
 
 
-def _all_forces(energy_and_force: EnergyAndForce, params, position, cell, lists):
-    """Energy [R] and force [R, N, 3]: at once on an accelerator, in turn on a CPU.
+@dataclass(frozen=True)
+class _Group:
+    """The program of the replicas that are computed at once."""
 
-    In turn, the arrays of one replica stay in the cache.
-    """
+    plan: Plan
+    energy_and_force: EnergyAndForce
+    observe: Observe | None
+    params: Any
+    thermostat: Any
 
-    def one(replica):
-        return energy_and_force(params, replica[0], cell, replica[1])
+    def advance(
+        self, conditions: Conditions, state: EnsembleState, n_steps
+    ) -> tuple[EnsembleState, Series]:
+        """The group after `n_steps` steps, and its frames."""
+        plan, stride = self.plan, self.plan.steps_per_frame
+        first, last = state.step, state.step + n_steps
 
-    every = jax.lax.map if jax.default_backend() == "cpu" else _vmapped
-    return every(one, (position, lists))
+        def one_step(step, state):
+            return self.step(conditions, step, state)
+
+        def one_frame(frame, carry):
+            start, series = carry
+            begin = jnp.maximum((frame - 1) * stride, first)
+            stop = jnp.where(jnp.any(start.bad_step < 0), frame * stride, begin)
+            new = jax.lax.fori_loop(begin, jnp.minimum(stop, last), one_step, start)
+            new = _as_before(new.bad_step >= 0, start, new)
+            row = frame - first // stride - 1
+            return jax.lax.cond(
+                frame * stride <= last,
+                lambda state, series: (
+                    self.observed(state, frame),
+                    self.record(conditions, state, series, row),
+                ),
+                lambda state, series: (state, series),
+                new,
+                series,
+            )
+
+        frames = (first // stride + 1, (last + stride - 1) // stride + 1)
+        return jax.lax.fori_loop(*frames, one_frame, (state, _no_frames(plan, state)))
+
+    def step(self, conditions: Conditions, step, state: EnsembleState) -> EnsembleState:
+        """One step of the group; a replica that has diverged is kept as it is."""
+        bath, mass, kt = conditions.bath, conditions.mass, conditions.kt
+        key = jax.vmap(jax.random.fold_in, (0, None))(conditions.key, step)
+        motion = self.each(thermostats.before_force, (None, None, 0, 0, 0, None, 0, 0))(
+            self.thermostat, bath, state.motion, state.force, state.strain_gradient,
+            mass, kt, key,
+        )  # fmt: skip
+        lists = neighbors.refresh(
+            motion.position, motion.cell, state.neighbors, self.plan.cutoff, self.plan.skin
+        )
+        energy, force, strain_gradient = self.each(self.energy_and_force, (None, 0, 0, 0))(
+            self.params, motion.position, motion.cell, lists
+        )
+        motion = self.each(thermostats.after_force, (None, None, 0, 0, None, 0, 0))(
+            self.thermostat, bath, motion, force, mass, kt, key
+        )
+        temperature = self.temperature(motion, mass)
+        sound = jnp.isfinite(energy) & jnp.all(jnp.isfinite(force), axis=(1, 2))
+        sound = sound & (temperature <= conditions.max_temperature)
+        alive = state.bad_step < 0
+        overflow = jnp.where(alive & sound, lists.overflow, state.neighbors.overflow)
+        new = replace(
+            state,
+            motion=motion,
+            energy=energy,
+            force=force,
+            strain_gradient=strain_gradient,
+            neighbors=replace(lists, overflow=overflow),
+            max_temperature=jnp.fmax(state.max_temperature, temperature),
+        )
+        new = _as_before(~(alive & sound), state, new)
+        return replace(new, bad_step=jnp.where(alive & ~sound, step + 1, state.bad_step))
+
+    def observed(self, state: EnsembleState, frame) -> EnsembleState:
+        """The state after the observer has seen a frame of the replicas that go on."""
+        if self.observe is None:
+            return state
+        hops = self.each(self.observe, (0, 0, None))(
+            state.hops, state.motion.position, frame
+        )
+        return replace(state, hops=_select(state.bad_step >= 0, state.hops, hops))
+
+    def record(self, conditions, state: EnsembleState, series: Series, row) -> Series:
+        """The series with the numbers of this frame."""
+        mass, motion = conditions.mass, state.motion
+        conserved = self.each(thermostats.conserved_energy, (None, None, 0, 0, None, 0))(
+            self.thermostat, conditions.bath, motion, state.energy, mass, conditions.kt
+        )
+        pressure = self.each(thermostats.pressure, (0, 0, None))
+        numbers = Series(
+            temperature=self.temperature(motion, mass),
+            potential_energy=state.energy,
+            conserved_energy=conserved,
+            pressure=pressure(motion, state.strain_gradient, mass),
+            volume=self.each(neighbors.volume, (0,))(motion.cell),
+        )
+        bad = state.bad_step >= 0
+        return jax.tree.map(
+            lambda column, x: column.at[row].set(jnp.where(bad, jnp.nan, x)),
+            series,
+            numbers,
+        )
+
+    def temperature(self, motion: thermostats.Motion, mass) -> Float[Array, " replicas"]:
+        """Kinetic temperature of each replica, K."""
+        return self.each(thermostats.kinetic_temperature, (0, None))(motion.momentum, mass)
+
+    def each(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
+        """The function, of one replica, for all of a group; plain where that is one."""
+        if self.plan.group_size > 1:
+            return jax.vmap(function, axes)
+
+        def of_one(*arguments):
+            own = [
+                x if axis is None else jax.tree.map(lambda leaf: leaf[0], x)
+                for x, axis in zip(arguments, axes, strict=True)
+            ]
+            return jax.tree.map(lambda leaf: leaf[None], function(*own))
+
+        return of_one
 
 
-def _vmapped(one, replicas):
-    return jax.vmap(one)(replicas)
-
-
-def _observe(observe: Observe | None, state: EnsembleState, frame) -> EnsembleState:
-    if observe is None:
-        return state
-    hops = jax.vmap(observe, (0, 0, None))(state.hops, state.motion.position, frame)
-    return replace(state, hops=hops)
-
-
-def _record(conditions, thermostat, state: EnsembleState, series: Series, row) -> Series:
-    conserved = jax.vmap(thermostats.conserved_energy, (None, None, 0, 0, None, 0))(
-        thermostat,
-        conditions.bath,
-        state.motion,
-        state.energy,
-        conditions.mass,
-        conditions.kt,
+def _as_before(which, old: EnsembleState, new: EnsembleState) -> EnsembleState:
+    """The new state, but where `which` [R] the motion and its energy are the old ones."""
+    names = ("motion", "energy", "force", "strain_gradient")
+    return replace(
+        new, **{n: _select(which, getattr(old, n), getattr(new, n)) for n in names}
     )
-    temperature = _temperature(state.motion, conditions.mass)
-    return Series(
-        temperature=series.temperature.at[row].set(temperature),
-        potential_energy=series.potential_energy.at[row].set(state.energy),
-        conserved_energy=series.conserved_energy.at[row].set(conserved),
-    )
 
 
-def _temperature(motion: thermostats.Motion, mass) -> Float[Array, " replicas"]:
-    return jax.vmap(thermostats.kinetic_temperature, (0, None))(motion.momentum, mass)
+def _select(which, first: Any, second: Any) -> Any:
+    """`first` where `which` [R], else `second`; leaves with a leading axis R."""
+
+    def choose(x, y):
+        shape = (-1, *[1] * (x.ndim - 1))
+        return jnp.where(jnp.broadcast_to(which.reshape(shape), x.shape), x, y)
+
+    return jax.tree.map(choose, first, second)

@@ -17,33 +17,36 @@ from jaxdiff.system import System
 class Conditions:
     """What stays the same during a run; nothing here is a compile-time constant.
 
-    - `mass` [N], u; `cell` [3, 3], Å; `kt` [R], eV.
+    - `mass` [N], u; `kt` [R], eV.
     - `bath`: time step and coupling to the heat bath.
-    - `key` [R]: of the Langevin noise of each replica.
+    - `key` [R]: of the thermostat's noise in each replica.
+    - `max_temperature` [], K: a replica hotter than that has diverged.
     """
 
     mass: Any
-    cell: Any
     kt: Any
     bath: thermostats.Bath
     key: Any
+    max_temperature: Any
 
 
 @flax.struct.dataclass
 class EnsembleState:
     """What a chunk advances; a leading axis R (replicas) everywhere but in `step`.
 
-    - `motion`: positions, momenta and thermostat chains.
-    - `energy` [R], eV, and `force` [R, N, 3], eV/Å, of these positions.
+    - `motion`: positions, momenta, cells and thermostats.
+    - `energy` [R], eV, `force` [R, N, 3], eV/Å, and `strain_gradient` [R, 3, 3], eV
+      (dE/dstrain), of these positions.
     - `neighbors`: lists of these positions. `hops`: state of the observer, or None.
     - `step` []: steps made.
-    - `bad_step` [R]: first step after which energy, force or position was not finite,
-      or -1. `max_temperature` [R], K: highest so far.
+    - `bad_step` [R]: step at which the replica diverged, or -1. From then on it stays as it
+      was at the last frame before. `max_temperature` [R], K: highest so far.
     """
 
     motion: thermostats.Motion
     energy: Any
     force: Any
+    strain_gradient: Any
     neighbors: neighbors.Neighbors
     hops: Any
     step: Any
@@ -78,27 +81,43 @@ def conditions(
     damping_time: float,
     friction: float,
     seed: int,
+    purpose: int = thermostats.PRODUCTION_NOISE,
     replica_id: np.ndarray | None = None,
+    pressure: float = 0.0,
+    pressure_time: float = 50.0,
+    compressibility: float = 2.5,
+    max_temperature: float = 20_000.0,
 ) -> Conditions:
     """Conditions of replicas at given temperatures (K); times in internal units.
 
+    - `purpose`: of the random numbers; each phase of a run has its own.
     - `replica_id`: numbers of the replicas, on which their random numbers depend. None:
       0, 1, 2, ...
+    - `pressure`, eV/Å^3, `pressure_time`, `compressibility`, Å^3/eV: see
+      `thermostats.Bath`; the defaults are 0, 0.5 ps, and LiF's.
     """
-    for name, value in (("timestep", timestep), ("damping_time", damping_time)):
+    times = {
+        "timestep": timestep,
+        "damping_time": damping_time,
+        "pressure_time": pressure_time,
+    }
+    for name, value in times.items():
         if not value > 0:
             raise ValueError(f"{name}={value} internal time units; it must be positive.")
     replica_id = np.arange(len(temperature)) if replica_id is None else replica_id
     return Conditions(
         mass=jnp.asarray(system.mass, jnp.float64),
-        cell=jnp.asarray(system.cell, jnp.float64),
         kt=units.KB * jnp.asarray(temperature, jnp.float64),
         bath=thermostats.Bath(
             timestep=jnp.asarray(timestep, jnp.float64),
             damping_time=jnp.asarray(damping_time, jnp.float64),
             friction=jnp.asarray(friction, jnp.float64),
+            pressure=jnp.asarray(pressure, jnp.float64),
+            pressure_time=jnp.asarray(pressure_time, jnp.float64),
+            compressibility=jnp.asarray(compressibility, jnp.float64),
         ),
-        key=_keys(seed, replica_id, thermostats.LANGEVIN_NOISE),
+        key=_keys(seed, replica_id, purpose),
+        max_temperature=jnp.asarray(max_temperature, jnp.float64),
     )
 
 
@@ -111,16 +130,19 @@ def initialize(
     seed: int,
     replica_id: np.ndarray | None = None,
     position: np.ndarray | None = None,
+    cell: np.ndarray | None = None,
+    compression: float = 0.0,
     capacity: int | None = None,
     velocity: np.ndarray | None = None,
-    observer: Callable[[jax.Array], Any] | None = None,
+    observer: Callable[[jax.Array, jax.Array], Any] | None = None,
 ) -> EnsembleState:
     """Replicas at the start, with energy and force still to come (`md.evaluate`).
 
     - `temperature` [R], K; `cutoff`, `skin`: of the neighbour lists, Å.
-    - `position` [R, N, 3], Å: where replicas do not all start at `system.position`.
+    - `position` [R, N, 3], `cell` [R, 3, 3], Å: where they are not those of `system`.
+    - `compression`: fraction by which the edges of the cell may shrink.
     - `velocity` [R, N, 3]: to start with, without their drift. None: Maxwell–Boltzmann.
-    - `observer`: position [N, 3] -> state of the observer.
+    - `observer`: position [N, 3], cell [3, 3] -> state of the observer.
     """
     n_replicas = len(temperature)
     replica_id = np.arange(n_replicas) if replica_id is None else replica_id
@@ -132,21 +154,25 @@ def initialize(
             f"position has shape {position.shape}; {n_replicas} replicas of "
             f"{system.n_atoms} atoms need {(n_replicas, system.n_atoms, 3)}."
         )
+    cell = np.broadcast_to(system.cell if cell is None else cell, (n_replicas, 3, 3))
     chain = jnp.zeros((n_replicas, thermostats.CHAIN_LENGTH))
     motion = thermostats.Motion(
         position=jnp.asarray(position),
         momentum=_momentum(system, temperature, seed, replica_id, velocity),
+        cell=jnp.asarray(cell, jnp.float64),
         chain_position=chain,
         chain_momentum=chain,
+        heat=jnp.zeros(n_replicas),
     )
     return EnsembleState(
         motion=motion,
         energy=jnp.zeros(n_replicas),
         force=jnp.zeros_like(motion.position),
+        strain_gradient=jnp.zeros_like(motion.cell),
         neighbors=neighbors.allocate(
-            position, np.asarray(system.cell), cutoff, skin, capacity=capacity
+            position, cell, cutoff, skin, capacity=capacity, compression=compression
         ),
-        hops=None if observer is None else jax.vmap(observer)(motion.position),
+        hops=None if observer is None else jax.vmap(observer)(motion.position, motion.cell),
         step=jnp.asarray(0, jnp.int32),
         bad_step=jnp.full(n_replicas, -1, jnp.int32),
         max_temperature=jnp.zeros(n_replicas),

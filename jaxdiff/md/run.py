@@ -23,6 +23,7 @@ class Part:
     - `state`: after the chunk. `series`: of its frames, on the host.
     - `step` [F]: steps made at each frame. `n_steps`: of this chunk.
     - `wall_s`: time it took, compilation and replays included. `n_replays`: of those.
+    - `diverged`: replicas that stopped in this chunk, by number.
     """
 
     state: EnsembleState
@@ -31,19 +32,11 @@ class Part:
     n_steps: int
     wall_s: float
     n_replays: int
+    diverged: tuple[int, ...]
 
 
 class SimulationDiverged(RuntimeError):
-    """Dynamics left the range in which the numbers mean anything.
-
-    - `replica`: the first that did; `time_ps`: when. `part`: its chunk, whose frames end
-      before that moment; its state is the one after the last good chunk.
-    """
-
-    def __init__(self, message: str, replica: int, time_ps: float, part: Part) -> None:
-        """Keep what is known beside the message."""
-        super().__init__(message)
-        self.replica, self.time_ps, self.part = replica, time_ps, part
+    """No replica is left whose numbers mean anything."""
 
 
 def advance(
@@ -55,30 +48,95 @@ def advance(
     *,
     n_steps: int,
     thermostat: int,
-    max_temperature: float = 20_000.0,
+    boundary: int = 0,
+    seconds: float = float("inf"),
 ) -> Iterator[Part]:
     """Make exactly `n_steps` steps; yield each chunk once it is known to be sound.
 
     A chunk in which a neighbour list overflowed is thrown away and run again from its
-    start with a larger list. A replica that is not finite, or hotter than
-    `max_temperature` (K), ends the run with `SimulationDiverged`.
+    start with a larger list. A replica that is not finite, or too hot, stays as it was at
+    its last good frame, and the others go on; after the last one has stopped, the run ends
+    with `SimulationDiverged`. How long chunks are leaves no trace in what comes out.
+
+    - `boundary`: chunks end at every multiple of so many steps; 0: anywhere.
+    - `seconds`: about how long a chunk may take.
     """
     if n_steps < 0:
         raise ValueError(f"n_steps={n_steps}; it must be 0 or more.")
-    left = n_steps
+    left, frame_s = n_steps, None
     while left > 0:
-        start, steps = time.perf_counter(), min(left, plan.steps_per_chunk)
-        arguments = jnp.asarray(steps, jnp.int32), jnp.asarray(thermostat, jnp.int32)
-        new, series = run_chunk(params, conditions, state, *arguments)
-        n_replays = 0
-        while np.any(jax.device_get(new.neighbors.overflow)):
-            n_replays += 1
-            state = with_capacity(state, CAPACITY_GROWTH)
-            new, series = run_chunk(params, conditions, state, *arguments)
-        part = _part(plan, state, new, series, steps, n_replays, start)
-        _check(part, state, conditions, max_temperature)
+        if np.all(np.asarray(state.bad_step) >= 0):
+            raise SimulationDiverged(
+                "every replica has diverged: "
+                + "; ".join(
+                    why(state, conditions, r) for r in range(min(3, state.n_replicas))
+                )
+                + ". Use a shorter timestep, a longer equilibration from a relaxed "
+                "structure, or a model that knows these configurations. Frames up to that "
+                "moment are kept."
+            )
+        steps = min(left, _chunk_steps(plan, int(state.step), boundary, seconds, frame_s))
+        part = _advance_once(run_chunk, plan, params, conditions, state, steps, thermostat)
+        if part.n_replays == 0 and len(part.step):  # and not the first, which compiles
+            frame_s = part.wall_s / len(part.step) if left < n_steps else frame_s
+        state, left = part.state, left - steps
         yield part
-        state, left = new, left - steps
+
+
+def _chunk_steps(plan: Plan, step: int, boundary: int, seconds: float, frame_s) -> int:
+    """Steps of the next chunk: one frame until its time is known."""
+    frames = plan.frames_per_chunk
+    if np.isfinite(seconds):
+        known = 1 if frame_s is None else max(1, int(seconds / max(frame_s, 1e-9)))
+        frames = min(frames, known)
+    stride = plan.steps_per_frame
+    steps = frames * stride - step % stride
+    return min(steps, boundary - step % boundary) if boundary else steps
+
+
+def _advance_once(
+    run_chunk: RunChunk, plan: Plan, params, conditions, state, n_steps: int, thermostat
+) -> Part:
+    start = time.perf_counter()
+    arguments = jnp.asarray(n_steps, jnp.int32), jnp.asarray(thermostat, jnp.int32)
+    new, series = run_chunk(params, conditions, state, *arguments)
+    n_replays = 0
+    while np.any(jax.device_get(new.neighbors.overflow)):
+        n_replays += 1
+        state = with_capacity(state, CAPACITY_GROWTH)
+        new, series = run_chunk(params, conditions, state, *arguments)
+    first, stride = int(state.step), plan.steps_per_frame
+    frames = np.arange(first // stride + 1, (first + n_steps) // stride + 1)
+    rows = jax.tree.map(lambda x: np.asarray(x)[: len(frames)], jax.device_get(series))
+    stopped = np.asarray(new.bad_step >= 0) & ~np.asarray(state.bad_step >= 0)
+    return Part(
+        state=new,
+        series=rows,
+        step=frames * stride,
+        n_steps=n_steps,
+        wall_s=time.perf_counter() - start,
+        n_replays=n_replays,
+        diverged=tuple(np.flatnonzero(stopped).tolist()),
+    )
+
+
+def why(state: EnsembleState, conditions: Conditions, replica: int) -> str:
+    """When and why a replica diverged, in words."""
+    time_ps = int(state.bad_step[replica]) * float(conditions.bath.timestep)
+    target = float(conditions.kt[replica]) / units.KB
+    hottest, limit = (
+        float(state.max_temperature[replica]),
+        float(conditions.max_temperature),
+    )
+    what = (
+        f"its temperature reached {hottest:.0f} K, above {limit:.0f} K"
+        if hottest > limit
+        else "its energy, force or momentum was not finite"
+    )
+    return (
+        f"replica {replica} ({target:.0f} K) diverged at "
+        f"{time_ps / units.PICOSECOND:.4f} ps: {what}"
+    )
 
 
 def with_capacity(state: EnsembleState, factor: float) -> EnsembleState:
@@ -95,64 +153,21 @@ def with_capacity(state: EnsembleState, factor: float) -> EnsembleState:
 def restart(state: EnsembleState, hops: Any = None) -> EnsembleState:
     """The state as the start of another phase: steps and flags at zero, chains at rest.
 
+    A replica that has diverged stays so.
+
     - `hops`: state of the observer to go on with.
     """
     motion = replace(
         state.motion,
         chain_position=jnp.zeros_like(state.motion.chain_position),
         chain_momentum=jnp.zeros_like(state.motion.chain_momentum),
+        heat=jnp.zeros_like(state.motion.heat),
     )
     return replace(
         state,
         motion=motion,
         hops=hops,
         step=jnp.zeros_like(state.step),
-        bad_step=jnp.full_like(state.bad_step, -1),
+        bad_step=jnp.where(state.bad_step < 0, -1, 0).astype(state.bad_step.dtype),
         max_temperature=jnp.zeros_like(state.max_temperature),
-    )
-
-
-def _part(plan, old, new, series, n_steps, n_replays, start) -> Part:
-    first, stride = int(old.step), plan.steps_per_frame
-    frames = np.arange(first // stride + 1, (first + n_steps) // stride + 1)
-    rows = jax.tree.map(lambda x: np.asarray(x)[: len(frames)], jax.device_get(series))
-    wall_s = time.perf_counter() - start
-    return Part(new, rows, frames * stride, n_steps, wall_s, n_replays)
-
-
-def _check(part: Part, old: EnsembleState, conditions: Conditions, limit: float) -> None:
-    bad_step = np.asarray(part.state.bad_step)
-    hot = np.asarray(part.state.max_temperature)
-    if (bad_step < 0).all() and (hot <= limit).all():
-        return
-    first_frame_hot = np.where(
-        (part.series.temperature > limit).any(axis=0),
-        (part.series.temperature > limit).argmax(axis=0),
-        len(part.step),
-    )
-    end = int(old.step) + part.n_steps
-    hot_step = np.append(part.step, end)[first_frame_hot]
-    step = np.where(bad_step >= 0, bad_step, np.where(hot > limit, hot_step, end + 1))
-    replica = int(step.argmin())
-    time_ps = int(step[replica]) * float(conditions.bath.timestep) / units.PICOSECOND
-    what = (
-        "its energy, force or momentum is not finite"
-        if bad_step[replica] >= 0
-        else f"its temperature reached {hot[replica]:.0f} K, above {limit:.0f} K"
-    )
-    target = float(conditions.kt[replica]) / units.KB
-    good = part.step < step[replica]
-    sound = replace(
-        part,
-        state=old,
-        series=jax.tree.map(lambda x: x[good], part.series),
-        step=part.step[good],
-    )
-    raise SimulationDiverged(
-        f"replica {replica} ({target:.0f} K) diverged at {time_ps:.4f} ps: {what}. Use a "
-        "shorter timestep, a longer equilibration from a relaxed structure, or a model "
-        "that knows these configurations. Frames up to that moment are kept.",
-        replica,
-        time_ps,
-        sound,
     )

@@ -62,6 +62,8 @@ def make(
     observer=None,
     stiffness=3.0,
     devices=(),
+    group_size=1,
+    max_temperature=20_000.0,
 ):
     system = rock_salt_interstitial(supercell)
     charge = jnp.asarray(np.where(system.atomic_number == 3, 1.0, -1.0))
@@ -71,7 +73,7 @@ def make(
         "site": jnp.asarray(system.position),
         "stiffness": jnp.asarray(stiffness),
     }
-    plan = md.Plan(cutoff, skin, steps_per_frame, frames_per_chunk)
+    plan = md.Plan(cutoff, skin, steps_per_frame, frames_per_chunk, group_size)
     run_chunk = compiled(plan, potential, observe, devices)
     kelvin = np.asarray(temperature)
     conditions = md.conditions(
@@ -82,6 +84,7 @@ def make(
         friction=friction_per_ps / units.PICOSECOND,
         seed=seed,
         replica_id=replica_id,
+        max_temperature=max_temperature,
     )
     state = md.initialize(
         system,

@@ -10,17 +10,16 @@ def einstein(params, position, cell, neighbors):
     """Harmonic springs to `params["site"]`; needs no neighbours."""
     away = position - params["site"]
     stiffness = params["stiffness"]
-    return jnp.sum(stiffness * away**2) / 2, -stiffness * away
+    return jnp.sum(stiffness * away**2) / 2, -stiffness * away, jnp.zeros((3, 3))
 
 
-def energy_of_pairs(params, position, cell, neighbors):
+def energy_of_pairs(params, vector, neighbors):
     """Screened Coulomb and Born-Mayer ions, smooth to second order at the cutoff."""
-    vector = lists.displacement(position, cell, neighbors)
     square = jnp.sum(vector**2, axis=-1)
     inside = square < params["cutoff"] ** 2
     distance = jnp.sqrt(jnp.where(inside, square, 1.0))
     charge = params["charge"]
-    used = neighbors.sender < len(position)
+    used = neighbors.sender < len(charge)
     product = charge[:, None] * charge[jnp.where(used, neighbors.sender, 0)]
     coulomb = 14.4 * product * jnp.exp(-distance / 2.0) / distance
     repulsion = 330.0 * jnp.exp(-distance / 0.28)
@@ -29,10 +28,16 @@ def energy_of_pairs(params, position, cell, neighbors):
 
 
 def pairs(params, position, cell, neighbors):
-    energy, gradient = jax.value_and_grad(energy_of_pairs, argnums=1)(
-        params, position, cell, neighbors
+    """Energy, force and dE/dstrain: each pair stands in both rows."""
+
+    def energy(position, strain):
+        vector = lists.displacement(position, cell, neighbors)
+        return energy_of_pairs(params, vector + vector @ strain, neighbors)
+
+    value, (slope, strain) = jax.value_and_grad(energy, argnums=(0, 1))(
+        position, jnp.zeros((3, 3))
     )
-    return energy, -gradient
+    return value, -slope, (strain + strain.T) / 2
 
 
 def counting(function):
