@@ -172,7 +172,10 @@ def node_energy(
 def spherical_harmonics(max_ell: int, displacement: Array) -> dict[int, Array]:
     """Real harmonics of the directions, component normalised: l -> [*edges, 2l + 1]."""
     irreps = e3nn.Irreps.spherical_harmonics(max_ell)
-    y = e3nn.spherical_harmonics(irreps, displacement, True, "component").array
+    square = jnp.sum(displacement**2, axis=-1)
+    # times the inverse: the compiler divides in one program, and not in another
+    direction = displacement * (1 / jnp.sqrt(jnp.where(square == 0, 1, square)))[..., None]
+    y = e3nn.spherical_harmonics(irreps, direction, False, "component").array
     return {ell: y[..., ell**2 : (ell + 1) ** 2] for ell in range(max_ell + 1)}
 
 
@@ -193,10 +196,10 @@ def _layer(model, layer, feature, edges, radial, harmonic, species):
     if density_block:
         gate = radial @ (weights["density"] / radial.shape[-1] ** 0.5)
         density = edges.total(jnp.tanh(gate[..., 0] ** 2), n_atoms)
-        norm = (density + 1.0)[:, None, None]
+        inverse_norm = (1.0 / (density + 1.0))[:, None, None]
     else:
-        norm = arch.average_neighbors
-    message = {ell: value / norm for ell, value in message.items()}
+        inverse_norm = 1.0 / arch.average_neighbors
+    message = {ell: value * inverse_norm for ell, value in message.items()}
 
     skip = _species_linear(weights["skip"], feature if residual else message, species)
     atomic_basis = jnp.concatenate(list((message if residual else skip).values()), axis=1)

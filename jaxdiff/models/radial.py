@@ -37,7 +37,9 @@ def bessel_basis(
     x: Float[Array, "*edges"], frequency: Float[Array, " bessel"], cutoff: float
 ) -> Float[Array, "*edges bessel"]:
     """sqrt(2/r_c) sin(w_n x)/x (doi:10.48550/arXiv.2003.03123, Eq. 7)."""
-    return (2.0 / cutoff) ** 0.5 * jnp.sin(frequency * x[..., None]) / x[..., None]
+    # not a division: the compiler makes it this product in one program, not in another
+    inverse = (1.0 / x)[..., None]
+    return (2.0 / cutoff) ** 0.5 * jnp.sin(frequency * x[..., None]) * inverse
 
 
 def agnesi_transform(
