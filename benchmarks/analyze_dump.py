@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxdiff.analysis import load_series
-from jaxdiff.system import rock_salt_interstitial
+from jaxdiff.crystal import rock_salt_interstitial
 
 HOP_EVERY, NOISE = 1000, 0.15
 RESULT = Path(__file__).parent / "results" / "analyze_dump.json"

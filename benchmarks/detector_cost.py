@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 
 from jaxdiff import md, observables, potential, units  # noqa: E402
 from jaxdiff.checkpoints import load_default  # noqa: E402
-from jaxdiff.system import rock_salt_interstitial  # noqa: E402
+from jaxdiff.crystal import rock_salt_interstitial  # noqa: E402
 
 STEPS_PER_FRAME, FRAMES, CHUNKS = 8, 4, 4
 SETTINGS, SKIN = observables.SiteSettings(), 0.3

@@ -28,7 +28,8 @@ import numpy as np  # noqa: E402
 
 from jaxdiff import md, potential, units  # noqa: E402
 from jaxdiff.checkpoints import load_default  # noqa: E402
-from jaxdiff.system import rock_salt_interstitial, to_ase  # noqa: E402
+from jaxdiff.crystal import rock_salt_interstitial  # noqa: E402
+from jaxdiff.system import to_ase  # noqa: E402
 
 REPLICAS, STEPS, REPEATS, SKIN = 2 * CORES, 100, 5, 0.2
 

@@ -1,6 +1,5 @@
 """A crystal as arrays: species, masses, positions, cell; the way in and out of ASE."""
 
-import operator
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
     import ase
 
 LITHIUM, FLUORINE = 3, 9
-
-LITHIUM_FLUORIDE_LATTICE = 4.083428
-"""Edge of the conventional LiF cell, Å: PBE, Materials Project mp-1138."""
 
 
 @flax.struct.dataclass
@@ -76,56 +72,17 @@ def to_ase(system: System) -> "ase.Atoms":
     return atoms
 
 
-def tetrahedral_sites(
-    supercell: int | tuple[int, int, int], lattice_constant: float
-) -> Float[np.ndarray, "sites 3"]:
-    """The eight (±1/4, ±1/4, ±1/4) sites of each conventional rock-salt cell, Å."""
-    corner = _cell_corners(supercell)
-    inside = np.array(list(np.ndindex(2, 2, 2))) / 2 + 0.25
-    return lattice_constant * (corner[:, None] + inside).reshape(-1, 3)
+def read_structure(path: str | Path) -> System:
+    """Read a structure from any file that ASE knows, or from LAMMPS data.
 
-
-def rock_salt_interstitial(
-    supercell: int | tuple[int, int, int],
-    lattice_constant: float = LITHIUM_FLUORIDE_LATTICE,
-    *,
-    site: int = 0,
-) -> System:
-    """Rock-salt LiF with one more Li at a tetrahedral site; the cell is not relaxed.
-
-    Order of the atoms: lattice Li, the interstitial Li, F.
-
-    - `supercell`: conventional cells (8 atoms each) along x, y, z, or one number for all.
-    - `lattice_constant`: edge of the conventional cell, Å.
-    - `site`: index into `tetrahedral_sites`. All of them are equivalent by symmetry, so
-      the choice only tells replicas apart.
+    Of a file with several frames, the last one; see `read_structures`.
     """
-    repeats = _repeats(supercell)
-    if not lattice_constant > 0:
-        raise ValueError(
-            f"lattice_constant={lattice_constant} Å; it must be positive "
-            f"({LITHIUM_FLUORIDE_LATTICE} Å for LiF in PBE)."
-        )
-    sites = tetrahedral_sites(repeats, lattice_constant)
-    if not 0 <= site < len(sites):
-        raise ValueError(
-            f"site={site}, but a {repeats[0]}x{repeats[1]}x{repeats[2]} supercell has "
-            f"{len(sites)} tetrahedral sites; use 0 to {len(sites) - 1}."
-        )
-    corner = _cell_corners(repeats)
-    faces = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
-    lithium = lattice_constant * (corner[:, None] + faces).reshape(-1, 3)
-    fluorine = lithium + np.array([lattice_constant / 2, 0.0, 0.0])
-    n_lithium, n_fluorine = len(lithium) + 1, len(fluorine)
-    return System(
-        atomic_number=np.repeat(
-            np.array([LITHIUM, FLUORINE], dtype=np.int32), [n_lithium, n_fluorine]
-        ),
-        mass=np.repeat([6.941, 18.9984032], [n_lithium, n_fluorine]),
-        position=np.concatenate([lithium, sites[site : site + 1], fluorine]),
-        velocity=None,
-        cell=lattice_constant * np.diag(np.asarray(repeats, dtype=np.float64)),
-    )
+    return _read(Path(path), "-1")[0]
+
+
+def read_structures(path: str | Path) -> list[System]:
+    """Read all frames of a file, such as `final.extxyz` with one for each replica."""
+    return _read(Path(path), ":")
 
 
 def read_lammps_state(path: str | Path) -> System:
@@ -152,28 +109,41 @@ def read_lammps_state(path: str | Path) -> System:
             "the file or rerun LAMMPS with units metal."
         )
     style = re.search(r"^Atoms *# *(\w+)", text, flags=re.MULTILINE)  # "atomic/kk" too
-    return from_ase(
-        read_lammps_data(
-            str(path),
-            units="metal",
-            sort_by_id=True,
-            read_image_flags=True,
-            atom_style=style.group(1) if style else None,
-        )
+    atoms = read_lammps_data(
+        str(path),
+        units="metal",
+        sort_by_id=False,  # ASE leaves type labels unsorted
+        read_image_flags=True,
+        atom_style=style.group(1) if style else None,
     )
+    return from_ase(atoms[np.argsort(atoms.arrays["id"])])
 
 
-def read_structure(path: str | Path) -> System:
-    """Read a structure: LAMMPS data (`.data`, `.lmp`) or any format that ASE knows."""
+def _read(path: Path, frames: str) -> list[System]:
     import ase.io
+    from ase.io.formats import UnknownFileTypeError
 
-    path = Path(path)
-    if path.suffix in (".data", ".lmp"):
-        return read_lammps_state(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give a structure file (xyz, cif, data).")
-    atoms = ase.io.read(path)
-    return from_ase(atoms[-1] if isinstance(atoms, list) else atoms)
+    if _is_lammps_data(path):
+        return [read_lammps_state(path)]
+    try:
+        read = ase.io.read(path, frames)
+    except UnknownFileTypeError as error:
+        raise ValueError(
+            f"{path} is of no format that ASE knows; give extxyz, cif, POSCAR or LAMMPS "
+            "data."
+        ) from error
+    return [from_ase(atoms) for atoms in (read if isinstance(read, list) else [read])]
+
+
+def _is_lammps_data(path: Path) -> bool:
+    """By its name, or by the header."""
+    if path.suffix in (".data", ".lmp"):
+        return True
+    with path.open("rb") as file:
+        head = file.read(4096)
+    return bool(re.search(rb"^ *\d+ +atom types\b", head, flags=re.MULTILINE))
 
 
 def cell_volume(cell: Float[np.ndarray, "3 3"]) -> float:
@@ -205,21 +175,3 @@ def _checked(system: System) -> System:
 def _flags(pbc: np.ndarray) -> tuple[bool, bool, bool]:
     x, y, z = (bool(flag) for flag in pbc)
     return x, y, z
-
-
-def _repeats(supercell: int | tuple[int, int, int]) -> tuple[int, int, int]:
-    given = (
-        (operator.index(supercell),) * 3
-        if not isinstance(supercell, tuple | list)
-        else tuple(operator.index(n) for n in supercell)
-    )
-    if len(given) != 3 or min(given) < 1:
-        raise ValueError(
-            f"supercell={supercell}; give one number of conventional cells, or three, "
-            "each at least 1, such as 3 or (3, 3, 3)."
-        )
-    return given[0], given[1], given[2]
-
-
-def _cell_corners(supercell: int | tuple[int, int, int]) -> np.ndarray:
-    return np.array(list(np.ndindex(*_repeats(supercell))), dtype=np.float64)

@@ -3,6 +3,7 @@ import ase.build
 import numpy as np
 import pytest
 
+from jaxdiff import crystal
 from jaxdiff import system as systems
 from jaxdiff import units
 
@@ -54,7 +55,7 @@ def test_ase_and_back():
 @pytest.mark.parametrize("supercell", [1, (2, 1, 3)])
 def test_rock_salt_and_one_interstitial(supercell):
     a = 4.0
-    system = systems.rock_salt_interstitial(supercell, a, site=5)
+    system = crystal.rock_salt_interstitial(supercell, a, site=5)
     conventional = np.prod(np.broadcast_to(supercell, 3))
     number = system.atomic_number
     assert (number == 3).sum() == 4 * conventional + 1
@@ -74,26 +75,26 @@ def test_rock_salt_and_one_interstitial(supercell):
 
 
 def test_sites_are_distinct_and_bounded():
-    site = systems.tetrahedral_sites(2, 4.0)
+    site = crystal.tetrahedral_sites(2, 4.0)
     assert site.shape == (64, 3)
     assert len(np.unique(site.round(6), axis=0)) == 64
     with pytest.raises(ValueError, match="site=64, but a 2x2x2 supercell has 64"):
-        systems.rock_salt_interstitial(2, site=64)
+        crystal.rock_salt_interstitial(2, site=64)
 
 
 def test_masses_are_those_of_the_reference_study():
-    assert set(systems.rock_salt_interstitial(1).mass) == {6.941, 18.9984032}
+    assert set(crystal.rock_salt_interstitial(1).mass) == {6.941, 18.9984032}
 
 
 @pytest.mark.parametrize("supercell", [0, (2, 2), (2, 2, 0)])
 def test_impossible_supercell(supercell):
     with pytest.raises(ValueError, match="give one number of conventional cells, or three"):
-        systems.rock_salt_interstitial(supercell)
+        crystal.rock_salt_interstitial(supercell)
 
 
 def test_impossible_lattice_constant():
     with pytest.raises(ValueError, match="lattice_constant=-1 Å"):
-        systems.rock_salt_interstitial(2, -1)
+        crystal.rock_salt_interstitial(2, -1)
 
 
 def test_lammps_ids_images_velocities_and_species(lammps_file):

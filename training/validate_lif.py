@@ -13,7 +13,8 @@ from ase.geometry import get_distances
 from ase.optimize import FIRE
 
 from jaxdiff.calculator import MaceCalculator
-from jaxdiff.system import rock_salt_interstitial, to_ase
+from jaxdiff.crystal import rock_salt_interstitial
+from jaxdiff.system import to_ase
 
 STUDY_CELL = 4.083428  # Å, the edge at which the study runs its dynamics
 ISOLATED = (-202.82202355577203, -803.8441491412796)  # eV, Li and F, DFT of the data

@@ -277,7 +277,8 @@ def _systems(run: "RunFile") -> list["System"]:
     """One system per replica, all of the same atoms in the same cell."""
     import numpy as np
 
-    from jaxdiff.system import read_structure, rock_salt_interstitial
+    from jaxdiff.crystal import rock_salt_interstitial
+    from jaxdiff.system import read_structure
 
     section = run.system
     built = rock_salt_interstitial(section.supercell, section.lattice_constant_angstrom)

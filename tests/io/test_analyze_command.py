@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from jaxdiff.analysis import load_series
 from jaxdiff.analysis.defects import CLASSES
+from jaxdiff.crystal import rock_salt_interstitial
 from jaxdiff.io.export import write_trajectory
 from jaxdiff.io.trajectory import Frames
-from jaxdiff.system import rock_salt_interstitial
 
 command = importlib.import_module("jaxdiff.cli.analyze")  # the package has the function
 

@@ -7,10 +7,10 @@ import pytest
 
 from jaxdiff.analysis import load_series
 from jaxdiff.analysis.defects import CLASSES
+from jaxdiff.crystal import rock_salt_interstitial
 from jaxdiff.io.series import SeriesWriter
 from jaxdiff.io.site_log import SiteLog
 from jaxdiff.observables import SiteSettings, as_supercell, initialize, observe
-from jaxdiff.system import rock_salt_interstitial
 
 LATTICE, CELLS = 4.0, 2  # Å; a/4 is 1 Å
 SYSTEM = rock_salt_interstitial(CELLS, LATTICE)

@@ -5,10 +5,10 @@ import potentials
 import pytest
 
 from jaxdiff import md, neighbors
+from jaxdiff.crystal import rock_salt_interstitial
 from jaxdiff.devices import devices_for
 from jaxdiff.md import run as host
 from jaxdiff.md.thermostats import CSVR, LANGEVIN, NOSE_HOOVER, NPT, NVE
-from jaxdiff.system import rock_salt_interstitial
 
 THERMOSTATS = (NVE, LANGEVIN, NOSE_HOOVER, CSVR, NPT)
 SERIES = ("temperature", "potential_energy", "conserved_energy", "pressure", "volume")

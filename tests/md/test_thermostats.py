@@ -6,9 +6,9 @@ import pytest
 from jax_md import quantity
 
 from jaxdiff import md, units
+from jaxdiff.crystal import rock_salt_interstitial
 from jaxdiff.md import thermostats
 from jaxdiff.md.thermostats import LANGEVIN, NOSE_HOOVER, NVE
-from jaxdiff.system import rock_salt_interstitial
 
 
 def join(parts, name):
