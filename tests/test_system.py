@@ -1,11 +1,13 @@
+import dataclasses
+
 import ase
 import ase.build
+import ase.io
 import numpy as np
 import pytest
 
-from jaxdiff import crystal
+from jaxdiff import crystal, units
 from jaxdiff import system as systems
-from jaxdiff import units
 
 LAMMPS = """LAMMPS data file via write_data, timestep = 5, units = metal
 
@@ -52,51 +54,6 @@ def test_ase_and_back():
     assert back.pbc.all()
 
 
-@pytest.mark.parametrize("supercell", [1, (2, 1, 3)])
-def test_rock_salt_and_one_interstitial(supercell):
-    a = 4.0
-    system = crystal.rock_salt_interstitial(supercell, a, site=5)
-    conventional = np.prod(np.broadcast_to(supercell, 3))
-    number = system.atomic_number
-    assert (number == 3).sum() == 4 * conventional + 1
-    assert (number == 9).sum() == 4 * conventional
-    np.testing.assert_allclose(np.diag(system.cell), a * np.broadcast_to(supercell, 3))
-    interstitial = 4 * conventional
-    from matscipy.neighbours import neighbour_list
-
-    i, j, d = neighbour_list("ijd", systems.to_ase(system), 0.49 * a)
-    around = j[i == interstitial]
-    np.testing.assert_allclose(d[i == interstitial], np.sqrt(3) / 4 * a)
-    assert sorted(number[around]) == [3] * 4 + [9] * 4
-    lattice = systems.to_ase(system)
-    del lattice[int(interstitial)]
-    perfect = neighbour_list("i", lattice, 0.51 * a)
-    assert (np.bincount(perfect) == 6).all()
-
-
-def test_sites_are_distinct_and_bounded():
-    site = crystal.tetrahedral_sites(2, 4.0)
-    assert site.shape == (64, 3)
-    assert len(np.unique(site.round(6), axis=0)) == 64
-    with pytest.raises(ValueError, match="site=64, but a 2x2x2 supercell has 64"):
-        crystal.rock_salt_interstitial(2, site=64)
-
-
-def test_masses_are_those_of_the_reference_study():
-    assert set(crystal.rock_salt_interstitial(1).mass) == {6.941, 18.9984032}
-
-
-@pytest.mark.parametrize("supercell", [0, (2, 2), (2, 2, 0)])
-def test_impossible_supercell(supercell):
-    with pytest.raises(ValueError, match="give one number of conventional cells, or three"):
-        crystal.rock_salt_interstitial(supercell)
-
-
-def test_impossible_lattice_constant():
-    with pytest.raises(ValueError, match="lattice_constant=-1 Å"):
-        crystal.rock_salt_interstitial(2, -1)
-
-
 def test_lammps_ids_images_velocities_and_species(lammps_file):
     system = systems.read_lammps_state(lammps_file)
     np.testing.assert_array_equal(system.atomic_number, [3, 3, 9])  # ids 2, 5, 7
@@ -109,6 +66,94 @@ def test_lammps_ids_images_velocities_and_species(lammps_file):
         system.velocity, angstrom_per_ps / units.PICOSECOND, rtol=1e-6, atol=1e-12
     )
     np.testing.assert_allclose(np.diag(system.cell), [4, 4, 6])
+
+
+TRICLINIC = """LAMMPS data file via write_data, timestep = 5, units = metal
+
+3 atoms
+2 atom types
+
+-1 5 xlo xhi
+0 5 ylo yhi
+0 4 zlo zhi
+1.5 -0.5 0.25 xy xz yz
+
+Masses
+
+1 6.941
+2 18.9984032
+
+Atoms # {style}
+
+{rows}
+
+Velocities
+
+3 1.0 2.0 -3.0
+1 -4.0 0.5 0.0
+2 0.0 0.0 5.0
+"""
+
+ROWS = [  # id, type, q, position, image
+    (3, 2, -1.0, "0.5 4.5 3.5", "0 -1 2"),
+    (1, 1, 1.0, "4.5 0.5 0.5", "-2 0 1"),
+    (2, 1, 1.0, "1.0 1.0 1.0", "0 0 0"),
+]
+
+LAYOUTS = {  # of read_data's manual
+    "atomic": "{id} {type} {position}",
+    "charge": "{id} {type} {q} {position}",
+    "full": "{id} 1 {type} {q} {position}",
+}
+
+
+def triclinic(style, images=True):
+    rows = [
+        LAYOUTS[style].format(id=i, type=t, q=q, position=x) + (f" {n}" if images else "")
+        for i, t, q, x, n in ROWS
+    ]
+    return TRICLINIC.format(style=style, rows="\n".join(rows))
+
+
+@pytest.mark.parametrize("style", LAYOUTS)
+def test_lammps_styles_images_and_velocities(tmp_path, style):
+    """x + ix a + iy b + iz c with a = (6, 0, 0), b = (1.5, 5, 0), c = (-0.5, 0.25, 4)."""
+    path = tmp_path / "state.data"
+    path.write_text(triclinic(style))
+    system = systems.read_structure(path)
+    np.testing.assert_array_equal(system.atomic_number, [3, 3, 9])
+    np.testing.assert_allclose(system.cell, [[6, 0, 0], [1.5, 5, 0], [-0.5, 0.25, 4]])
+    np.testing.assert_allclose(
+        system.position, [[-8, 0.75, 4.5], [1, 1, 1], [-2, 0, 11.5]], atol=1e-12
+    )
+    # m v^2 in eV: LAMMPS's mvv2e of units metal (update.cpp); ASE's units are CODATA 2014
+    metal = np.array([[-4.0, 0.5, 0.0], [0.0, 0.0, 5.0], [1.0, 2.0, -3.0]])
+    np.testing.assert_allclose(
+        system.velocity, metal * 1.0364269e-4**0.5, rtol=1e-6, atol=1e-12
+    )
+    path.write_text(triclinic(style, images=False))
+    as_written = [[4.5, 0.5, 0.5], [1, 1, 1], [0.5, 4.5, 3.5]]
+    np.testing.assert_allclose(systems.read_structure(path).position, as_written)
+
+
+def test_lammps_type_labels(tmp_path):
+    """Rows out of order: each atom keeps its label."""
+    labels = {1: "Li", 2: "F"}
+    text = triclinic("atomic").replace("Masses", "Atom Type Labels\n\n1 Li\n2 F\n\nMasses")
+    for i, t, *_ in ROWS:
+        text = text.replace(f"\n{i} {t} ", f"\n{i} {labels[t]} ")
+    path = tmp_path / "state.data"
+    path.write_text(text)
+    np.testing.assert_array_equal(systems.read_structure(path).atomic_number, [3, 3, 9])
+
+
+@pytest.mark.parametrize("name", ["final.lmp", "data.lif", "state"])
+def test_lammps_data_of_any_name(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(LAMMPS)
+    (system,) = systems.read_structures(path)
+    np.testing.assert_allclose(system.position[2], [2.0, -1.0, 17.5])
+    assert system.velocity is not None
 
 
 def test_lammps_without_masses(lammps_file):
@@ -137,6 +182,49 @@ def test_cell_without_volume():
 def test_missing_file(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         systems.read_structure(tmp_path / "none.xyz")
+
+
+def test_file_of_no_known_format(tmp_path):
+    path = tmp_path / "notes.unknown"
+    path.write_text("nothing\n")
+    with pytest.raises(ValueError, match="notes.unknown is of no format that ASE knows"):
+        systems.read_structure(path)
+
+
+def test_all_frames_of_a_run(tmp_path):
+    """As `simulate` writes them: one per replica, unwrapped, with velocities."""
+    rng = np.random.default_rng(0)
+    written = []
+    for replica in range(3):
+        system = crystal.rock_salt(2, 4.0, frenkel_pairs=1, replica=replica)
+        shape = system.position.shape
+        position = system.position + 9 * rng.normal(size=shape)
+        velocity = rng.normal(size=shape)
+        written.append(dataclasses.replace(system, position=position, velocity=velocity))
+    path = tmp_path / "final.extxyz"
+    ase.io.write(path, [systems.to_ase(system) for system in written])
+    read = systems.read_structures(path)
+    assert len(read) == 3
+    for one, other in zip(
+        [*read, systems.read_structure(path)], [*written, written[-1]], strict=True
+    ):
+        np.testing.assert_array_equal(one.atomic_number, other.atomic_number)
+        np.testing.assert_allclose(one.mass, other.mass, rtol=1e-7)
+        np.testing.assert_allclose(one.cell, other.cell)
+        # ASE prints 8 decimals, of the momentum for the velocity
+        np.testing.assert_allclose(one.position, other.position, rtol=0, atol=6e-9)
+        np.testing.assert_allclose(one.velocity, other.velocity, rtol=0, atol=2e-9)
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "lif.cif", "lif.traj", "lif.json"])
+def test_formats_of_ase(tmp_path, name):
+    atoms = ase.build.bulk("LiF", "rocksalt", a=4.08, cubic=True)
+    path = tmp_path / name
+    ase.io.write(path, atoms)
+    for system in (systems.read_structure(path), *systems.read_structures(path)):
+        assert sorted(system.atomic_number) == [3] * 4 + [9] * 4
+        np.testing.assert_allclose(system.cell, atoms.cell.array, atol=1e-6)
+        assert system.velocity is None
 
 
 def test_states_of_the_reference_study(shared):
