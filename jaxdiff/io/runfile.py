@@ -13,7 +13,12 @@ from typing import Any, Literal, Self
 import pydantic
 from pydantic import Field, model_validator
 
-UNIT_SUFFIXES = ("fs", "ps", "ns", "per_ps", "kelvin", "angstrom", "ev", "strides")
+UNIT_SUFFIXES = (
+    "fs", "ps", "ns", "per_ps", "kelvin", "angstrom", "ev", "strides", "gpa", "per_gpa",
+    "minutes",
+)  # fmt: skip
+
+Thermostat = Literal["csvr", "nose-hoover", "langevin", "nve"]
 
 
 class RunFileError(ValueError):
@@ -32,10 +37,19 @@ class ModelSection(_Section):
 
 
 class SystemSection(_Section):
-    """The crystal: built, or read from files, one for all replicas or one for each."""
+    """The crystal: built, or read from files, one for all replicas or one for each.
+
+    - `lattice_file`: result of `jaxdiff lattice`; each temperature then has its own lattice
+      constant, and `lattice_constant_angstrom` is not used.
+    - `interstitials`, `vacancies`, `frenkel_pairs`: of Li, on sites drawn for each replica.
+    """
 
     supercell: tuple[int, int, int]
     lattice_constant_angstrom: float = Field(4.083428, gt=2, lt=8)
+    lattice_file: str | None = None
+    interstitials: int = Field(1, ge=0)
+    vacancies: int = Field(0, ge=0)
+    frenkel_pairs: int = Field(0, ge=0)
     structure_files: tuple[str, ...] = ()
     keep_velocities: bool = False
 
@@ -59,7 +73,8 @@ class EnsembleSection(_Section):
     """Temperatures, replicas, time step, thermostat; and the seed, without a default.
 
     `replica_range`: run only these replicas, from the first up to but without the second;
-    they are numbered through all temperatures, the first temperature first.
+    they are numbered through all temperatures, the first temperature first. `group_size`:
+    replicas computed at once; left out, one on a CPU and what fits on an accelerator.
     """
 
     temperatures_kelvin: tuple[float, ...] = Field(min_length=1)
@@ -69,6 +84,7 @@ class EnsembleSection(_Section):
     seed: int = Field(ge=0, lt=2**32)
     max_temperature_kelvin: float = Field(10_000.0, gt=0)
     replica_range: tuple[int, int] | None = None
+    group_size: int | None = Field(None, ge=1)
 
     @pydantic.field_validator("temperatures_kelvin")
     @classmethod
@@ -84,16 +100,34 @@ class EnsembleSection(_Section):
 
 
 class EquilibrationSection(_Section):
-    """Langevin dynamics before anything is counted."""
+    """Dynamics before anything is counted; friction is that of Langevin dynamics."""
 
     duration_ps: float = Field(ge=0)
+    thermostat: Thermostat = "langevin"
     friction_per_ps: float = Field(5.0, gt=0, le=1000)
 
 
 class ProductionSection(_Section):
-    """Nosé–Hoover dynamics in which hops are counted."""
+    """Dynamics in which hops are counted.
+
+    `csvr`: stochastic velocity rescaling, which leaves diffusion alone and is ergodic;
+    `nose-hoover`: a chain of three, as LAMMPS's `fix nvt`; `langevin` slows diffusion down.
+    """
 
     duration_ps: float = Field(gt=0)
+    thermostat: Thermostat = "csvr"
+    friction_per_ps: float = Field(1.0, gt=0, le=1000)
+
+
+class BarostatSection(_Section):
+    """Stochastic cell rescaling, for `jaxdiff lattice` only.
+
+    `compressibility_per_gpa` is an estimate; it only scales `pressure_time_ps`.
+    """
+
+    pressure_gpa: float = 0.0
+    pressure_time_ps: float = Field(0.5, gt=0)
+    compressibility_per_gpa: float = Field(0.0156, gt=0)
 
 
 class NeighborsSection(_Section):
@@ -117,13 +151,16 @@ class HopsSection(_Section):
 class OutputSection(_Section):
     """Where the series goes, how often to write, and how many frames to skip.
 
-    `keep_positions`: also the positions of all atoms at the end of each chunk.
+    - `checkpoint_minutes`: between two checkpoints, from which a run goes on by itself.
+    - `positions_every_ps`: also keep the positions of all atoms, so often.
+    - `chunk_ps`: the most that the program makes at once.
     """
 
     directory: str = Field(min_length=1)
+    checkpoint_minutes: float = Field(10.0, ge=0)
     chunk_ps: float = Field(1.0, gt=0)
     thermo_stride_frames: int = Field(1, ge=1)
-    keep_positions: bool = False
+    positions_every_ps: float | None = Field(None, gt=0)
 
 
 class RunFile(_Section):
@@ -134,6 +171,7 @@ class RunFile(_Section):
     ensemble: EnsembleSection
     equilibration: EquilibrationSection
     production: ProductionSection
+    barostat: BarostatSection | None = None
     neighbors: NeighborsSection = NeighborsSection.model_validate({})
     hops: HopsSection = HopsSection.model_validate({})
     output: OutputSection
@@ -145,6 +183,9 @@ class RunFile(_Section):
         for name in ("equilibration", "production"):
             duration = 1e3 * getattr(self, name).duration_ps
             _multiple(f"{name}.duration_ps", duration, "ensemble.timestep_fs", step, "fs")
+        if self.output.positions_every_ps is not None:
+            every = 1e3 * self.output.positions_every_ps
+            _multiple("output.positions_every_ps", every, "ensemble.timestep_fs", step, "fs")
         if 1e3 * self.production.duration_ps < stride * self.hops.dwell_strides:
             raise ValueError(
                 f"production.duration_ps = {self.production.duration_ps} is shorter than "
@@ -221,10 +262,10 @@ def parse(table: dict[str, Any]) -> RunFile:
 def to_toml(run_file: RunFile) -> str:
     """The run file with every default written out."""
     lines = []
-    for name, section in run_file.model_dump(mode="json").items():
+    sections = run_file.model_dump(mode="json", exclude_none=True)
+    for name, section in sections.items():
         # TOML and JSON write strings, numbers, booleans and lists of them alike
-        known = {key: value for key, value in section.items() if value is not None}
-        pairs = [f"{key} = {json.dumps(value)}" for key, value in known.items()]
+        pairs = [f"{key} = {json.dumps(value)}" for key, value in section.items()]
         lines += [f"[{name}]", *pairs, ""]
     return "\n".join(lines)
 
@@ -268,6 +309,7 @@ def _unknown(location: Any) -> str:
     known = list(RunFile.model_fields)
     if len(location) > 1:
         section: Any = RunFile.model_fields[location[0]].annotation
+        section = BarostatSection if location[0] == "barostat" else section
         known = list(section.model_fields)
     key, where = str(location[-1]), ".".join(str(part) for part in location)
     same = [name for name in known if _stem(name) == _stem(key) and name != key]
