@@ -73,13 +73,13 @@ def gemdat_tracer(series, replica: int, kelvin: float) -> float:
 
     frames = np.asarray(series.position[replica], float)
     frames -= frames[:, ~series.is_mobile].mean(axis=1, keepdims=True)
-    fractional = np.linalg.solve(series.cell.T, frames.reshape(-1, 3).T).T
+    fractional = np.linalg.solve(series.cell[replica].T, frames.reshape(-1, 3).T).T
     species = [Element("Li") if mobile else Element("F") for mobile in series.is_mobile]
     step_ps = float(np.diff(series.position_time_ps[:2])[0])
     trajectory = Trajectory(
         species=species,
         coords=fractional.reshape(frames.shape),
-        lattice=series.cell,
+        lattice=series.cell[replica],
         constant_lattice=True,
         time_step=step_ps * 1e-12,
         metadata={"temperature": kelvin},

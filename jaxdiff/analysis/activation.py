@@ -81,9 +81,15 @@ def activation(series: Series, gls: Sequence[tuple[float, Estimate]]) -> Activat
 
 
 def jump_scale(series: Series) -> Float[np.ndarray, " replicas"]:
-    """<l²>/6 of the temperature of each replica, cm^2/s times ps: D_def by hop rate."""
-    every = pool(series, np.ones(len(series.temperature), bool))
-    jump = np.full(len(series.temperature), mean_squared_jump(every))
+    """<l²>/6 of the temperature of each replica, cm^2/s times ps: D_def by hop rate.
+
+    Without hops there, that of all temperatures, at the lattice constant of the replica.
+    """
+    in_units_of_a = dataclasses.replace(
+        series, lattice_constant=np.ones(len(series.temperature))
+    )
+    every = pool(in_units_of_a, np.ones(len(series.temperature), bool))
+    jump = mean_squared_jump(every) * series.lattice_constant**2
     for temperature in np.unique(series.temperature):
         replica = series.temperature == temperature
         totals = pool(series, replica)

@@ -70,14 +70,15 @@ def collective_slope(
         return None
     events = series.events
     step = np.zeros((len(events.kind), 3))
-    np.add.at(step, events.move_event, events.move_step * (series.lattice_constant / 4))
+    quarter = series.event_quarter[events.move_event, None]
+    np.add.at(step, events.move_event, events.move_step * quarter)
     stride = max(1, n_frames // _SAMPLES)
     n_samples = (n_frames - 1) // stride + 1
     path = _paths(series, used, np.arange(len(step)), step, events.replica, stride)
     path = path[:n_samples]
     first = _first_lag(totals, _RESIDENCES, stride * series.frame_ps, n_samples)
     lag = log_spaced_lags(n_samples, first=first)
-    moment = _moment(series, totals.squared_jump, SQUARED_JUMP)
+    moment = _moment(totals, totals.squared_jump, SQUARED_JUMP)
     fit = fit_msd(
         at_lags(path, lag).T / n_defects,
         lag,
@@ -107,7 +108,7 @@ def tracer_slope(
     shown = log_spaced_lags(n_samples, last=n_samples - 1, n_lags=_CURVE_LAGS)
     every = np.union1d(lag, shown)
     msd = np.stack([_tracer(series, r, n_samples, stride, every) for r in used])
-    moment = _moment(series, totals.squared_steps, SQUARED_STEPS)
+    moment = _moment(totals, totals.squared_steps, SQUARED_STEPS)
     fit = fit_msd(
         msd[:, np.searchsorted(every, lag)],
         lag,
@@ -186,7 +187,7 @@ def _tracer(
     path = site_paths(
         (events.frame[event] - start) * series.frame_ps,
         walker[:, 0],
-        events.move_step[mine] * (series.lattice_constant / 4),
+        events.move_step[mine] * (series.lattice_constant[replica] / 4),
         n_walkers=len(known),
         n_frames=n_samples,
         frame_ps=stride * series.frame_ps,
@@ -201,11 +202,11 @@ def _first_lag(totals: HopTotals, residences: int, dt: float, n_samples: int) ->
 
 
 def _moment(
-    series: Series, square: Float[np.ndarray, " events"], simple: tuple[int, ...]
+    totals: HopTotals, square: Float[np.ndarray, " events"], simple: tuple[int, ...]
 ) -> float:
     """<l⁴>/<l²> of the events, Å^2; without any, the largest of the simple hops."""
     if square.any():
         return float((square**2).sum() / square.sum())
     vacancy = CLASSES.index("vacancy")
-    known = simple[vacancy:] if series.sign == VACANCY else simple[:vacancy]
-    return max(known) * (series.lattice_constant / 4) ** 2
+    known = simple[vacancy:] if totals.sign == VACANCY else simple[:vacancy]
+    return max(known) * (totals.lattice_constant / 4) ** 2

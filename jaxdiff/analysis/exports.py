@@ -26,13 +26,14 @@ def to_pandas(series: Series) -> "tuple[pandas.DataFrame, pandas.DataFrame]":
     replicas = pandas.DataFrame(
         {
             "temperature_kelvin": series.temperature,
+            "lattice_constant_angstrom": series.lattice_constant,
             "exposure_ps": series.exposure_ps,
             "hops": series.hop_count,
             **{f"{name}_frames": count for name, count in series.frames.items()},
         },
         index=pandas.RangeIndex(n_replicas, name="replica"),
     )
-    events, to_angstrom = series.events, series.lattice_constant / 4
+    events, to_angstrom = series.events, series.event_quarter
     table: dict[str, Any] = {
         "replica": events.replica,
         "temperature_kelvin": series.temperature[events.replica],
@@ -61,7 +62,7 @@ def to_mdanalysis(series: Series, replica: int) -> Any:
     names = np.where(series.is_mobile, "M", "X")
     universe.add_TopologyAttr("name", names.tolist())
     universe.add_TopologyAttr("type", names.tolist())
-    lengths_and_angles = _box(series.cell)
+    lengths_and_angles = _box(series.cell[replica])
     n_frames = series.position.shape[1]
     universe.load_new(
         np.asarray(series.position[replica], np.float32),
@@ -83,8 +84,9 @@ def to_kinisi(series: Series, replica: int) -> Any:
 
     _check_replica(series, replica)
     path = site_path(series, replica)
-    fractional = np.linalg.solve(series.cell.T, path.reshape(-1, 3).T).T.reshape(path.shape)
-    lattice = np.broadcast_to(series.cell, (len(path), 3, 3))
+    cell = series.cell[replica]
+    fractional = np.linalg.solve(cell.T, path.reshape(-1, 3).T).T.reshape(path.shape)
+    lattice = np.broadcast_to(cell, (len(path), 3, 3))
     make: Any = Parser  # its own annotations forbid its defaults
     return make(
         coords=scipp.array(dims=["time", "particle", "dimension"], values=fractional),
@@ -106,7 +108,8 @@ def site_path(series: Series, replica: int) -> Float[np.ndarray, "frames mobile 
     mine = events.replica[events.move_event] == replica
     frame = events.frame[events.move_event[mine]]
     np.add.at(path, (frame, events.move_cation[mine]), events.move_step[mine])
-    to_cell = np.linalg.solve(np.array(series.supercell.matrix, float), series.cell)
+    matrix = np.array(series.supercell.matrix, float)
+    to_cell = np.linalg.solve(matrix, series.cell[replica])
     return np.cumsum(path, axis=0) @ to_cell
 
 

@@ -21,8 +21,9 @@ class Series:
     """One run of R replicas: events of the defects and F rows of thermodynamics.
 
     - `temperature` [R], K: targets. `frame_ps`: time between frames of the tracker.
-    - `cell`, Å: lattice vectors as rows; the mean where it varied. `n_mobile`, `n_anion`:
-      cations and anions in it.
+    - `lattice_constant` [R], Å: of the conventional cell, of each replica. `cell`
+      [R, 3, 3], Å: lattice vectors as rows. Both are means where they varied.
+    - `n_mobile`, `n_anion`: cations and anions in the cell.
     - `events`, `defects`: of all replicas. `frames`: counts of frames by name, each [R];
       see `defects.FrameCounts`; also `anion_displaced`.
     - `lost_frame` [R]: from which frame on the log was incomplete, and nothing is used;
@@ -36,8 +37,8 @@ class Series:
 
     temperature: Float[np.ndarray, " replicas"]
     frame_ps: float
-    lattice_constant: float
-    cell: Float[np.ndarray, "3 3"]
+    lattice_constant: Float[np.ndarray, " replicas"]
+    cell: Float[np.ndarray, "replicas 3 3"]
     supercell: Supercell
     n_mobile: int
     n_anion: int
@@ -70,6 +71,11 @@ class Series:
         return self.frames[name] * self.frame_ps
 
     @property
+    def event_quarter(self) -> Float[np.ndarray, " events"]:
+        """a/4 of the replica of each event, Å: the unit of its sites and jumps."""
+        return self.lattice_constant[self.events.replica] / 4
+
+    @property
     def hop_count(self) -> Int[np.ndarray, " replicas"]:
         """Hops of all classes of those defects, per replica."""
         hops = self.events.hops(self.sign)
@@ -84,6 +90,8 @@ class HopTotals:
       cations. `squared_jump` [E], Å^2: of the defect; zero where none moved.
       `squared_steps` [E], Å^2: summed over the cations moved.
     - `cosine` [P]: of successive jumps of a defect.
+    - `lattice_constant`, Å: that of the replicas; the root of the mean a^2 over exposure
+      where it differs. Only bounds without hops need it.
     - `dispersion`: scale of the variance of counts, 1 for Poisson.
     """
 
@@ -115,8 +123,8 @@ def pool(
 ) -> HopTotals:
     """Sums over the replicas selected; hops are those of the defects of `series.sign`."""
     events = series.events
-    square = (series.lattice_constant / 4) ** 2
     chosen = replica[events.replica]
+    square = series.event_quarter[chosen] ** 2
     hop = events.hops(series.sign)
     return HopTotals(
         exposure_ps=float(series.exposure_ps[replica].sum()),
@@ -125,10 +133,19 @@ def pool(
         squared_steps=events.squared_steps[chosen] * square,
         cosine=_cosines(events, chosen & hop),
         n_mobile=series.n_mobile,
-        lattice_constant=series.lattice_constant,
+        lattice_constant=_mean_constant(series, replica),
         sign=series.sign,
         dispersion=dispersion,
     )
+
+
+def _mean_constant(series: Series, replica: Bool[np.ndarray, " replicas"]) -> float:
+    """Root of the mean of a^2 over exposure, Å, as it enters a diffusivity."""
+    constant, exposure = series.lattice_constant[replica], series.exposure_ps[replica]
+    if (constant == constant[0]).all():
+        return float(constant[0])
+    weight = exposure if exposure.any() else np.ones(len(exposure))
+    return float(np.sqrt(np.average(constant**2, weights=weight)))
 
 
 def _cosines(
@@ -197,6 +214,21 @@ def _dataset(path: Path, file: h5py.File, name: str) -> np.ndarray:
     return np.asarray(file[name])
 
 
+def _per_replica(
+    path: Path, file: h5py.File, name: str, shape: tuple[int, ...]
+) -> np.ndarray:
+    """A dataset with a row for each replica, or the attribute of that name for all."""
+    given = file[name] if name in file else _attribute(path, file, name)
+    value = np.asarray(given, float)
+    try:
+        return np.broadcast_to(value, shape).copy()
+    except ValueError:
+        raise ValueError(
+            f"{path}: {name} has shape {value.shape}, expected {shape}, a row for each "
+            "replica, or one for all; the file is damaged."
+        ) from None
+
+
 def _read(path: Path, file: h5py.File) -> Series:
     def attribute(name: str) -> Any:
         return _attribute(path, file, name)
@@ -216,11 +248,13 @@ def _read(path: Path, file: h5py.File) -> Series:
     events, defects, frames = read_history(
         supercell, data("sites/initial"), changes, usable
     )
+    temperature = data("temperature_kelvin").astype(float)
+    n = len(temperature)
     return Series(
-        temperature=data("temperature_kelvin").astype(float),
+        temperature=temperature,
         frame_ps=frame_ps,
-        lattice_constant=float(attribute("lattice_constant_angstrom")),
-        cell=np.asarray(attribute("cell_angstrom"), float),
+        lattice_constant=_per_replica(path, file, "lattice_constant_angstrom", (n,)),
+        cell=_per_replica(path, file, "cell_angstrom", (n, 3, 3)),
         supercell=supercell,
         n_mobile=int(attribute("n_mobile")),
         n_anion=int(attribute("n_anion")),

@@ -48,6 +48,7 @@ _SIMULATED_HOPS = 2_000_000  # of all simulations of a test together
 class TemperatureRow:
     """Results of the replicas at one temperature; diffusivities in cm^2/s.
 
+    - `lattice_constant_angstrom`: in which the jumps are measured; see `HopTotals`.
     - `residence`: mean time between hops, censored. `exponential`: test of no memory.
       `survival`: Kaplan-Meier, of residences that a hop began.
     - `defect_diffusivity`: by hops, f = 1; `correlated_defect_diffusivity`: times
@@ -63,6 +64,7 @@ class TemperatureRow:
     """
 
     temperature_kelvin: float
+    lattice_constant_angstrom: float
     n_replicas: int
     exposure_ps: float
     hops: int
@@ -176,6 +178,7 @@ def _row(series: Series, walkers: Walkers, kelvin: float, phi: float) -> Tempera
     frames = int(series.frames["frames"][replica].sum())
     return TemperatureRow(
         temperature_kelvin=float(kelvin),
+        lattice_constant_angstrom=totals.lattice_constant,
         n_replicas=int(replica.sum()),
         exposure_ps=totals.exposure_ps,
         hops=totals.hops,

@@ -73,7 +73,7 @@ def follow(series: Series) -> Walkers:
     event = np.flatnonzero(events.hops(series.sign))
     pairs = zip(events.replica[event].tolist(), events.defect[event].tolist(), strict=True)
     cation, step = _moves(series)
-    angstrom = series.lattice_constant / 4
+    angstrom = series.event_quarter[event]
     return Walkers(
         replica=defects.replica[mine],
         number=defects.number[mine],
@@ -83,9 +83,9 @@ def follow(series: Series) -> Walkers:
         time=events.frame[event] * series.frame_ps,
         walker=np.array([row[pair] for pair in pairs], int),
         event=event,
-        jump=events.jump[event] * angstrom,
+        jump=events.jump[event] * angstrom[:, None],
         cation=cation[event],
-        step=step[event] * angstrom,
+        step=step[event] * angstrom[:, None, None],
     )
 
 

@@ -14,6 +14,7 @@ from jaxdiff.analysis.study import Study, summarize
 from jaxdiff.report.document import Block, Document, Heading, Picture, Table, Text
 from jaxdiff.report.figures import draw_comparison
 from jaxdiff.report.report import plain
+from jaxdiff.report.sections import spread
 
 FORMAT, FORMAT_VERSION = "jaxdiff-comparison", 1
 
@@ -108,8 +109,8 @@ def _warnings(runs: Mapping[str, Series]) -> list[Block]:
     """What else differs between the runs."""
     found: list[Block] = []
     constants = {n: s.lattice_constant for n, s in runs.items()}
-    if max(constants.values()) > 1.0001 * min(constants.values()):
-        listed = ", ".join(f"{a:.4f} Å ({n})" for n, a in constants.items())
+    if any(np.ptp([of(a) for a in constants.values()]) > 4e-4 for of in (np.min, np.max)):
+        listed = ", ".join(f"{spread(a)} Å ({n})" for n, a in constants.items())
         text = "The lattice constants differ, and barriers with them:"
         found.append(Text(f"**{text}** {listed}."))
     sizes = {n: s.n_anion for n, s in runs.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, summarize
@@ -152,11 +153,16 @@ def _settings(series: Series) -> dict[str, Any]:
         "frame_ps": series.frame_ps,
         "dwell_frames": series.dwell_frames,
         "core_radius_angstrom": series.core_radius,
-        "lattice_constant_angstrom": series.lattice_constant,
+        "lattice_constant_angstrom": _shared(series.lattice_constant),
         "supercell": series.supercell.matrix,
         "n_mobile": series.n_mobile,
         "n_anion": series.n_anion,
     }
+
+
+def _shared(value: Float[np.ndarray, " replicas"]) -> float | None:
+    """The value that all replicas have; None if they differ, and the rows say it."""
+    return float(value[0]) if (value == value[0]).all() else None
 
 
 def _provenance(series: Series) -> Any:

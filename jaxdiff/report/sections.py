@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+from jaxtyping import Float
+
 from jaxdiff.analysis.arrhenius import ArrheniusFit
 from jaxdiff.analysis.defects import CLASSES, VACANCY
 from jaxdiff.analysis.estimate import Estimate
@@ -73,17 +76,21 @@ def checks(study: Study) -> list[Block]:
 
 
 def by_temperature(study: Study) -> list[Block]:
-    """Counts and diffusivities."""
+    """Counts and diffusivities; the lattice constants where they differ."""
+    constants = {f"{r.lattice_constant_angstrom:.4f}" for r in study.rows}
+    own = ("a (Å)",) if len(constants) > 1 else ()
     shown = [name for name in CLASSES if any(r.events_by_class[name] for r in study.rows)]
     counts = Table(
         (
-            *("T (K)", "replicas", "exposure (ps)", "hops"),
+            *("T (K)", *own, "replicas", "exposure (ps)", "hops"),
             *(name.replace("_", " ") for name in shown),
             *("rate (1/ns)", "residence (ps)", "exponential, p", "steady, p"),
         ),
         [
             (
-                *(f"{r.temperature_kelvin:.0f}", r.n_replicas, f"{r.exposure_ps:.1f}"),
+                f"{r.temperature_kelvin:.0f}",
+                *(f"{r.lattice_constant_angstrom:.4f}" for _ in own),
+                *(r.n_replicas, f"{r.exposure_ps:.1f}"),
                 *(r.hops, *(r.events_by_class[name] for name in shown)),
                 _range(r.rate.scaled(1000.0, "1/ns"), "{:.3g}"),
                 _range(r.residence, "{:.3g}"),
@@ -265,10 +272,17 @@ def assumptions(series: Series, study: Study) -> list[Block]:
         f"Frames every {1000 * series.frame_ps:g} fs; a site counts after "
         f"{series.dwell_frames} frames within {series.core_radius:g} Å. Exposure is all "
         "time with a known defect, also without hops. Intervals are widened where counts "
-        f"scatter more than Poisson ({scatter})."
+        f"scatter more than Poisson ({scatter}). Jumps are measured in the lattice of "
+        f"their replica, a = {spread(series.lattice_constant)} Å."
     )
     header = ("value", "from", "assumes")
     return [Heading("How"), Text(how), Table(header, rows, numbers=False)]
+
+
+def spread(value: Float[np.ndarray, " replicas"]) -> str:
+    """A lattice constant, or the smallest and the largest where replicas differ."""
+    low, high = f"{value.min():.4f}", f"{value.max():.4f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _range(estimate: Estimate, form: str = "{:.2e}") -> str:

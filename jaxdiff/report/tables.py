@@ -40,7 +40,8 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def _temperatures(study: Study) -> tuple[list[str], list[list[Any]]]:
-    header = ["temperature_kelvin", "replicas", "exposure_ps", "hops"]
+    header = ["temperature_kelvin", "lattice_constant_angstrom", "replicas"]
+    header += ["exposure_ps", "hops"]
     for name, unit in _VALUES.items():
         label = name if unit == "1" else f"{name}_{unit}"
         header += [label, f"{label}_low", f"{label}_high"]
@@ -48,6 +49,7 @@ def _temperatures(study: Study) -> tuple[list[str], list[list[Any]]]:
     for row in study.rows:
         cells: list[Any] = [
             row.temperature_kelvin,
+            row.lattice_constant_angstrom,
             row.n_replicas,
             row.exposure_ps,
             row.hops,
@@ -60,7 +62,7 @@ def _temperatures(study: Study) -> tuple[list[str], list[list[Any]]]:
 
 
 def _events(series: Series) -> tuple[list[str], list[list[Any]]]:
-    events, quarter = series.events, series.lattice_constant / 4
+    events, quarter = series.events, series.event_quarter[:, None]
     header = ["replica", "temperature_kelvin", "time_ps", "class", "defect"]
     header += [f"{end}_{axis}_angstrom" for end in ("from", "to") for axis in "xyz"]
     place = np.concatenate([events.start, events.end], axis=1) * quarter

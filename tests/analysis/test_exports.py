@@ -36,8 +36,8 @@ def series():
     return Series(
         temperature=np.array([500.0, 600.0]),
         frame_ps=FRAME_PS,
-        lattice_constant=LATTICE,
-        cell=2 * LATTICE * np.eye(3),
+        lattice_constant=np.full(2, LATTICE),
+        cell=np.tile(2 * LATTICE * np.eye(3), (2, 1, 1)),
         supercell=SUPERCELL,
         n_mobile=33,
         n_anion=32,

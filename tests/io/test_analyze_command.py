@@ -75,7 +75,7 @@ def test_the_hops_are_found_in_every_format(invoke, tmp_path, name, wrap):
     assert [CLASSES[k] for k in series.events.kind] == ["direct", "concerted", "direct"]
     np.testing.assert_array_equal(series.events.jump[:, 0], [2, 4, 2])
     assert series.lattice_constant == pytest.approx(LATTICE * 1.0005, rel=1e-5)
-    np.testing.assert_allclose(series.cell, SYSTEM.cell * 1.0005, rtol=1e-5)
+    np.testing.assert_allclose(series.cell[0], SYSTEM.cell * 1.0005, rtol=1e-5)
     np.testing.assert_allclose(series.exposure_ps, N_FRAMES * FRAME_PS)
 
 

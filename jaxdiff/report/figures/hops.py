@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxdiff.analysis.defects import CLASSES, SQUARED_JUMP
+from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
 from jaxdiff.report.figures.style import (
@@ -102,9 +102,7 @@ def draw_classes(series: Series, study: Study) -> bytes:
 
 def _length(series: Series, kind: int) -> str:
     """Length of a jump, Å; the range where it varies."""
-    quarter = series.lattice_constant / 4
-    if kind < len(SQUARED_JUMP):
-        return f"{SQUARED_JUMP[kind] ** 0.5 * quarter:.2f} Å"
-    square = series.events.squared_jump[series.events.kind == kind]
-    low, high = square.min() ** 0.5 * quarter, square.max() ** 0.5 * quarter
-    return f"{low:.2f} Å" if low == high else f"{low:.2f}–{high:.2f} Å"
+    mine = series.events.kind == kind
+    length = series.events.squared_jump[mine] ** 0.5 * series.event_quarter[mine]
+    low, high = f"{length.min():.2f}", f"{length.max():.2f}"
+    return f"{low} Å" if low == high else f"{low}–{high} Å"
