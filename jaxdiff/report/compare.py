@@ -9,11 +9,11 @@ import numpy as np
 
 from jaxdiff.analysis.activation import jump_scale
 from jaxdiff.analysis.comparison import Comparison, compare_arrhenius
+from jaxdiff.analysis.record import plain
 from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, summarize
 from jaxdiff.report.document import Block, Document, Heading, Picture, Table, Text
 from jaxdiff.report.figures import draw_comparison
-from jaxdiff.report.report import plain
 from jaxdiff.report.sections import spread
 
 FORMAT, FORMAT_VERSION = "jaxdiff-comparison", 1

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxdiff.analysis.record import plain
 from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, summarize
 from jaxdiff.report import figures
@@ -54,7 +54,7 @@ def as_document(series: Series, study: Study) -> Document:
             "Diffusivity of the defect by two estimators, and their joint regions.",
             figures.draw_arrhenius(study),
         ),
-        *checks(study),
+        *checks(study.checks),
         *by_temperature(study),
         *comparison(study),
         Heading("Motion"),
@@ -129,21 +129,6 @@ def as_json(series: Series, study: Study) -> dict[str, Any]:
         "run_file": series.run_file,
     }
     return plain(record)
-
-
-def plain(value: Any) -> Any:
-    """JSON types only."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _settings(series: Series) -> dict[str, Any]:
