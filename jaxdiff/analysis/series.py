@@ -1,6 +1,7 @@
 """The raw series of a run, as arrays on the host."""
 
 import dataclasses
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,14 @@ from jaxtyping import Bool, Float, Int
 
 from jaxdiff.analysis.defects import INTERSTITIAL, N_HOP_CLASSES, VACANCY
 from jaxdiff.analysis.history import Changes, Defects, Events, read_history
+from jaxdiff.io.series import (
+    FINISHED,
+    FORMAT,
+    FORMAT_VERSION,
+    join_unfinished,
+    part_files,
+)
 from jaxdiff.observables.supercell import Supercell, as_supercell
-
-FORMAT, FORMAT_VERSION = "jaxdiff-series", 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +170,8 @@ def _cosines(
 def load_series(path: str | Path, *, allow_incomplete: bool = False) -> Series:
     """Read `series.h5`; a run that has not finished only with `allow_incomplete`."""
     path = Path(path)
+    if not path.is_file() and part_files(path.parent):
+        return _load_unfinished(path, allow_incomplete)
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist; it is written by a run. Give the folder of a run that "
@@ -174,6 +182,14 @@ def load_series(path: str | Path, *, allow_incomplete: bool = False) -> Series:
         series = _read(path, file)
     _check_shapes(path, series)
     return series
+
+
+def _load_unfinished(path: Path, allow_incomplete: bool) -> Series:
+    """What a run has written so far, joined aside."""
+    with tempfile.TemporaryDirectory() as folder:
+        joined = Path(folder) / path.name
+        join_unfinished(path.parent, joined)
+        return load_series(joined, allow_incomplete=allow_incomplete)
 
 
 def _open(path: Path) -> h5py.File:
@@ -195,7 +211,7 @@ def _check_format(path: Path, file: h5py.File, allow_incomplete: bool) -> None:
             "run again, or use jaxdiff 0.1."
         )
     status = _attribute(path, file, "status")
-    if status != "complete" and not allow_incomplete:
+    if status not in FINISHED and not allow_incomplete:
         raise ValueError(
             f"{path} has status={status!r}, not 'complete': the run is going on or was cut "
             "off. Resume it, or allow incomplete runs to report on what there is."

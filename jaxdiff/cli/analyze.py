@@ -149,24 +149,24 @@ def write_series(
         "frame_ps": frame_ps,
         "dwell_frames": settings.dwell_frames,
         "core_radius_angstrom": settings.core_radius,
-        "lattice_constant_angstrom": np.array([r.lattice_constant for r in seen]),
-        "cell_angstrom": np.stack([r.cell for r in seen]),
         "supercell": supercell.matrix,
         "n_mobile": int(is_mobile.sum()),
         "n_anion": int((~is_mobile).sum()),
     }
-    with SeriesWriter(
-        path,
+    series = SeriesWriter(
+        path.parent,
         temperature=np.array(temperature),
         seed_index=np.arange(len(seen)),
+        lattice_constant=np.array([r.lattice_constant for r in seen]),
+        cell=np.stack([r.cell for r in seen]),
         is_mobile=is_mobile,
         attributes=attributes,
         provenance=_provenance(trajectories, seen),
-    ) as series:
-        _write_sites(series, seen)
-        if options["keep_frames"]:
-            series.append_positions(*_together(kept, frame_ps))
-        series.finish("complete")
+    )
+    _write_sites(series, seen)
+    if options["keep_frames"]:
+        series.append_positions(*_together(kept, frame_ps))
+    series.finish("complete")
 
 
 def _replay(one: "Trajectory", settings, supercell, is_mobile, keeper) -> "Replay":

@@ -7,8 +7,8 @@ from pathlib import Path
 def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
     """Write a file through a temporary one beside it, safe on the disk before it counts.
 
-    Raises `OSError` with the path and the cause where the disk is full or cannot be written;
-    what was there before is then still there.
+    Raises `OSError` with path and cause where the disk is full or cannot be written; what
+    was there before is then still there.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")

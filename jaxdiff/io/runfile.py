@@ -185,7 +185,9 @@ class RunFile(_Section):
             _multiple(f"{name}.duration_ps", duration, "ensemble.timestep_fs", step, "fs")
         if self.output.positions_every_ps is not None:
             every = 1e3 * self.output.positions_every_ps
-            _multiple("output.positions_every_ps", every, "ensemble.timestep_fs", step, "fs")
+            _multiple(
+                "output.positions_every_ps", every, "ensemble.timestep_fs", step, "fs"
+            )
         if 1e3 * self.production.duration_ps < stride * self.hops.dwell_strides:
             raise ValueError(
                 f"production.duration_ps = {self.production.duration_ps} is shorter than "

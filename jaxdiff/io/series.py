@@ -25,6 +25,8 @@ from jaxdiff.io import atomic
 
 FORMAT, FORMAT_VERSION = "jaxdiff-series", 2
 SERIES, PARTS = "series.h5", "parts"
+FINISHED = ("complete", "diverged")
+"""Status of a series that is all there; in the second some replicas stopped early."""
 
 THERMO = {
     "temperature_kelvin": "K",
@@ -85,7 +87,7 @@ class SeriesWriter:
         """
         self.directory, self.n_parts = Path(directory), n_parts
         self._parts = self.directory / PARTS
-        self._parts.mkdir(exist_ok=True)
+        self._parts.mkdir(parents=True, exist_ok=True)
         for path in part_files(self.directory):
             if int(path.stem) >= n_parts:
                 path.unlink()
@@ -107,21 +109,25 @@ class SeriesWriter:
         self._latest: dict[str, np.ndarray] = {
             "diverged_ps": np.full(len(temperature), np.nan)
         }
+        self._changed = n_parts == 0
 
     def append(self, group: str, time_ps: np.ndarray, **columns: np.ndarray) -> None:
         """Add frames [F, R] of every column of `THERMO` to `thermo` or `equilibration`."""
+        self._changed = True
         self._rows[f"{group}/time_ps"].append(np.asarray(time_ps))
         for name in THERMO:
             self._rows[f"{group}/{name}"].append(np.asarray(columns[name]).T)
 
     def start_sites(self, site: np.ndarray) -> None:
         """The sites [R, M, 3], a/4, from which the changes lead on."""
+        self._changed = True
         self._fixed["sites/initial"] = np.asarray(site, np.int32), "a/4"
 
     def append_sites(
         self, changes: dict[str, np.ndarray], counts: dict[str, np.ndarray]
     ) -> None:
         """Add changes of site (`CHANGES`) and replace `FRAME_COUNTS` [R]."""
+        self._changed = True
         for name in CHANGES:
             self._rows[f"sites/change_{name}"].append(np.asarray(changes[name]))
         for name in FRAME_COUNTS:
@@ -129,16 +135,19 @@ class SeriesWriter:
 
     def append_crossings(self, entries: dict[str, np.ndarray]) -> None:
         """Add frames at crossings: `CHANGES` and `position` [n, N, 3], Å."""
+        self._changed = True
         for name in (*CHANGES, "position"):
             self._rows[f"crossings/{name}"].append(np.asarray(entries[name]))
 
     def append_positions(self, time_ps: np.ndarray, position: np.ndarray) -> None:
         """Add whole frames [R, F, N, 3], Å."""
+        self._changed = True
         self._rows["positions/time_ps"].append(np.asarray(time_ps))
         self._rows["positions/position"].append(np.asarray(position, np.float32))
 
     def set_diverged(self, time_ps: np.ndarray) -> None:
         """When each replica stopped [R], ps; not a number for those that go on."""
+        self._changed = True
         self._latest["diverged_ps"] = np.asarray(time_ps, np.float64)
 
     @property
@@ -162,16 +171,27 @@ class SeriesWriter:
                 _extend(file, path, np.concatenate([empty, *rows], axis), axis)
         atomic.write_bytes(self._parts / f"{self.n_parts:06d}.h5", memory.getbuffer())
         self._rows = {path: [] for path in _GROWING}
-        self.n_parts += 1
+        self.n_parts, self._changed = self.n_parts + 1, False
         return self.n_parts
 
     def finish(self, status: str, **provenance: Any) -> None:
-        """Join the parts, which all have been written, to `series.h5`."""
+        """Write what is left, and join all parts to `series.h5`."""
+        if self._changed:
+            self.flush()
         self._provenance.update(provenance)
         paths = _sources(self.directory)
         join(paths, self.directory / SERIES, status, self._provenance, self.n_parts)
         for path in part_files(self.directory):
             path.unlink()
+
+
+def is_joined(directory: Path, n_parts: int) -> bool:
+    """Whether `series.h5` holds so many parts, and is finished."""
+    path = directory / SERIES
+    if not path.exists():
+        return False
+    with h5py.File(path) as file:
+        return int(file.attrs["n_parts"]) == n_parts and file.attrs["status"] in FINISHED
 
 
 def part_files(directory: Path) -> list[Path]:

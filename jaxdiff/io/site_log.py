@@ -24,6 +24,11 @@ class SiteLog:
     frames: np.ndarray
     lost: np.ndarray
 
+    def counters(self) -> dict[str, np.ndarray]:
+        """All but the series, for a checkpoint."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names if name != "series"}
+
     @classmethod
     def start(cls, series: SeriesWriter, state: SiteState) -> "SiteLog":
         """Write the sites of a state whose logs are empty; a leading axis R."""

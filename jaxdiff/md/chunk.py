@@ -197,11 +197,25 @@ def _shared_out(run_chunk: RunChunk, devices: Sequence[Any]) -> RunChunk:
         is_leaf=lambda x: isinstance(x, PartitionSpec),
     )
 
-    def run_placed(*arguments):
-        # arrays that come from elsewhere would make it compile once more
-        return program(*jax.device_put(arguments, placed))
+    return _Placed(program, placed)
 
-    return run_placed
+
+@dataclass(frozen=True)
+class _Placed:
+    """A program whose arguments are first put on their devices.
+
+    Arrays that come from elsewhere would make it compile once more.
+    """
+
+    program: Any
+    placement: Any
+
+    def __call__(self, *arguments) -> tuple[EnsembleState, Series]:
+        return self.program(*jax.device_put(arguments, self.placement))
+
+    def lower(self, *arguments) -> Any:
+        """The program before it is compiled, as `jax.jit` gives it."""
+        return self.program.lower(*arguments)
 
 
 def evaluate(

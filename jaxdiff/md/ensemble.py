@@ -134,7 +134,7 @@ def initialize(
     compression: float = 0.0,
     capacity: int | None = None,
     velocity: np.ndarray | None = None,
-    observer: Callable[[jax.Array, jax.Array], Any] | None = None,
+    observer: Callable[[jax.Array, np.ndarray], Any] | None = None,
 ) -> EnsembleState:
     """Replicas at the start, with energy and force still to come (`md.evaluate`).
 
@@ -172,11 +172,17 @@ def initialize(
         neighbors=neighbors.allocate(
             position, cell, cutoff, skin, capacity=capacity, compression=compression
         ),
-        hops=None if observer is None else jax.vmap(observer)(motion.position, motion.cell),
+        hops=None if observer is None else _observers(observer, motion.position, cell),
         step=jnp.asarray(0, jnp.int32),
         bad_step=jnp.full(n_replicas, -1, jnp.int32),
         max_temperature=jnp.zeros(n_replicas),
     )
+
+
+def _observers(observer, position: jax.Array, cell: np.ndarray) -> Any:
+    """States of the observers of all replicas, stacked."""
+    each = [observer(own, cell[r]) for r, own in enumerate(position)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
 
 def _momentum(system, temperature, seed, replica_id, velocity) -> jax.Array:

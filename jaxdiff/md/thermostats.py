@@ -190,7 +190,7 @@ def conserved_energy(
 
 
 def _velocity(momentum, mass):
-    """Times the inverse mass: the compiler would divide in one program and not in another."""
+    """Times the inverse mass: the compiler divides in one program, and not in another."""
     return momentum * (1 / mass)[:, None]
 
 

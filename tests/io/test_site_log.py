@@ -32,10 +32,12 @@ def write(path, settings=SETTINGS, chunk=3, hops=((2, 5, 8), (4,))):
     )
     state = jax.tree.map(lambda leaf: jnp.stack([leaf] * REPLICAS), start)
     see = jax.jit(jax.vmap(lambda s, x, f: observe(settings, s, x, f), (0, 0, None)))
-    with SeriesWriter(
-        path,
+    series = SeriesWriter(
+        path.parent,
         temperature=np.full(REPLICAS, 500.0),
         seed_index=np.arange(REPLICAS),
+        lattice_constant=np.full(REPLICAS, LATTICE),
+        cell=np.stack([SYSTEM.cell] * REPLICAS),
         is_mobile=LITHIUM,
         attributes={
             "run_file": "",
@@ -49,14 +51,15 @@ def write(path, settings=SETTINGS, chunk=3, hops=((2, 5, 8), (4,))):
             "n_anion": 32,
         },
         provenance={},
-    ) as series:
-        log = SiteLog.start(series, state)
-        for frame in range(1, N_FRAMES + 1):
-            state = see(state, jnp.asarray(position[frame - 1]), frame)
-            if frame % chunk == 0:
-                log.write(state)
-        log.write(state)
-        series.finish("complete")
+    )
+    log = SiteLog.start(series, state)
+    for frame in range(1, N_FRAMES + 1):
+        state = see(state, jnp.asarray(position[frame - 1]), frame)
+        if frame % chunk == 0:
+            log.write(state)
+            series.flush()
+    log.write(state)
+    series.finish("complete")
     return load_series(path)
 
 

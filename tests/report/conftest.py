@@ -55,6 +55,8 @@ def thermo(rng, temperature, n_times):
         "temperature_kelvin": kinetic,
         "potential_energy_ev": -4.7 * n_atoms + 1.5 * units.KB * n_atoms * kinetic,
         "conserved_energy_ev": -4.6 * n_atoms + 1e-3 * rng.normal(size=shape),
+        "pressure_gpa": 1 + 0.1 * rng.normal(size=shape),
+        "volume_angstrom3": np.full(shape, (CELLS * LATTICE) ** 3),
     }
 
 
@@ -98,30 +100,34 @@ def write_series(tmp_path):
             "n_anion": N_ANION,
         }
         folder.mkdir(exist_ok=True)
-        with SeriesWriter(
-            folder / "series.h5",
+        series = SeriesWriter(
+            folder,
             temperature=temperature,
             seed_index=np.arange(n_replicas),
+            lattice_constant=np.full(
+                n_replicas, attributes.get("lattice_constant_angstrom", LATTICE)
+            ),
+            cell=np.tile(CELLS * LATTICE * np.eye(3), (n_replicas, 1, 1)),
             is_mobile=np.arange(N_MOBILE + N_ANION) < N_MOBILE,
             attributes=root | attributes,
             provenance={"versions": {"jaxdiff": "test"}, "device": "none", "seed": seed},
-        ) as series:
-            start = np.tile(cation_sites(), (n_replicas, 1, 1))
-            series.start_sites(start)
-            counts = {
-                "frames": np.full(n_replicas, n_frames),
-                "anion_displaced_frames": np.zeros(n_replicas, int),
-                "lost_frame": np.full(n_replicas, -1),
-            }
-            series.append_sites(changes_of(walk, n_frames), counts)
-            if with_thermo:
-                time = np.arange(0, duration_ps, 0.5)
-                series.append("thermo", time, **thermo(rng, temperature, len(time)))
-            if positions:
-                shape = (n_replicas, positions, N_MOBILE + N_ANION, 3)
-                time = np.arange(1, positions + 1) * duration_ps / positions
-                series.append_positions(time, 0.1 * rng.normal(size=shape))
-            series.finish(status)
+        )
+        start = np.tile(cation_sites(), (n_replicas, 1, 1))
+        series.start_sites(start)
+        counts = {
+            "frames": np.full(n_replicas, n_frames),
+            "anion_displaced_frames": np.zeros(n_replicas, int),
+            "lost_frame": np.full(n_replicas, -1),
+        }
+        series.append_sites(changes_of(walk, n_frames), counts)
+        if with_thermo:
+            time = np.arange(0, duration_ps, 0.5)
+            series.append("thermo", time, **thermo(rng, temperature, len(time)))
+        if positions:
+            shape = (n_replicas, positions, N_MOBILE + N_ANION, 3)
+            time = np.arange(1, positions + 1) * duration_ps / positions
+            series.append_positions(time, 0.1 * rng.normal(size=shape))
+        series.finish(status)
         return folder
 
     return write
