@@ -179,11 +179,11 @@ def _point(
 ) -> LatticePoint:
     whole = np.isfinite(columns).all(axis=(1, 2))
     used = columns[whole]
-    if len(used) == 0 or np.ptp(used[..., 0]) == 0:
+    if len(used) == 0 or not np.ptp(used, axis=(0, 1)).all():
         what = "fluctuates" if len(used) else "is finite throughout"
         raise ValueError(
-            f"No volume at {kelvin:g} K {what}; the lattice needs runs at constant "
-            "pressure that did not diverge."
+            f"No volume (or pressure) at {kelvin:g} K {what}; the lattice needs runs at "
+            "constant pressure that did not diverge."
         )
     center = used.mean(axis=(0, 1))
     try:

@@ -14,32 +14,50 @@ def draw_lattice(study: LatticeStudy, static: StaticLattice | None = None) -> by
 
     `static`: the crystal at rest, drawn at 0 K.
     """
-    figure = new_figure(9.6, 4.2)
-    left, right = figure.subplots(1, 2)
-    _draw_constant(left, study)
-    _draw_modulus(right, study)
-    for axes, value in ((left, "lattice_constant"), (right, "bulk_modulus")):
-        if static is not None:
-            at_rest = getattr(static, value)
-            axes.plot(0, at_rest, "D", color="k", mfc="w", label="at rest (energies)")
-        axes.set_xlabel("T  (K)")
-        axes.margins(x=0.06, y=0.1)
-        axes.legend(frameon=False, fontsize=8)
-        grid(axes)
+    figure = new_figure(9.6, 4.6)
+    places = figure.add_gridspec(2, 2, height_ratios=(2.4, 1))
+    constant = figure.add_subplot(places[0, 0])
+    residual = figure.add_subplot(places[1, 0], sharex=constant)
+    modulus = figure.add_subplot(places[:, 1])
+    _draw_constant(constant, residual, study)
+    _draw_modulus(modulus, study)
+    if static is not None:
+        for one, value in (
+            (constant, static.lattice_constant),
+            (modulus, static.bulk_modulus),
+        ):
+            one.plot(0, value, "D", color="k", mfc="w", label="at rest (energies)")
+    for one in (constant, modulus):
+        one.margins(x=0.06, y=0.1)
+        one.legend(frameon=False, fontsize=8)
+        grid(one)
+    constant.tick_params(labelbottom=False)
+    for one in (residual, modulus):
+        one.set_xlabel("T  (K)")
     return to_png(figure)
 
 
-def _draw_constant(axes: Axes, study: LatticeStudy) -> None:
+def _draw_constant(axes: Axes, below: Axes, study: LatticeStudy) -> None:
+    """The curve, and the same less the curve, where its band can be seen."""
     kelvin = np.array([point.temperature_kelvin for point in study.points])
+    values = [point.lattice_constant_angstrom for point in study.points]
     x = np.linspace(kelvin.min(), kelvin.max(), 100)
     curve = [study.lattice_constant_at(float(t)) for t in x]
+    middle = np.array([e.value for e in curve])
     low, high = np.array([e.interval for e in curve]).T
     axes.fill_between(x, low, high, color=SKY, alpha=0.35, lw=0, label="fit, 95 % band")
-    axes.plot(x, [e.value for e in curve], color=BLUE, lw=1.2)
-    values = [point.lattice_constant_angstrom for point in study.points]
+    axes.plot(x, middle, color=BLUE, lw=1.2)
     _errorbar(axes, kelvin, values, "o", BLUE, "a, 95 %")
     axes.set_ylabel("a  (Å)")
     axes.ticklabel_format(axis="y", useOffset=False)
+    below.fill_between(
+        x, 1e3 * (low - middle), 1e3 * (high - middle), color=SKY, alpha=0.35, lw=0
+    )
+    below.axhline(0, color=BLUE, lw=1.2)
+    fit = np.array([study.lattice_constant_at(float(t)).value for t in kelvin])
+    _errorbar(below, kelvin, values, "o", BLUE, "", less=fit, scale=1e3)
+    below.set_ylabel("a − fit  (mÅ)")
+    grid(below)
 
 
 def _draw_modulus(axes: Axes, study: LatticeStudy) -> None:
@@ -59,10 +77,19 @@ def _draw_modulus(axes: Axes, study: LatticeStudy) -> None:
 
 
 def _errorbar(
-    axes: Axes, x: np.ndarray, estimate: list[Estimate], marker: str, color: str, label: str
+    axes: Axes,
+    x: np.ndarray,
+    estimate: list[Estimate],
+    marker: str,
+    color: str,
+    label: str,
+    *,
+    less: np.ndarray | float = 0.0,
+    scale: float = 1.0,
 ) -> None:
-    value = np.array([e.value for e in estimate])
-    bound = np.array([e.interval for e in estimate]).T
+    """Values and intervals, less something, times `scale`."""
+    value = scale * (np.array([e.value for e in estimate]) - less)
+    bound = scale * (np.array([e.interval for e in estimate]).T - less)
     axes.errorbar(
         *(x, value, np.abs(bound - value)),
         fmt=marker,
