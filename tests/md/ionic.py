@@ -1,6 +1,7 @@
 r"""Rigid ions of LiF in closed form, the same in LAMMPS and here, smooth at the cutoff $c$.
 
-$$ \phi(r) = k q_i q_j \left(\frac1r - \frac5{3c} + \frac{5r^3}{3c^4} - \frac{r^4}{c^5}\right)
+$$ \phi(r) = k q_i q_j
+   \left(\frac1r - \frac5{3c} + \frac{5r^3}{3c^4} - \frac{r^4}{c^5}\right)
    + A_{ij} e^{(\sigma_{ij} - r)/\rho} $$
 
 The first term and its two derivatives vanish at the cutoff: LAMMPS's
@@ -253,14 +254,14 @@ def prepare(system, protocol, *, velocity=None):
     return run_chunk, plan, values, conditions, state
 
 
-def run_jaxdiff(system, protocol):
-    """Langevin dynamics, then `md.NOSE_HOOVER`; all replicas beside each other."""
+def run_jaxdiff(system, protocol, thermostat=md.NOSE_HOOVER):
+    """Langevin dynamics, then the thermostat; all replicas beside each other."""
     *program, state = prepare(system, protocol)
     *_, last = md.advance(
         *program, state, n_steps=protocol.equilibration, thermostat=md.LANGEVIN
     )
     state = md.restart(last.state, last.state.hops)
-    return record(system, protocol, program, state, md.NOSE_HOOVER)
+    return record(system, protocol, program, state, thermostat)
 
 
 def record(system, protocol, program, state, thermostat):
