@@ -17,8 +17,7 @@ from jaxdiff.system import rock_salt_interstitial
 validation = pytest.importorskip("physical_validation")
 
 THERMOSTATS = {"Nosé–Hoover chain": md.NOSE_HOOVER, "Langevin": md.LANGEVIN}
-KELVIN, REPLICAS, STRIDE = 600.0, 16, 25
-N_FRAMES = 400
+KELVIN, REPLICAS, STRIDE, N_FRAMES = 600.0, 16, 25, 300
 SYSTEM = rock_salt_interstitial(1)  # nine ions: a lost degree of freedom is 4 % of all
 UNITS = validation.data.UnitData(
     kb=units.KB,
@@ -33,6 +32,14 @@ UNITS = validation.data.UnitData(
 )
 
 LIF = ("Li", "F")
+PROGRAM = {  # one for all tests; a chunk ends where momenta are looked at
+    "supercell": 1,
+    "cutoff": 3.6,
+    "skin": 0.4,
+    "steps_per_frame": 1,
+    "frames_per_chunk": STRIDE,
+    "friction_per_ps": 20.0,
+}
 
 by_name = pytest.mark.parametrize("name", list(THERMOSTATS))
 
@@ -40,18 +47,11 @@ by_name = pytest.mark.parametrize("name", list(THERMOSTATS))
 @functools.cache
 def sample(make, name, kelvin):
     """Momentum [F, R, N, 3] and potential energy [F, R] of thermal replicas."""
-    ions = make(
-        supercell=1,
-        temperature=[kelvin] * REPLICAS,
-        steps_per_frame=STRIDE,
-        frames_per_chunk=1,  # so that each part ends at a frame, with its momenta
-        tdamp_fs=20.0,
-        friction_per_ps=20.0,
-    )
+    ions = make(**PROGRAM, temperature=[kelvin] * REPLICAS, tdamp_fs=20.0)
     state = ions.run(1000, md.LANGEVIN)[-1].state
     parts = ions.run(STRIDE * N_FRAMES, THERMOSTATS[name], md.restart(state))
     momentum = np.array([part.state.motion.momentum for part in parts])
-    return momentum, np.array([part.series.potential_energy[0] for part in parts])
+    return momentum, np.array([part.series.potential_energy[-1] for part in parts])
 
 
 def inefficiency(series):
@@ -155,7 +155,9 @@ def test_kinds_of_ions_share_the_temperature(lab, name):
 @by_name
 def test_equipartition_by_physical_validation(lab, name):
     """Li against F. The package takes 3/N from every ion, whatever its mass: for nine
-    ions that is 5 % too little for Li, so it is given the numbers of the test above."""
+    ions that is 5 % too little for Li, so it is given the numbers of the test above. It
+    knows no law for them but the chi-squared one, so that only the means are asserted.
+    """
     momentum = sample(lab, name, KELVIN)[0]
     velocity = momentum / np.asarray(SYSTEM.mass)[:, None]
     every = inefficiency(kinetic(momentum))
@@ -173,7 +175,7 @@ def test_equipartition_by_physical_validation(lab, name):
         data_is_uncorrelated=True,
     )  # fmt: skip
     print(name, distances)
-    assert np.max(distances) < 4
+    assert max(mean for mean, width in distances) < 4
 
 
 @by_name
@@ -209,10 +211,7 @@ def test_fluctuation_of_the_conserved_energy_is_of_second_order(lab, thermostat)
     """Of 2, 1 and 0.5 fs: within 20 % of the square of the time step, over 0.4 ps."""
     simulations = []
     for femtoseconds in (2.0, 1.0, 0.5):
-        ions = lab(
-            supercell=1, temperature=[KELVIN] * 4, steps_per_frame=1,
-            frames_per_chunk=500, timestep_fs=femtoseconds,
-        )  # fmt: skip
+        ions = lab(**PROGRAM, temperature=[KELVIN] * REPLICAS, timestep_fs=femtoseconds)
         parts = ions.run(round(400 / femtoseconds), thermostat)
         conserved = np.concatenate([part.series.conserved_energy[:, 0] for part in parts])
         simulations.append(
