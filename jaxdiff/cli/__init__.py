@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jaxdiff.cli import model
+from jaxdiff.cli import campaign, model
 from jaxdiff.cli.analyze import analyze
 from jaxdiff.cli.compare import compare
 from jaxdiff.cli.finetune import finetune
@@ -22,6 +22,7 @@ app.command()(analyze)
 app.command()(report)
 app.command()(compare)
 app.command()(finetune)
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(model.app, name="model")
 
 

@@ -1,0 +1,206 @@
+"""`jaxdiff campaign`: one study in parts that run anywhere, joined to one series."""
+
+import collections
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from jaxdiff.runs.campaign import Campaign, Unit, UnitStatus
+    from jaxdiff.runs.launchers import Outcome
+
+app = typer.Typer(
+    no_args_is_help=True, help="Split a study into units, run them anywhere, join them."
+)
+
+FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
+
+Directory = Annotated[Path, typer.Argument(help="The directory of the campaign.")]
+
+
+@app.command()
+def plan(
+    run_file: Annotated[Path, typer.Argument(help="The run file (TOML) of the study.")],
+    units: Annotated[
+        int | None, typer.Option(help="Number of units, as even as can be.")
+    ] = None,
+    replicas_per_unit: Annotated[
+        int | None, typer.Option(help="Or: replicas of each unit.")
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(help="Where to; output.directory of the run file if not given."),
+    ] = None,
+    set: Annotated[  # the name of the option
+        list[str] | None,
+        typer.Option(help="Change a key: --set production.duration_ps=10."),
+    ] = None,
+) -> None:
+    """Split a study into units; the same plan again changes nothing."""
+    with _one_line_errors():
+        from jaxdiff.io import runfile
+        from jaxdiff.runs import campaign
+
+        if (units is None) == (replicas_per_unit is None):
+            raise ValueError("give either --units or --replicas-per-unit.")
+        changes = (
+            [] if directory is None else [f"output.directory={json.dumps(str(directory))}"]
+        )
+        run = runfile.load(run_file, [*(set or []), *changes])
+        planned = campaign.plan(
+            run,
+            run.output.directory,
+            n_units=units,
+            replicas_per_unit=replicas_per_unit,
+        )
+    typer.echo(
+        f"{len(planned.units)} units of {run.n_replicas} replicas in {planned.directory}. "
+        f"Next: jaxdiff campaign run {run.output.directory}"
+    )
+
+
+@app.command("status")
+def show_status(directory: Directory) -> None:
+    """Show where each unit is."""
+    with _one_line_errors():
+        from jaxdiff.runs import campaign
+
+        _print_status(campaign.status(campaign.load(directory)))
+
+
+@app.command()
+def run(
+    directory: Directory,
+    launcher: Annotated[
+        Literal["local", "slurm", "parsl"],
+        typer.Option(help="Here, as a Slurm array job, or through Parsl."),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Units at a time; one, or one for each accelerator."),
+    ] = None,
+    accelerators: Annotated[
+        str | None, typer.Option(help="Their numbers, as in 0,1: one for each worker.")
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="How often a unit that died is started again.")
+    ] = 2,
+    parsl_config: Annotated[
+        Path | None,
+        typer.Option(help="A Python file that defines `config`, a parsl.Config."),
+    ] = None,
+) -> None:
+    """Run the units that are not complete; they go on from their checkpoints."""
+    names = tuple(filter(None, (accelerators or "").split(",")))
+    count = workers if workers is not None else max(1, len(names))
+    with _one_line_errors():
+        from jaxdiff.runs import campaign, launchers
+
+        if parsl_config is not None and launcher != "parsl":
+            raise ValueError("--parsl-config is for --launcher parsl; add that.")
+        loaded = campaign.load(directory)
+        left = _left(campaign.status(loaded))
+        if launcher == "slurm":
+            _submit_by_hand(loaded, left)
+            return
+        if launcher == "local":
+            outcome = launchers.run_local(
+                left, workers=count, accelerators=names, retries=retries, say=typer.echo
+            )
+        else:
+            from jaxdiff.runs import parsl_launcher
+
+            outcome = parsl_launcher.run_parsl(
+                loaded,
+                left,
+                workers=count,
+                accelerators=names,
+                retries=retries,
+                config_file=parsl_config,
+                say=typer.echo,
+            )
+        after = campaign.status(loaded)
+    _end(directory, outcome, after)
+
+
+@app.command()
+def merge(directory: Directory) -> None:
+    """Join the series of all units, and report as on a single run."""
+    with _one_line_errors():
+        from jaxdiff.report import write_report
+        from jaxdiff.runs.campaign import load
+        from jaxdiff.runs.campaign_merge import merge as join
+
+        typer.echo(join(load(directory)))
+        # no unit is incomplete; some replica may have been frozen
+        typer.echo(write_report(directory, allow_incomplete=True))
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """An error that the user can mend: one line on stderr, exit code 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+def _left(found: "list[UnitStatus]") -> "list[Unit]":
+    """Units to run: not complete, and nobody runs them."""
+    for state in found:
+        if state.state == "running":
+            typer.echo(f"{state.unit.name}: running already, left alone")
+    return [s.unit for s in found if not s.is_final and s.state != "running"]
+
+
+def _submit_by_hand(campaign: "Campaign", left: "list[Unit]") -> None:
+    from jaxdiff.runs.launchers import write_slurm
+
+    if not left:
+        typer.echo("Nothing to submit.")
+        return
+    path = write_slurm(campaign, left)
+    typer.echo(f"{len(left)} units in {path}. Edit its options, then: sbatch {path}")
+
+
+def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None:
+    """Say what is next, and leave with the exit code of the whole."""
+    if outcome.signal is not None:
+        typer.echo(f"Stopped. To go on: jaxdiff campaign run {directory}", err=True)
+        raise typer.Exit(128 + outcome.signal)
+    failed = [s.unit.name for s in found if s.state in ("failed", "waiting")]
+    if failed:
+        typer.echo(f"{len(failed)} units did not complete: {'; '.join(failed)}", err=True)
+        raise typer.Exit(FAILED)
+    if all(state.is_final for state in found):
+        typer.echo(f"All units are complete. Next: jaxdiff campaign merge {directory}")
+    if any(state.state == "diverged" for state in found):
+        raise typer.Exit(DIVERGED)
+
+
+def _print_status(found: "list[UnitStatus]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("unit", "replicas", "state", "phase")
+    for title in ("done/ps", "of/ps", "ns/day"):
+        table.add_column(title, justify="right")
+    table.add_column("updated")
+    for s in found:
+        numbers = (s.done_ps, s.total_ps, s.ns_per_day)
+        table.add_row(
+            f"{s.unit.index:04d}",
+            f"{s.unit.first}–{s.unit.stop - 1}",
+            s.state,
+            s.phase or "",
+            *("" if x is None else f"{x:.4g}" for x in numbers),
+            s.updated or "",
+        )
+    Console().print(table)
+    counts = collections.Counter(s.state for s in found)
+    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))

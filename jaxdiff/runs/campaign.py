@@ -1,0 +1,354 @@
+"""A campaign: one study split into units, each a run of some of its replicas.
+
+    DIR/campaign.json     the plan, written last
+    DIR/study.toml        the study, resolved
+    DIR/units/0000.toml   the run file of a unit; its paths start at DIR
+    DIR/units/0000/       its run directory; 0000.log and 0000.exit are the launcher's
+
+A unit can be run anywhere, again and again, by `cd DIR; jaxdiff simulate units/0000.toml`:
+it goes on from its checkpoint, and once complete it stays as it is.
+"""
+
+import hashlib
+import json
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import h5py
+
+from jaxdiff.io import runfile
+from jaxdiff.io.runfile import RunFile
+
+FORMAT, FORMAT_VERSION = "jaxdiff-campaign", 1
+
+PLAN, STUDY, UNITS = "campaign.json", "study.toml", "units"
+SERIES, LOCK, PROGRESS = "series.h5", "lock", "progress.json"
+
+MAX_UNITS = 10_000  # four digits
+
+WAITING, RUNNING, FAILED = "waiting", "running", "failed"
+COMPLETE, DIVERGED = "complete", "diverged"
+FINAL = (COMPLETE, DIVERGED)
+FINAL_CODES = {0: COMPLETE, 3: DIVERGED}
+STOPPED_CODES = (129, 130, 143)
+"""Exit codes of a run that was stopped by a signal and can go on: HUP, INT, TERM."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The replicas [first, stop) of a study as a run of their own.
+
+    - `directory`: of its run. `run_file_sha256`: of the text of its run file.
+    """
+
+    index: int
+    first: int
+    stop: int
+    directory: Path
+    run_file_sha256: str
+
+    @property
+    def run_file(self) -> Path:
+        """Its run file."""
+        return self.directory.with_suffix(".toml")
+
+    @property
+    def log(self) -> Path:
+        """What its run printed."""
+        return self.directory.with_suffix(".log")
+
+    @property
+    def exit_file(self) -> Path:
+        """The exit code of its last run that ended."""
+        return self.directory.with_suffix(".exit")
+
+    @property
+    def name(self) -> str:
+        """The unit in messages."""
+        return f"unit {self.index} (replicas {self.first} to {self.stop - 1})"
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A study and its units, in the order of their replicas."""
+
+    run_file_sha256: str
+    directory: Path
+    units: tuple[Unit, ...]
+
+    @property
+    def study_text(self) -> str:
+        """The run file of the study."""
+        return (self.directory / STUDY).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class UnitStatus:
+    """Where a unit is; the numbers are of its present phase, None where not known.
+
+    - `state`: waiting, running, complete, diverged (complete, but some replica was frozen)
+      or failed. `updated`: when the numbers were written, ISO 8601.
+    """
+
+    unit: Unit
+    state: str
+    phase: str | None = None
+    done_ps: float | None = None
+    total_ps: float | None = None
+    ns_per_day: float | None = None
+    updated: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether there is nothing left to run."""
+        return self.state in FINAL
+
+
+def plan(
+    run: RunFile,
+    directory: str | Path,
+    *,
+    n_units: int | None = None,
+    replicas_per_unit: int | None = None,
+) -> Campaign:
+    """Split a study and write its plan; the same plan again changes nothing.
+
+    Replicas keep their numbers through all temperatures, so a unit may have several
+    temperatures. `n_units` are as even as can be; of `replicas_per_unit`, the last may
+    have fewer.
+    """
+    directory = Path(directory).absolute()
+    ranges = _split(*run.replica_range, n_units, replicas_per_unit)
+    study = runfile.to_toml(run)
+    if (directory / PLAN).exists():
+        return _same_plan(load(directory), run, ranges)
+    _check_empty(directory)
+    (directory / UNITS).mkdir(parents=True, exist_ok=True)
+    _write(directory / STUDY, study)
+    units = tuple(
+        _write_unit(run, directory, index, *bounds) for index, bounds in enumerate(ranges)
+    )
+    campaign = Campaign(_sha256(study), directory, units)
+    _write(directory / PLAN, json.dumps(_as_json(campaign), indent=1) + "\n")
+    return campaign
+
+
+def load(directory: str | Path) -> Campaign:
+    """Read the plan of a campaign, and check that its run files are the planned ones."""
+    directory = Path(directory).absolute()
+    path = directory / PLAN
+    if not path.is_file():
+        raise ValueError(
+            f"{directory} has no {PLAN}; give the directory of a campaign, or plan one "
+            "with `jaxdiff campaign plan`."
+        )
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        campaign = _from_json(table, directory)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error!r}); plan the study again in another directory."
+        ) from None
+    _check_text(directory / STUDY, campaign.run_file_sha256)
+    for unit in campaign.units:
+        _check_text(unit.run_file, unit.run_file_sha256)
+    return campaign
+
+
+def status(campaign: Campaign) -> list[UnitStatus]:
+    """Where each unit is, from its files alone."""
+    return [unit_status(unit) for unit in campaign.units]
+
+
+def unit_status(unit: Unit) -> UnitStatus:
+    """Where one unit is."""
+    final = series_status(unit)
+    if final in FINAL:
+        state = final
+    elif is_locked(unit):
+        state = RUNNING
+    else:
+        code = exit_code(unit)
+        ended = code is not None and code not in (*FINAL_CODES, *STOPPED_CODES)
+        state = FAILED if ended else WAITING
+    return UnitStatus(unit, state, **_progress(unit))
+
+
+def series_status(unit: Unit) -> str | None:
+    """What its series says of the run; None where there is none, or it is being written."""
+    path = unit.directory / SERIES
+    if not path.is_file():
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("status"))
+    except OSError:
+        return None
+
+
+def is_locked(unit: Unit) -> bool:
+    """Whether a process runs this unit now; only asked where a run has left its lock."""
+    path = unit.directory / LOCK
+    if not path.exists():
+        return False
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+def exit_code(unit: Unit) -> int | None:
+    """The exit code of its last run that ended, as a shell has it."""
+    try:
+        return int(unit.exit_file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def same_run_file(one: str, other: str) -> bool:
+    """Whether two run files say the same to this version; where they write aside."""
+    return _identity(one) == _identity(other)
+
+
+def _identity(text: str) -> str:
+    table = tomllib.loads(text)
+    table.get("output", {})["directory"] = "."
+    return runfile.to_toml(runfile.parse(table))
+
+
+def _split(
+    first: int, stop: int, n_units: int | None, replicas_per_unit: int | None
+) -> list[tuple[int, int]]:
+    n = stop - first
+    if (n_units is None) == (replicas_per_unit is None):
+        raise ValueError("give either n_units or replicas_per_unit.")
+    asked = n_units if n_units is not None else replicas_per_unit
+    if asked is None or not 1 <= asked <= n:
+        what = "units" if n_units is not None else "replicas per unit"
+        raise ValueError(
+            f"{asked} {what} are asked for a study of {n} replicas; give 1 to {n}."
+        )
+    if n_units is None:
+        edges = [*range(first, stop, asked), stop]
+    else:
+        edges = [first - (-n * k // n_units) for k in range(n_units + 1)]
+    if len(edges) - 1 > MAX_UNITS:
+        raise ValueError(
+            f"{len(edges) - 1} units are more than {MAX_UNITS}; give more replicas to each."
+        )
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _write_unit(run: RunFile, directory: Path, index: int, first: int, stop: int) -> Unit:
+    place = f"{UNITS}/{index:04d}"
+    table = run.model_dump(mode="json")
+    table["ensemble"]["replica_range"] = [first, stop]
+    table["output"]["directory"] = place
+    table["model"]["name_or_path"] = _from_anywhere(table["model"]["name_or_path"])
+    files = table["system"]["structure_files"]
+    table["system"]["structure_files"] = [_from_anywhere(path) for path in files]
+    text = runfile.to_toml(runfile.parse(table))
+    unit = Unit(index, first, stop, directory / place, _sha256(text))
+    _write(unit.run_file, text)
+    return unit
+
+
+def _from_anywhere(name: str) -> str:
+    """A path as an absolute one; the name of a model as it is."""
+    return os.path.abspath(name) if os.path.isfile(name) else name
+
+
+def _same_plan(old: Campaign, run: RunFile, ranges: list[tuple[int, int]]) -> Campaign:
+    if not same_run_file(old.study_text, runfile.to_toml(run)):
+        raise ValueError(
+            f"{old.directory} is a campaign of another run file (its {STUDY}); give "
+            "another directory."
+        )
+    if [(unit.first, unit.stop) for unit in old.units] != ranges:
+        sizes = sorted({unit.stop - unit.first for unit in old.units})
+        raise ValueError(
+            f"{old.directory} is planned as {len(old.units)} units of "
+            f"{' or '.join(map(str, sizes))} replicas, not as {len(ranges)} units; give "
+            "the same split, or another directory."
+        )
+    return old
+
+
+def _check_empty(directory: Path) -> None:
+    """Nothing, or what a plan that was cut off left."""
+    if not directory.exists():
+        return
+    known = {STUDY, UNITS, f".{STUDY}.partial", f".{PLAN}.partial"}
+    if not directory.is_dir() or {path.name for path in directory.iterdir()} - known:
+        raise ValueError(
+            f"{directory} is not empty and not a campaign, and nothing is overwritten; "
+            "give another directory or move it away."
+        )
+
+
+def _check_text(path: Path, sha256: str) -> None:
+    if not path.is_file() or _sha256(path.read_text(encoding="utf-8")) != sha256:
+        raise ValueError(
+            f"{path} is missing or was changed after the campaign was planned; restore it, "
+            "or plan the changed study in another directory."
+        )
+
+
+def _as_json(campaign: Campaign) -> dict[str, Any]:
+    units = [
+        {
+            "index": unit.index,
+            "first": unit.first,
+            "stop": unit.stop,
+            "directory": unit.directory.relative_to(campaign.directory).as_posix(),
+            "run_file_sha256": unit.run_file_sha256,
+        }
+        for unit in campaign.units
+    ]
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    return head | {"run_file_sha256": campaign.run_file_sha256, "units": units}
+
+
+def _from_json(table: dict[str, Any], directory: Path) -> Campaign:
+    found = table.get("format"), table.get("format_version")
+    if found != (FORMAT, FORMAT_VERSION):
+        raise ValueError(
+            f"{directory / PLAN} has format={found[0]!r}, format_version={found[1]}; this "
+            f"version reads {FORMAT!r}, {FORMAT_VERSION}. Use the version that planned it."
+        )
+    units = tuple(
+        Unit(
+            row["index"],
+            row["first"],
+            row["stop"],
+            directory / row["directory"],
+            row["run_file_sha256"],
+        )
+        for row in table["units"]
+    )
+    return Campaign(table["run_file_sha256"], directory, units)
+
+
+def _progress(unit: Unit) -> dict[str, Any]:
+    try:
+        table = json.loads((unit.directory / PROGRESS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # none yet, or it is being written
+    keys = ("phase", "done_ps", "total_ps", "ns_per_day", "updated")
+    return {key: table.get(key) for key in keys} if isinstance(table, dict) else {}
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

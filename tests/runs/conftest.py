@@ -1,0 +1,57 @@
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from jaxdiff.io import runfile
+from jaxdiff.runs import campaign
+
+STUDY = """
+[model]
+name_or_path = "lif-compact"
+[system]
+supercell = 2
+[ensemble]
+temperatures_kelvin = [600, 900]
+replicas_per_temperature = {replicas}
+timestep_fs = 2
+seed = 7
+[equilibration]
+duration_ps = 0.04
+[production]
+duration_ps = 0.12
+[output]
+directory = "somewhere"
+chunk_ps = 0.04
+keep_positions = true
+"""
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Processes that tests start import the package that the tests do."""
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+
+@pytest.fixture
+def study():
+    """A study of twice so many replicas."""
+
+    def study(replicas=2, *overrides):
+        table = tomllib.loads(STUDY.format(replicas=replicas))
+        return runfile.parse(runfile._overridden(table, overrides))
+
+    return study
+
+
+@pytest.fixture
+def planned(tmp_path, study):
+    """Four units of one replica each, and a way to say what the stub does in a unit."""
+    planned = campaign.plan(study(), tmp_path / "c", n_units=4)
+
+    def behave(index, what):
+        (planned.directory / f"{index:04d}.behaviour").write_text(what)
+
+    return planned, behave
