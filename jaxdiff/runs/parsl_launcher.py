@@ -149,6 +149,7 @@ def _local_config(
         cores_per_worker=cores / workers,
         cpu_affinity="none" if accelerators or workers > cores else "block",
         available_accelerators=accelerators,
+        heartbeat_period=5,  # seconds until a lost worker is noticed
         worker_logdir_root=str(logs),
         # an environment that is not activated has them, but not on the path
         interchange_launch_cmd=[str(interchange)] if interchange.exists() else None,
