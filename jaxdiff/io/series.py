@@ -191,7 +191,7 @@ def is_joined(directory: Path, n_parts: int) -> bool:
     if not path.exists():
         return False
     with h5py.File(path) as file:
-        return int(file.attrs["n_parts"]) == n_parts and file.attrs["status"] in FINISHED
+        return _count(file) == n_parts and file.attrs["status"] in FINISHED
 
 
 def part_files(directory: Path) -> list[Path]:
@@ -214,7 +214,7 @@ def _sources(directory: Path) -> list[Path]:
     done, joined = 0, directory / SERIES
     if joined.exists():
         with h5py.File(joined) as file:
-            done = int(file.attrs["n_parts"])
+            done = _count(file)
     new = [path for path in part_files(directory) if int(path.stem) >= done]
     return ([joined] if joined.exists() else []) + new
 
@@ -301,6 +301,12 @@ def _write_attributes(
         file.attrs[name] = value
     file.attrs["status"] = status
     file.attrs["provenance"] = json.dumps(provenance)
+
+
+def _count(file: h5py.File) -> int:
+    """Parts that are in a joined file."""
+    count: Any = file.attrs["n_parts"]
+    return int(count)
 
 
 def _dataset(file: h5py.File, path: str) -> h5py.Dataset:

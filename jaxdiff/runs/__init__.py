@@ -1,1 +1,1 @@
-"""Runs on disk: a study split into units, where each is, and how they are joined."""
+"""Runs on disk: from a run file to a series, through checkpoints; campaigns of many runs."""

@@ -24,8 +24,8 @@ PER_TEMPERATURE = 4
 def own(folder, constant):
     """Write the two datasets of a run in which replicas differ."""
     with h5py.File(folder / "series.h5", "r+") as file:
-        file["lattice_constant_angstrom"] = constant
-        file["cell_angstrom"] = 5 * constant[:, None, None] * np.eye(3)
+        file["lattice_constant_angstrom"][...] = constant
+        file["cell_angstrom"][...] = 5 * constant[:, None, None] * np.eye(3)
     return folder
 
 

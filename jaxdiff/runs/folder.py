@@ -1,0 +1,93 @@
+"""The folder of a run: who may write into it, and whether it holds the same run."""
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from jaxdiff.io import atomic, runfile
+from jaxdiff.io.runfile import RunFile
+from jaxdiff.io.series import SERIES
+from jaxdiff.runs import checkpoint
+
+RUN_FILE, LOCK, PROGRESS, FINAL = "run.toml", "lock", "progress.json", "final.extxyz"
+
+FREE = {  # keys that may be changed before a run goes on: they leave no trace in a trajectory
+    ("production", "duration_ps"),
+    ("output", "directory"),
+    ("output", "checkpoint_minutes"),
+    ("output", "chunk_ps"),
+    ("ensemble", "group_size"),
+}
+
+
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Keep other processes out of the folder, which is made if need be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(directory / LOCK, timeout=0)
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise ValueError(
+            f"another process is running in {directory}; wait for it or stop it, or give "
+            "another folder (--set output.directory=...)."
+        ) from None
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise OSError(
+            f"output.directory = {directory} cannot be written ({error.strerror}); give "
+            "another one (--set output.directory=...)."
+        ) from error
+
+
+def prepare(run: RunFile, directory: Path) -> bool:
+    """Write the run file into a fresh folder; True where the same run has begun already.
+
+    Raises `ValueError` where the folder holds something else; nothing is changed then.
+    """
+    path = directory / RUN_FILE
+    begun = checkpoint.exists(directory) or (directory / SERIES).exists()
+    if path.is_file() and begun:
+        _check_same(run, path)
+    else:
+        ours = {LOCK, RUN_FILE, PROGRESS, f".{RUN_FILE}.partial", "parts"}
+        foreign = sorted(p.name for p in directory.iterdir() if p.name not in ours)
+        if foreign:
+            raise ValueError(
+                f"output.directory = {directory} is not empty (it has {foreign[0]}), and a "
+                "run overwrites nothing; give another one (--set output.directory=...) or "
+                "move it away."
+            )
+    atomic.write_text(path, runfile.to_toml(run))
+    return begun
+
+
+def _check_same(run: RunFile, path: Path) -> None:
+    before = _flat(runfile.to_toml(runfile.load(path)))
+    now = _flat(runfile.to_toml(run))
+    changed = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key not in FREE
+    ]
+    if changed:
+        section, key = changed[0]
+        more = f", and {len(changed) - 1} more differ" if len(changed) > 1 else ""
+        raise ValueError(
+            f"{path.parent} holds a run with {section}.{key} = "
+            f"{before.get(changed[0], 'unset')}, not {now.get(changed[0], 'unset')}{more}; "
+            "give another folder (--set output.directory=...), or the run file as it was. "
+            "Only production.duration_ps and checkpoint_minutes may change."
+        )
+
+
+def _flat(text: str) -> dict[tuple[str, str], Any]:
+    return {
+        (section, key): value
+        for section, keys in tomllib.loads(text).items()
+        for key, value in keys.items()
+    }

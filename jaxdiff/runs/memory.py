@@ -1,0 +1,113 @@
+"""How many replicas a device computes at once, by the memory that the program needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdiff import md
+
+_USABLE = 0.85  # of the memory of a device that is free
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one device, in bytes.
+
+    - `state`: a replica's arrays between chunks. `working`: what a group needs while it is
+      computed, beside them; 0 where the compiler does not say.
+    - `group_size`: replicas in a group.
+    """
+
+    state: int = 0
+    working: int = 0
+    group_size: int = 1
+
+    def words(self, n_replicas: int) -> str:
+        """In words, for all replicas of the device."""
+        total = 2 * n_replicas * self.state + self.working
+        return (
+            f"{self.state / 1e6:.1f} MB per replica and {self.working / 1e6:.0f} MB for "
+            f"groups of {self.group_size}; {total / 1e9:.2f} GB in all"
+        )
+
+
+class OutOfMemory(RuntimeError):
+    """A device has less memory than the run needs."""
+
+
+def choose_group(
+    plan: md.Plan,
+    make_program: Callable[[md.Plan], Any],
+    params: Any,
+    conditions: md.Conditions,
+    state: md.EnsembleState,
+    *,
+    n_devices: int,
+    asked: int | None = None,
+    available: int | None = None,
+) -> tuple[md.Plan, Any, Memory]:
+    """The plan with its group size, its program, and the memory that they need.
+
+    On a CPU a group is one replica, which is fastest and exact. Elsewhere the largest
+    divisor of a device's replicas whose program fits is taken; the programs are compiled to
+    know, the largest first.
+
+    - `asked`: the size, where the user chose it. `available`: memory of a device, bytes;
+      None: what the device says, or without limit.
+    """
+    own = state.n_replicas // n_devices
+    if asked is not None and own % asked:
+        raise ValueError(
+            f"ensemble.group_size = {asked} does not divide the {own} replicas of each of "
+            f"{n_devices} devices; use a divisor of {own}."
+        )
+    sizes = [asked] if asked else [n for n in range(own, 0, -1) if own % n == 0]
+    if jax.default_backend() == "cpu" and not asked and available is None:
+        sizes = [1]
+    available = _free_bytes() if available is None else available
+    working, per_replica = 0, sum(x.nbytes for x in jax.tree.leaves(state)) // state.n_replicas
+    for size in sizes:
+        chosen = replace(plan, group_size=size)
+        program = make_program(chosen)
+        if available is None:
+            return chosen, program, Memory(per_replica, 0, size)
+        working = _working_bytes(program, params, conditions, state)
+        if 2 * own * per_replica + working < _USABLE * available:
+            return chosen, program, Memory(per_replica, working, size)
+    have = available or 0
+    raise OutOfMemory(
+        f"{own} replicas of {state.motion.position.shape[1]} atoms need "
+        f"{(2 * own * per_replica + working) / 1e9:.2f} GB even in groups of {sizes[-1]}, "
+        f"but the device has {have / 1e9:.2f} GB. Run fewer replicas at once "
+        "(ensemble.replica_range, or jaxdiff campaign), or a smaller supercell."
+    )
+
+
+def explain(error: Exception, group_size: int) -> OutOfMemory | None:
+    """The device's own message about its memory, with advice; None for another error."""
+    if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
+        return None
+    first = str(error).splitlines()[0]
+    return OutOfMemory(
+        f"the device ran out of memory with groups of {group_size} replicas ({first}). Set "
+        f"ensemble.group_size to {max(1, group_size // 2)}, or run fewer replicas at once; "
+        "the run goes on from its last checkpoint."
+    )
+
+
+def _free_bytes() -> int | None:
+    """Free memory of the first device, where it says so."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def _working_bytes(program: Any, params, conditions, state) -> int:
+    arguments = (jnp.asarray(1, jnp.int32), jnp.asarray(md.NVE, jnp.int32))
+    compiled = program.lower(params, conditions, state, *arguments).compile()
+    analysis = compiled.memory_analysis()
+    return int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
