@@ -137,7 +137,7 @@ def merge(directory: Directory) -> None:
 
         typer.echo(join(load(directory)))
         # no unit is incomplete; some replica may have been frozen
-        typer.echo(write_report(directory, allow_incomplete=True))
+        typer.echo(write_report(directory))
 
 
 @contextlib.contextmanager

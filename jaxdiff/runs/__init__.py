@@ -1,1 +1,1 @@
-"""Runs on disk: from a run file to a series, through checkpoints; campaigns of many runs."""
+"""Runs on disk: from a run file to a series, through checkpoints; campaigns of runs."""

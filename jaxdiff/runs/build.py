@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -103,7 +102,6 @@ class Ensemble:
         """The replicas at the start; their energies are still to come."""
         settings = site_settings(self.run)
         supercell = observables.as_supercell(self.run.system.supercell)
-
 
         def observer(position, cell):
             return observables.initialize(

@@ -26,7 +26,7 @@ SHARED = ("time_ps", "is_mobile")
 ROWS = ("sites/change_", "crossings/")
 """Beginnings of datasets of rows in the order of `replica`, a column that is counted on."""
 
-_OWN = ("run_file", "provenance", "status")
+_OWN = ("run_file", "provenance", "status", "n_parts")
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import filelock
 
 from jaxdiff.io import atomic, runfile
 from jaxdiff.io.runfile import RunFile
-from jaxdiff.io.series import SERIES
+from jaxdiff.io.series import PARTS, SERIES
 from jaxdiff.runs import checkpoint
 
 RUN_FILE, LOCK, PROGRESS, FINAL = "run.toml", "lock", "progress.json", "final.extxyz"
 
-FREE = {  # keys that may be changed before a run goes on: they leave no trace in a trajectory
+FREE = {  # keys that may change before a run goes on: they leave no trace
     ("production", "duration_ps"),
     ("output", "directory"),
     ("output", "checkpoint_minutes"),
@@ -28,6 +28,7 @@ FREE = {  # keys that may be changed before a run goes on: they leave no trace i
 def claimed(directory: Path) -> Iterator[None]:
     """Keep other processes out of the folder, which is made if need be."""
     try:
+        _check_free(directory)
         directory.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(directory / LOCK, timeout=0)
         with lock:
@@ -49,21 +50,30 @@ def prepare(run: RunFile, directory: Path) -> bool:
 
     Raises `ValueError` where the folder holds something else; nothing is changed then.
     """
-    path = directory / RUN_FILE
-    begun = checkpoint.exists(directory) or (directory / SERIES).exists()
-    if path.is_file() and begun:
+    path, begun = directory / RUN_FILE, _has_begun(directory)
+    if begun:
         _check_same(run, path)
-    else:
-        ours = {LOCK, RUN_FILE, PROGRESS, f".{RUN_FILE}.partial", "parts"}
-        foreign = sorted(p.name for p in directory.iterdir() if p.name not in ours)
-        if foreign:
-            raise ValueError(
-                f"output.directory = {directory} is not empty (it has {foreign[0]}), and a "
-                "run overwrites nothing; give another one (--set output.directory=...) or "
-                "move it away."
-            )
     atomic.write_text(path, runfile.to_toml(run))
     return begun
+
+
+def _has_begun(directory: Path) -> bool:
+    left = checkpoint.exists(directory) or (directory / SERIES).exists()
+    return left and (directory / RUN_FILE).is_file()
+
+
+def _check_free(directory: Path) -> None:
+    """Refuse a folder with files that no run has left, before anything is written."""
+    if not directory.exists() or _has_begun(directory):
+        return
+    ours = {LOCK, RUN_FILE, PROGRESS, f".{RUN_FILE}.partial", PARTS}
+    foreign = sorted(p.name for p in directory.iterdir() if p.name not in ours)
+    if foreign:
+        raise ValueError(
+            f"output.directory = {directory} is not empty, and a run overwrites nothing "
+            f"(it has {foreign[0]}); give another one (--set output.directory=...) or move "
+            "it away."
+        )
 
 
 def _check_same(run: RunFile, path: Path) -> None:

@@ -68,7 +68,10 @@ def choose_group(
     if jax.default_backend() == "cpu" and not asked and available is None:
         sizes = [1]
     available = _free_bytes() if available is None else available
-    working, per_replica = 0, sum(x.nbytes for x in jax.tree.leaves(state)) // state.n_replicas
+    working, per_replica = (
+        0,
+        sum(x.nbytes for x in jax.tree.leaves(state)) // state.n_replicas,
+    )
     for size in sizes:
         chosen = replace(plan, group_size=size)
         program = make_program(chosen)

@@ -20,7 +20,7 @@ from jaxdiff.io import runfile
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.series import SeriesWriter
 from jaxdiff.observables import as_supercell
-from jaxdiff.runs.build import PRODUCTION, Ensemble
+from jaxdiff.runs.build import Ensemble
 from jaxdiff.system import to_ase
 
 _PACKAGES = ("jaxdiff", "jax", "jaxlib", "jax-md", "flax", "numpy")
@@ -65,9 +65,7 @@ def diverged_ps(run: RunFile, state: md.EnsembleState) -> np.ndarray:
     return np.where(step < 0, np.nan, step * run.ensemble.timestep_fs / 1e3)
 
 
-def estimate(
-    ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleState
-) -> str:
+def estimate(ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleState) -> str:
     """What the run will cost, measured on one frame that is thrown away."""
     run, stride = ensemble.run, ensemble.plan.steps_per_frame
     arguments = jnp.asarray(stride, jnp.int32), jnp.asarray(md.NVE, jnp.int32)
@@ -103,9 +101,7 @@ def write_final(path: Path, ensemble: Ensemble, state: md.EnsembleState) -> None
         position = np.asarray(state.motion.position[r])
         velocity = np.asarray(state.motion.momentum[r]) / np.asarray(system.mass)[:, None]
         cell = np.asarray(state.motion.cell[r])
-        moved = dataclasses.replace(
-            system, position=position, velocity=velocity, cell=cell
-        )
+        moved = dataclasses.replace(system, position=position, velocity=velocity, cell=cell)
         atoms = to_ase(moved)
         kelvin = float(ensemble.temperature[r])
         atoms.info |= {"replica": r, "temperature_kelvin": kelvin}
@@ -129,8 +125,6 @@ def _attributes(ensemble: Ensemble) -> dict[str, Any]:
         "frame_ps": run.ensemble.timestep_fs * run.steps_per_frame / 1000,
         "dwell_frames": run.hops.dwell_strides,
         "core_radius_angstrom": run.hops.core_radius_angstrom,
-        "lattice_constant_angstrom": float(ensemble.lattice_constant.mean()),
-        "cell_angstrom": ensemble.cell.mean(axis=0),
         "supercell": as_supercell(run.system.supercell).matrix,
         "n_mobile": n_mobile,
         "n_anion": len(ensemble.is_mobile) - n_mobile,
@@ -148,7 +142,9 @@ def _provenance(ensemble: Ensemble, started: float) -> dict[str, Any]:
         "replica_bytes": ensemble.memory.state,
         "working_bytes": ensemble.memory.working,
         "precision": run.model.precision,
-        "matmul_precision": str(jax.config.read("jax_default_matmul_precision")),
+        "matmul_precision": str(
+            jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+        ),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "thermostat": run.production.thermostat if run.barostat is None else "npt",
         "model": run.model.name_or_path,

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -95,8 +94,7 @@ class _Journal:
         )
 
     def complete(self) -> tuple[str, ...]:
-        """Run what is left, and join the series."""
-        run = self.run
+        """Run what is left, and join the series; why replicas diverged."""
         if not self._is_done():
             self._finish()
         bad = np.flatnonzero(np.asarray(self.state.bad_step) >= 0).tolist()
@@ -127,8 +125,8 @@ class _Journal:
         found = checkpoint.load(self.directory, self.state)
         if found is None:
             raise ValueError(
-                f"{self.directory} has a series but no checkpoint, so the run cannot go on; "
-                "give another folder (--set output.directory=...)."
+                f"{self.directory} has a series but no checkpoint, and cannot be gone on "
+                "with; give another folder (--set output.directory=...)."
             )
         if found.model_sha256 != self.ensemble.potential.sha256:
             raise ValueError(
@@ -152,6 +150,7 @@ class _Journal:
         hops = self.state.hops
         fresh = None if hops is None else jax.vmap(observables.reset)(hops)
         self.state, self.phase = md.restart(self.state, fresh), PRODUCTION
+        self.series.set_diverged(records.diverged_ps(self.run, self.state))
         if fresh is not None:
             self.log = SiteLog.start(self.series, self.state.hops)
         self._save()
@@ -181,8 +180,8 @@ class _Journal:
                     self._save()
                 if self.stop.signal:
                     raise Stopped(
-                        f"Stopped by signal {self.stop.signal} at {self._time_ps():g} ps of "
-                        f"{self.phase}, and saved; the same command goes on.",
+                        f"Stopped by signal {self.stop.signal} at {self._time_ps():g} ps "
+                        f"of {self.phase}, and saved; the same command goes on.",
                         self.stop.signal,
                     )
         except md.SimulationDiverged:

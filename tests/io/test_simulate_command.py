@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from jaxdiff.analysis import load_series
+from jaxdiff.runs import build
 from jaxdiff.system import read_structure
 
 command = importlib.import_module("jaxdiff.cli.simulate")  # the package has the function
@@ -21,6 +22,7 @@ RUN = """
 name_or_path = "harmonic"
 [system]
 supercell = 2
+interstitials = 0
 [ensemble]
 temperatures_kelvin = [300, 400]
 replicas_per_temperature = 2
@@ -37,21 +39,24 @@ chunk_ps = 0.2
 
 
 def load(section, system):
+    """Springs to the sites of the first replica; weaker ones break."""
     site = jnp.asarray(system.position)
     mass = jnp.asarray(system.mass)[:, None]  # springs that leave the centre of mass alone
 
     def energy_and_force(params, position, cell, neighbors):
         away = position - site
         energy = params * jnp.sum(mass * away**2) / 2
-        broken = jnp.max(jnp.abs(away)) > 5 if section.name_or_path == "harmonic" else True
-        return jnp.where(broken, jnp.nan, energy), -params * mass * away
+        limit = {"harmonic": 5.0, "weak": 0.75, "broken": -1.0}[section.name_or_path]
+        broken = jnp.max(jnp.abs(away)) > limit
+        force = -params * mass * away
+        return jnp.where(broken, jnp.nan, energy), force, jnp.zeros((3, 3))
 
-    return command.Potential(jnp.asarray(0.3), energy_and_force, 2.0, "0" * 64)
+    return build.Potential(jnp.asarray(0.3), energy_and_force, 2.0, "0" * 64)
 
 
 @pytest.fixture
 def invoke(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "load_potential", load)
+    monkeypatch.setattr(build, "load_potential", load)
     monkeypatch.setattr(command, "_report", lambda directory: None)
     app = typer.Typer()
     app.command()(command.simulate)
@@ -70,15 +75,15 @@ def test_a_run_leaves_series_run_file_and_final_state(invoke):
     with h5py.File(out / "series.h5") as file:
         assert file.attrs["status"] == "complete"
         assert file.attrs["run_file"] == (out / "run.toml").read_text()
-        assert (file.attrs["steps_per_frame"], file.attrs["n_mobile"]) == (10, 33)
+        assert (file.attrs["steps_per_frame"], file.attrs["n_mobile"]) == (10, 32)
         np.testing.assert_allclose(file["thermo/time_ps"], 0.02 * np.arange(1, 26))
         np.testing.assert_allclose(file["equilibration/time_ps"], 0.02 * np.arange(1, 6))
         np.testing.assert_array_equal(file["temperature_kelvin"], [300, 300, 400, 400])
         np.testing.assert_array_equal(file["replica_seed_index"], [0, 1, 0, 1])
         np.testing.assert_array_equal(file["sites/frames"], [25] * 4)
-        assert file["sites/initial"].shape == (4, 33, 3)
+        assert file["sites/initial"].shape == (4, 32, 3)
         assert file["sites/change_frame"].shape == (0,)
-        assert file["positions/position"].shape == (4, 0, 65, 3)
+        assert file["positions/position"].shape == (4, 0, 64, 3)
         provenance = json.loads(file.attrs["provenance"])
         assert provenance["model_sha256"] == "0" * 64
         assert {"versions", "device", "started", "finished", "wall_s"} <= set(provenance)
@@ -90,13 +95,13 @@ def test_a_run_leaves_series_run_file_and_final_state(invoke):
     assert read_structure(out / "final.extxyz").velocity is not None
 
 
-def test_positions_are_kept_at_the_end_of_each_chunk_if_wanted(invoke):
-    _, out = invoke("--set", "output.keep_positions=true")
+def test_positions_are_kept_at_their_stride_if_wanted(invoke):
+    _, out = invoke("--set", "output.positions_every_ps=0.1")
     with h5py.File(out / "series.h5") as file:
-        np.testing.assert_allclose(file["positions/time_ps"], [0.2, 0.4, 0.5])
+        np.testing.assert_allclose(file["positions/time_ps"], [0.1, 0.2, 0.3, 0.4, 0.5])
         last = [frame.positions for frame in ase.io.read(out / "final.extxyz", index=":")]
         np.testing.assert_allclose(file["positions/position"][:, -1], last, atol=2e-6)
-    assert load_series(out / "series.h5").position.shape == (4, 3, 65, 3)
+    assert load_series(out / "series.h5").position.shape == (4, 5, 64, 3)
 
 
 def test_a_full_directory_is_left_alone(invoke):
@@ -107,6 +112,7 @@ def test_a_full_directory_is_left_alone(invoke):
     result, _ = invoke()
     assert result.exit_code == 2
     assert "is not empty, and a run overwrites nothing" in result.output
+    assert [path.name for path in out.iterdir()] == ["precious"]
 
 
 def test_bad_input_is_exit_2_and_one_line(invoke):
@@ -116,10 +122,70 @@ def test_bad_input_is_exit_2_and_one_line(invoke):
     assert "Traceback" not in result.output
 
 
-def test_divergence_is_exit_3_with_the_series_on_disk(invoke):
+def test_divergence_of_all_is_exit_3_with_the_series_on_disk(invoke):
     result, out = invoke("--set", "model.name_or_path=broken")
     assert result.exit_code == 3, result.output
-    assert "replica 0 (300 K) diverged" in result.output
+    assert "every replica has diverged: replica 0 (300 K) diverged" in result.output
+    with pytest.raises(ValueError, match="all of its replicas diverged before"):
+        load_series(out / "series.h5", allow_incomplete=True)
+    assert (out / "checkpoint.h5").exists()
+
+
+def test_divergence_of_some_is_exit_3_and_a_whole_series_of_the_others(invoke):
+    result, out = invoke(
+        "--set",
+        "model.name_or_path=weak",
+        "--set",
+        "ensemble.temperatures_kelvin=[10,2500]",
+    )
+    assert result.exit_code == 3, result.output
+    assert "replica 2 (2500 K) diverged at" in result.output
     with h5py.File(out / "series.h5") as file:
         assert file.attrs["status"] == "diverged"
-    assert (out / "final.extxyz").exists()
+        stopped = file["diverged_ps"][:]
+        assert np.isnan(stopped[:2]).all()
+        assert (stopped[2:] >= 0).all()
+        temperature = file["thermo/temperature_kelvin"][:]
+        assert np.isfinite(temperature[:2]).all()
+        assert np.isnan(temperature[2:, -1]).all()
+        np.testing.assert_array_equal(file["sites/frames"][:2], 25)
+        assert (file["sites/frames"][2:] < 25).all()
+    frames = ase.io.read(out / "final.extxyz", index=":")
+    assert all(np.isfinite(frame.positions).all() for frame in frames)
+    again, _ = invoke(
+        "--set",
+        "model.name_or_path=weak",
+        "--set",
+        "ensemble.temperatures_kelvin=[10,2500]",
+    )
+    assert again.exit_code == 3
+    assert "replica 2 (2500 K) diverged at" in again.output
+
+
+def test_a_complete_run_is_not_run_again_but_can_be_made_longer(invoke):
+    first, out = invoke()
+    before = (out / "series.h5").read_bytes()
+    again, _ = invoke()
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert (out / "series.h5").read_bytes() == before
+    longer, _ = invoke("--set", "production.duration_ps=0.8")
+    assert longer.exit_code == 0, longer.output
+    assert "Going on in" in longer.output
+    with h5py.File(out / "series.h5") as file:
+        np.testing.assert_allclose(file["thermo/time_ps"], 0.02 * np.arange(1, 41))
+        assert "duration_ps = 0.8" in file.attrs["run_file"]
+
+
+def test_another_run_in_the_same_folder_is_refused_and_nothing_changes(invoke):
+    _, out = invoke()
+    before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+    other, _ = invoke("--set", "ensemble.seed=2", "--set", "ensemble.timestep_fs=1")
+    assert other.exit_code == 2
+    assert "ensemble.seed = 1, not 2, and 1 more differ" in other.output
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
+
+
+def test_a_cell_that_varies_is_for_the_lattice_command(invoke):
+    result, _ = invoke("--set", "barostat.pressure_gpa=0.0")
+    assert result.exit_code == 2
+    assert "use jaxdiff lattice" in result.output

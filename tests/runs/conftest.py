@@ -24,7 +24,7 @@ duration_ps = 0.12
 [output]
 directory = "somewhere"
 chunk_ps = 0.04
-keep_positions = true
+positions_every_ps = 0.04
 """
 
 
