@@ -23,6 +23,13 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 PADDING_DISTANCE = 1e3
 """Length of the displacement of unused places, Å: outside every cutoff."""
 
+PLACES_MULTIPLE = 32
+"""Capacities that are multiples of this all give the same sums, to the last bit.
+
+A sum over a row runs in vectors of up to so many numbers; one more vector of zeros changes
+nothing, a part of one changes how the rest is split.
+"""
+
 _MAX_CANDIDATES = 200_000  # images of atoms that a row may be chosen from
 
 

@@ -55,6 +55,16 @@ class SiteLog:
         return int(self.changes.sum())
 
 
+def ran_over(before: SiteState, after: SiteState) -> bool:
+    """Whether a log got more entries between two states than it holds; leading axis R."""
+    logs = [(before.changes, after.changes), (before.crossings, after.crossings)]
+    return any(
+        bool(np.any(np.asarray(new.count - old.count) > new.frame.shape[1]))
+        for old, new in logs
+        if new is not None
+    )
+
+
 def _rows(log: Any, seen: np.ndarray, *more: str) -> dict[str, np.ndarray]:
     """New entries of all replicas, one replica after the other."""
     names = ("frame", "cation", "site", *more)

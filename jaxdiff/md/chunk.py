@@ -101,8 +101,8 @@ def make_chunk(
     `n_steps` may be anything up to `plan.steps_per_chunk`. Frames are observed after
     steps that are multiples of `steps_per_frame`, counted from the start of the run.
 
-    - `devices`: those of JAX to share the replicas between, the same number for each;
-      none or one: all replicas on the default device.
+    - `devices`: those of JAX to share the replicas between; none or one: all replicas on
+      the default device.
     """
 
     def run_chunk(params, conditions, state, n_steps, thermostat):
@@ -197,25 +197,55 @@ def _shared_out(run_chunk: RunChunk, devices: Sequence[Any]) -> RunChunk:
         is_leaf=lambda x: isinstance(x, PartitionSpec),
     )
 
-    return _Placed(program, placed)
+    return _Placed(program, placed, len(devices))
 
 
 @dataclass(frozen=True)
 class _Placed:
     """A program whose arguments are first put on their devices.
 
-    Arrays that come from elsewhere would make it compile once more.
+    Arrays that come from elsewhere would make it compile once more. The devices get the
+    same number of replicas each: what is missing is filled up with replicas that stand.
     """
 
     program: Any
     placement: Any
+    n_devices: int
 
-    def __call__(self, *arguments) -> tuple[EnsembleState, Series]:
-        return self.program(*jax.device_put(arguments, self.placement))
+    def __call__(
+        self, params, conditions: Conditions, state: EnsembleState, n_steps, thermostat
+    ) -> tuple[EnsembleState, Series]:
+        n_replicas = state.n_replicas
+        filled = self._filled(conditions, state)
+        arguments = jax.device_put((params, *filled, n_steps, thermostat), self.placement)
+        new, series = self.program(*arguments)
+        if new.n_replicas == n_replicas:
+            return new, series
+        own = jax.tree.map(lambda x: x[:n_replicas], replace(new, step=None))
+        rows = jax.tree.map(lambda x: x[:, :n_replicas], series)
+        return replace(own, step=new.step), rows
 
-    def lower(self, *arguments) -> Any:
+    def lower(self, params, conditions, state, n_steps, thermostat) -> Any:
         """The program before it is compiled, as `jax.jit` gives it."""
-        return self.program.lower(*arguments)
+        filled = self._filled(conditions, state)
+        return self.program.lower(params, *filled, n_steps, thermostat)
+
+    def _filled(
+        self, conditions: Conditions, state: EnsembleState
+    ) -> tuple[Conditions, EnsembleState]:
+        missing = -state.n_replicas % self.n_devices
+        if not missing:
+            return conditions, state
+
+        def fill(x):
+            return jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)])
+
+        more = jax.tree.map(fill, replace(state, step=None))
+        standing = more.bad_step.at[state.n_replicas :].set(0)
+        return (
+            replace(conditions, kt=fill(conditions.kt), key=fill(conditions.key)),
+            replace(more, step=state.step, bad_step=standing),
+        )
 
 
 def evaluate(

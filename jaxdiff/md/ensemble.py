@@ -186,13 +186,15 @@ def _observers(observer, position: jax.Array, cell: np.ndarray) -> Any:
 
 
 def _momentum(system, temperature, seed, replica_id, velocity) -> jax.Array:
+    """One replica after the other: sums over atoms would round otherwise in a batch."""
     mass = jnp.asarray(system.mass, jnp.float64)
     if velocity is not None:
         momentum = mass[None, :, None] * jnp.asarray(velocity, jnp.float64)
-        return jax.vmap(thermostats.without_drift, (0, None))(momentum, mass)
+        return jnp.stack([thermostats.without_drift(own, mass) for own in momentum])
     key = _keys(seed, replica_id, thermostats.INITIAL_MOMENTUM)
     kt = units.KB * jnp.asarray(temperature, jnp.float64)
-    return jax.vmap(thermostats.maxwell_boltzmann, (0, None, 0))(key, mass, kt)
+    each = zip(key, kt, strict=True)
+    return jnp.stack([thermostats.maxwell_boltzmann(k, mass, own) for k, own in each])
 
 
 def _keys(seed: int, replica_id: np.ndarray, purpose: int) -> jax.Array:

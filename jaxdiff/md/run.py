@@ -1,7 +1,8 @@
 """The host's part of a run: chunk after chunk, each checked before it counts."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,9 @@ from jaxdiff.md.chunk import Plan, RunChunk, Series
 from jaxdiff.md.ensemble import Conditions, EnsembleState
 
 CAPACITY_GROWTH = 1.25
+
+RanOver = Callable[[Any, Any], bool]
+"""(states of the observers before and after a chunk) -> whether their logs ran over."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,19 @@ def advance(
     thermostat: int,
     boundary: int = 0,
     seconds: float = float("inf"),
+    ran_over: RanOver | None = None,
 ) -> Iterator[Part]:
     """Make exactly `n_steps` steps; yield each chunk once it is known to be sound.
 
     A chunk in which a neighbour list overflowed is thrown away and run again from its
-    start with a larger list. A replica that is not finite, or too hot, stays as it was at
+    start with a larger list; one in which the observers' logs ran over, in halves. A
+    replica that is not finite, or too hot, stays as it was at
     its last good frame, and the others go on; after the last one has stopped, the run ends
     with `SimulationDiverged`. How long chunks are leaves no trace in what comes out.
 
     - `boundary`: chunks end at every multiple of so many steps; 0: anywhere.
     - `seconds`: about how long a chunk may take.
+    - `ran_over`: whether the observers lost something between two of their states.
     """
     if n_steps < 0:
         raise ValueError(f"n_steps={n_steps}; it must be 0 or more.")
@@ -76,7 +83,11 @@ def advance(
                 "moment are kept."
             )
         steps = min(left, _chunk_steps(plan, int(state.step), boundary, seconds, frame_s))
-        part = _advance_once(run_chunk, plan, params, conditions, state, steps, thermostat)
+        given = (run_chunk, plan, params, conditions, state)
+        part = _advance_once(*given, steps, thermostat)
+        while ran_over and len(part.step) > 1 and ran_over(state.hops, part.state.hops):
+            steps = int(part.step[len(part.step) // 2 - 1]) - int(state.step)
+            part = _advance_once(*given, steps, thermostat)
         if part.n_replays == 0 and len(part.step):  # and not the first, which compiles
             frame_s = part.wall_s / len(part.step) if left < n_steps else frame_s
         state, left = part.state, left - steps
@@ -140,14 +151,10 @@ def why(state: EnsembleState, conditions: Conditions, replica: int) -> str:
 
 
 def with_capacity(state: EnsembleState, factor: float) -> EnsembleState:
-    """The same state with `factor` times the places in its neighbour lists."""
-    capacity = int(np.ceil(state.neighbors.capacity * factor))
-    return replace(
-        state,
-        neighbors=neighbors.grow(
-            state.neighbors, max(capacity, state.neighbors.capacity + 1)
-        ),
-    )
+    """The same state with `factor` times the places in its lists, or a few more."""
+    step = neighbors.PLACES_MULTIPLE
+    capacity = step * math.ceil((state.neighbors.capacity * factor + 1) / step)
+    return replace(state, neighbors=neighbors.grow(state.neighbors, capacity))
 
 
 def restart(state: EnsembleState, hops: Any = None) -> EnsembleState:

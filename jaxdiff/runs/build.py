@@ -31,7 +31,7 @@ _PURPOSE = {
     EQUILIBRATION: thermostats.EQUILIBRATION_NOISE,
     PRODUCTION: thermostats.PRODUCTION_NOISE,
 }
-_HEADROOM, _ROUND = 1.15, 8  # of the places in neighbour lists
+_HEADROOM = 1.1  # of the places in neighbour lists
 _COMPRESSION = 0.05  # by which the edges of a cell may shrink at constant pressure
 
 
@@ -222,7 +222,8 @@ def _capacity(systems: list[System], radius: float) -> int:
         neighbors.neighbor_rows(system.position, system.cell, radius)[0].shape[1]
         for system in distinct
     )
-    return _ROUND * math.ceil(_HEADROOM * largest / _ROUND)
+    step = neighbors.PLACES_MULTIPLE
+    return step * math.ceil(_HEADROOM * largest / step)
 
 
 def _lattice_constants(run: RunFile) -> np.ndarray:

@@ -58,7 +58,7 @@ def choose_group(
     - `asked`: the size, where the user chose it. `available`: memory of a device, bytes;
       None: what the device says, or without limit.
     """
-    own = state.n_replicas // n_devices
+    own = -(-state.n_replicas // n_devices)
     if asked is not None and own % asked:
         raise ValueError(
             f"ensemble.group_size = {asked} does not divide the {own} replicas of each of "

@@ -13,7 +13,7 @@ from jaxdiff import md, observables
 from jaxdiff.io import atomic
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.series import SeriesWriter, is_joined
-from jaxdiff.io.site_log import SiteLog
+from jaxdiff.io.site_log import SiteLog, ran_over
 from jaxdiff.runs import checkpoint, folder, memory, records
 from jaxdiff.runs.build import EQUILIBRATION, PRODUCTION, Ensemble, Load, build
 from jaxdiff.runs.checkpoint import Checkpoint
@@ -170,6 +170,7 @@ class _Journal:
             thermostat=ensemble.thermostat(self.phase),
             boundary=0 if every is None else run.steps(every),
             seconds=PART_SECONDS,
+            ran_over=None if self.state.hops is None else ran_over,
         )
         try:
             for part in parts:

@@ -51,16 +51,20 @@ def test_replicas_beside_it_do_not_change_a_trajectory(lab):
     assert not np.array_equal(four.run(100, NVE)[-1].state.neighbors.reference[2], start[2])
 
 
-@pytest.mark.parametrize("n_devices", [2, 4])
+@pytest.mark.parametrize("n_devices", [2, 3, 4])
 def test_devices_share_the_replicas_and_change_nothing(lab, n_devices):
-    """Bit for bit, with lists that are rebuilt on the way, each device its own."""
+    """Bit for bit, with lists that are rebuilt on the way, each device its own.
+
+    Three devices do not divide four replicas.
+    """
     options = {"temperature": [500.0, 900.0, 1500.0, 700.0], "capacity": 80}
     alone = lab(**options)
     shared = lab(**options, devices=tuple(jax.devices()[:n_devices]))
     for thermostat in (LANGEVIN, NOSE_HOOVER, CSVR):
         one, many = (x.run(150, thermostat) for x in (alone, shared))
         assert_same(trajectory(one), trajectory(many))
-    assert len(many[-1].state.motion.position.sharding.device_set) == n_devices
+    if n_devices != 3:
+        assert len(many[-1].state.motion.position.sharding.device_set) == n_devices
     assert not np.array_equal(
         many[-1].state.neighbors.reference, shared.state.neighbors.reference
     )
@@ -84,10 +88,10 @@ def test_groups_of_replicas_change_nothing_but_rounding(lab):
 
 
 def test_devices_for_replicas():
-    """The same number for each; there are four devices here."""
+    """Two or more; there are four devices here."""
     assert len(jax.devices()) == 4
     counts = [len(devices_for(n)) for n in (1, 2, 3, 4, 5, 6, 8)]
-    assert counts == [1, 2, 3, 4, 1, 3, 4]
+    assert counts == [2, 2, 3, 4, 4, 4, 4]
 
 
 def test_length_of_chunks_does_not_change_a_trajectory(lab):

@@ -44,7 +44,7 @@ positions_every_ps = 0.03
 
 
 def load(section, system):
-    """Screened Coulomb and Born-Mayer ions, smooth at the cutoff; they leave their sites."""
+    """Screened Coulomb and Born-Mayer ions, smooth at the cutoff; sites change."""
     charge = jnp.asarray(np.where(system.atomic_number == 3, 1.0, -1.0))
 
     def energy_of(params, vector, neighbors):
@@ -82,7 +82,7 @@ def run(text: str, say=lambda line: None) -> tuple[str, ...]:
 
 if __name__ == "__main__":
     jax.config.update("jax_compilation_cache_dir", sys.argv[2])
-    jax.config.update("jax_persistent_compilation_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     simulation.PART_SECONDS = 0.0  # a frame at a time, so that there is time to be killed
     try:
         run(Path(sys.argv[1]).read_text(), print)

@@ -39,8 +39,21 @@ def contents(path):
 
 def assert_same(first, second):
     one, other = contents(first), contents(second)
-    assert one.keys() == other.keys()
+    assert sorted(one) == sorted(other)
     assert [name for name in one if one[name] != other[name]] == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory):
+    """Each run makes its program anew; here it is compiled once for all of them."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    for name, value in zip(
+        names, (str(tmp_path_factory.mktemp("cache")), 0.0), strict=True
+    ):
+        jax.config.update(name, value)
+    yield
+    for name, value in zip(names, (None, 1.0), strict=True):
+        jax.config.update(name, value)
 
 
 def text(directory, **changes):
