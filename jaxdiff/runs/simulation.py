@@ -71,11 +71,12 @@ class _Journal:
         self.wall_before = 0.0
         self.phase = EQUILIBRATION
         self.state = ensemble.first_state()
-        self.series = self._series(0)
+        self.series: SeriesWriter
         self.log: SiteLog | None = None
 
     def begin(self, say: Say) -> None:
         """The energies at the start; what the run will cost."""
+        self.series = self._series(0)
         ensemble, conditions = self.ensemble, self.ensemble.conditions(EQUILIBRATION)
         self.state = self._evaluate(conditions)
         say(records.estimate(ensemble, conditions, self.state))

@@ -44,16 +44,14 @@ def assert_same(first, second):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _compile_once(tmp_path_factory):
+def cache(tmp_path_factory):
     """Each run makes its program anew; here it is compiled once for all of them."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    for name, value in zip(
-        names, (str(tmp_path_factory.mktemp("cache")), 0.0), strict=True
-    ):
-        jax.config.update(name, value)
-    yield
-    for name, value in zip(names, (None, 1.0), strict=True):
-        jax.config.update(name, value)
+    place = str(tmp_path_factory.mktemp("cache"))
+    jax.config.update("jax_compilation_cache_dir", place)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield place
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def text(directory, **changes):
@@ -133,25 +131,24 @@ def test_a_part_of_the_replicas_runs_as_in_the_whole(whole, tmp_path, replicas):
         )
 
 
-def spawn(directory, tmp_path, **changes):
-    (tmp_path / "in.toml").write_text(text(directory, **changes))
+def spawn(directory, tmp_path, cache):
+    (tmp_path / "in.toml").write_text(text(directory))
     here = Path(__file__).parent
     environment = os.environ | {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
         "PYTHONPATH": f"{here.parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
-    command = [sys.executable, str(here / "ionic_run.py"), str(tmp_path / "in.toml")]
-    return subprocess.Popen(
-        [*command, str(tmp_path / "cache")], env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    command = [sys.executable, str(here / "ionic_run.py"), str(tmp_path / "in.toml"), cache]
+    with (tmp_path / "log").open("a") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
-def kill_at_random(tmp_path, n_kills, seed):
+def kill_at_random(tmp_path, cache, n_kills, seed):
     """Kill a run n times once it has begun to compute, then let it end; its folder."""
     rng, directory = np.random.default_rng(seed), tmp_path / "run"
     for _ in range(n_kills):
-        process = spawn(directory, tmp_path)
+        process = spawn(directory, tmp_path, cache)
         before = (directory / folder.PROGRESS).stat().st_mtime if directory.exists() else 0
         until = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < until:
@@ -162,19 +159,18 @@ def kill_at_random(tmp_path, n_kills, seed):
         time.sleep(rng.uniform(0, 0.4))
         process.kill()
         process.wait()
-    process = spawn(directory, tmp_path)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    process = spawn(directory, tmp_path, cache)
+    assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
     return directory
 
 
-def test_kill_twice(whole, tmp_path):
-    assert_same(whole, kill_at_random(tmp_path, 2, seed=1) / "series.h5")
+def test_kill_twice(whole, cache, tmp_path):
+    assert_same(whole, kill_at_random(tmp_path, cache, 2, seed=1) / "series.h5")
 
 
 @pytest.mark.long
-def test_kill_twenty_times(whole, tmp_path):
-    assert_same(whole, kill_at_random(tmp_path, 20, seed=2) / "series.h5")
+def test_kill_twenty_times(whole, cache, tmp_path):
+    assert_same(whole, kill_at_random(tmp_path, cache, 20, seed=2) / "series.h5")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
