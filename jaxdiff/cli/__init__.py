@@ -9,6 +9,7 @@ from jaxdiff.cli import campaign, model
 from jaxdiff.cli.analyze import analyze
 from jaxdiff.cli.compare import compare
 from jaxdiff.cli.finetune import finetune
+from jaxdiff.cli.lattice import lattice
 from jaxdiff.cli.report import report
 from jaxdiff.cli.simulate import simulate
 
@@ -22,6 +23,7 @@ app.command()(analyze)
 app.command()(report)
 app.command()(compare)
 app.command()(finetune)
+app.command()(lattice)
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(model.app, name="model")
 
