@@ -114,12 +114,12 @@ class _Journal:
             self._start_production()
         self._advance(run.steps(run.production.duration_ps))
         self._save()
+        records.write_final(self.directory / folder.FINAL, self.ensemble, self.state)
         self.series.finish(
             "diverged" if np.any(np.asarray(self.state.bad_step) >= 0) else "complete",
             finished=records.date(time.time()),
             wall_s=round(self._wall_s(), 3),
         )
-        records.write_final(self.directory / folder.FINAL, self.ensemble, self.state)
         self._tell(1.0, 0.0)
 
     def _load(self) -> Checkpoint:
