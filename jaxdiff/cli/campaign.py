@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from jaxdiff.io.runfile import RunFile
     from jaxdiff.runs.campaign import Campaign, Unit, UnitStatus
     from jaxdiff.runs.launchers import Outcome
 
@@ -42,6 +44,7 @@ def plan(
 ) -> None:
     """Split a study into units; the same plan again changes nothing."""
     with _one_line_errors():
+        from jaxdiff.cli.simulate import check_barostat
         from jaxdiff.io import runfile
         from jaxdiff.runs import campaign
 
@@ -51,16 +54,14 @@ def plan(
             [] if directory is None else [f"output.directory={json.dumps(str(directory))}"]
         )
         run = runfile.load(run_file, [*(set or []), *changes])
+        check_barostat(run, False)
         planned = campaign.plan(
             run,
             run.output.directory,
             n_units=units,
             replicas_per_unit=replicas_per_unit,
         )
-    typer.echo(
-        f"{len(planned.units)} units of {run.n_replicas} replicas in {planned.directory}. "
-        f"Next: jaxdiff campaign run {run.output.directory}"
-    )
+    _say_plan(run, planned)
 
 
 @app.command("status")
@@ -150,6 +151,22 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(BAD_INPUT) from None
 
 
+def _say_plan(run: "RunFile", planned: "Campaign") -> None:
+    """How much it is, and what to run next; only a run can tell what it costs."""
+    sizes = sorted({unit.stop - unit.first for unit in planned.units})
+    total_ns = run.n_replicas * run.production.duration_ps / 1e3
+    more_ns = run.n_replicas * run.equilibration.duration_ps / 1e3
+    place = shlex.quote(run.output.directory)
+    typer.echo(
+        f"{run.n_replicas} replicas in {len(planned.units)} units of "
+        f"{' or '.join(map(str, sizes))}, {total_ns:.4g} ns in all, after {more_ns:.4g} ns "
+        f"of equilibration, in {planned.directory}.\nNext:\n"
+        f"  jaxdiff campaign run {place}     (each log begins with the cost of its unit)\n"
+        f"  jaxdiff campaign status {place}\n"
+        f"  jaxdiff campaign merge {place}"
+    )
+
+
 def _left(found: "list[UnitStatus]") -> "list[Unit]":
     """Units to run: not complete, and nobody runs them."""
     for state in found:
@@ -170,15 +187,16 @@ def _submit_by_hand(campaign: "Campaign", left: "list[Unit]") -> None:
 
 def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None:
     """Say what is next, and leave with the exit code of the whole."""
+    place = shlex.quote(str(directory))
     if outcome.signal is not None:
-        typer.echo(f"Stopped. To go on: jaxdiff campaign run {directory}", err=True)
+        typer.echo(f"Stopped. To go on: jaxdiff campaign run {place}", err=True)
         raise typer.Exit(128 + outcome.signal)
     failed = [s.unit.name for s in found if s.state in ("failed", "waiting")]
     if failed:
         typer.echo(f"{len(failed)} units did not complete: {'; '.join(failed)}", err=True)
         raise typer.Exit(FAILED)
     if all(state.is_final for state in found):
-        typer.echo(f"All units are complete. Next: jaxdiff campaign merge {directory}")
+        typer.echo(f"All units are complete. Next: jaxdiff campaign merge {place}")
     if any(state.state == "diverged" for state in found):
         raise typer.Exit(DIVERGED)
 

@@ -26,7 +26,8 @@ from jaxdiff.io.runfile import RunFile
 FORMAT, FORMAT_VERSION = "jaxdiff-campaign", 1
 
 PLAN, STUDY, UNITS = "campaign.json", "study.toml", "units"
-SERIES, LOCK, PROGRESS = "series.h5", "lock", "progress.json"
+SERIES, FINAL_STATE = "series.h5", "final.extxyz"
+LOCK, PROGRESS = "lock", "progress.json"
 
 MAX_UNITS = 10_000  # four digits
 
@@ -250,8 +251,10 @@ def _write_unit(run: RunFile, directory: Path, index: int, first: int, stop: int
     table["ensemble"]["replica_range"] = [first, stop]
     table["output"]["directory"] = place
     table["model"]["name_or_path"] = _from_anywhere(table["model"]["name_or_path"])
-    files = table["system"]["structure_files"]
-    table["system"]["structure_files"] = [_from_anywhere(path) for path in files]
+    system = table["system"]
+    system["structure_files"] = [_from_anywhere(name) for name in system["structure_files"]]
+    if system["lattice_file"] is not None:
+        system["lattice_file"] = _from_anywhere(system["lattice_file"])
     text = runfile.to_toml(runfile.parse(table))
     unit = Unit(index, first, stop, directory / place, _sha256(text))
     _write(unit.run_file, text)

@@ -1,4 +1,4 @@
-"""The series of the units of a campaign, joined to the one that a single run writes."""
+"""Series and last states of units, joined to those that a single run writes."""
 
 import json
 import os
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import h5py
 import numpy as np
 
 from jaxdiff.runs.campaign import (
     COMPLETE,
     DIVERGED,
+    FINAL_STATE,
     SERIES,
     Campaign,
     Unit,
@@ -43,7 +45,7 @@ class _Head:
 
 
 def merge(campaign: Campaign) -> Path:
-    """Write the series of the whole study into the campaign's directory; its path.
+    """Write series and last states of the whole study into its directory; the series.
 
     Replicas lie along the first axis in their order, as in a single run; `provenance` is
     the list of those of the units. The status is that of a single run: diverged if any is.
@@ -54,6 +56,7 @@ def merge(campaign: Campaign) -> Path:
     for head in heads:
         _check_origin(head)
         _check_like_first(head, heads[0])
+    _merge_final(campaign)
     target = campaign.directory / SERIES
     partial = target.with_name(f".{SERIES}.partial")
     try:
@@ -67,6 +70,35 @@ def merge(campaign: Campaign) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _merge_final(campaign: Campaign) -> None:
+    """The last states of all replicas, in their order: the units' files end to end."""
+    target = campaign.directory / FINAL_STATE
+    partial = target.with_name(f".{FINAL_STATE}.partial")
+    try:
+        with partial.open("wb") as file:
+            for unit in campaign.units:
+                file.write(_last_states(unit))
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _last_states(unit: Unit) -> bytes:
+    path, replicas = unit.directory / FINAL_STATE, list(range(unit.first, unit.stop))
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is missing; copy it from where the unit was run, or move the unit's "
+            "directory away and run it again."
+        )
+    found = [int(atoms.info.get("replica", -1)) for atoms in ase.io.iread(path, ":")]
+    if found != replicas:
+        raise ValueError(
+            f"{path} has replicas {found}, but the unit has {replicas}; copy it from where "
+            "the unit was run, or move the unit's directory away and run it again."
+        )
+    return path.read_bytes()
 
 
 def _final_states(campaign: Campaign) -> list[str]:

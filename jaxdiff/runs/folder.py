@@ -24,13 +24,17 @@ FREE = {  # keys that may change before a run goes on: they leave no trace
 }
 
 
+PATIENCE_S = 3.0
+"""How long a lock is waited for: one that is only probed is free again at once."""
+
+
 @contextmanager
 def claimed(directory: Path) -> Iterator[None]:
     """Keep other processes out of the folder, which is made if need be."""
     try:
         _check_free(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(directory / LOCK, timeout=0)
+        lock = filelock.FileLock(directory / LOCK, timeout=PATIENCE_S)
         with lock:
             yield
     except filelock.Timeout:
@@ -66,7 +70,8 @@ def _check_free(directory: Path) -> None:
     """Refuse a folder with files that no run has left, before anything is written."""
     if not directory.exists() or _has_begun(directory):
         return
-    ours = {LOCK, RUN_FILE, PROGRESS, f".{RUN_FILE}.partial", PARTS}
+    ours = {LOCK, RUN_FILE, PROGRESS, PARTS, f"{checkpoint.LATEST}.new"}
+    ours |= {f".{name}.partial" for name in ours}  # cut off before the first checkpoint
     foreign = sorted(p.name for p in directory.iterdir() if p.name not in ours)
     if foreign:
         raise ValueError(

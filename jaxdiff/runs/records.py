@@ -95,8 +95,11 @@ def _duration(seconds: float) -> str:
 
 
 def write_final(path: Path, ensemble: Ensemble, state: md.EnsembleState) -> None:
-    """The last sound state, one frame per replica, with velocities; unwrapped."""
-    frames = []
+    """The last sound state, one frame per replica, with velocities; unwrapped.
+
+    `replica` of a frame is the replica's number in the study.
+    """
+    frames, first = [], ensemble.run.replica_range[0]
     for r, system in enumerate(ensemble.systems):
         position = np.asarray(state.motion.position[r])
         velocity = np.asarray(state.motion.momentum[r]) / np.asarray(system.mass)[:, None]
@@ -104,7 +107,7 @@ def write_final(path: Path, ensemble: Ensemble, state: md.EnsembleState) -> None
         moved = dataclasses.replace(system, position=position, velocity=velocity, cell=cell)
         atoms = to_ase(moved)
         kelvin = float(ensemble.temperature[r])
-        atoms.info |= {"replica": r, "temperature_kelvin": kelvin}
+        atoms.info |= {"replica": first + r, "temperature_kelvin": kelvin}
         frames.append(atoms)
     partial = path.with_name(f".{path.name}.partial")
     ase.io.write(partial, frames, format="extxyz")

@@ -35,6 +35,20 @@ def importable(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """Where JAX keeps what it has compiled in these tests."""
+    return str(tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture
+def compiled_once(programs, monkeypatch):
+    """Runs of their own processes compile a program once for all of them."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", programs)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 @pytest.fixture
 def study():
     """A study of twice so many replicas."""

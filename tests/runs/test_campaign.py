@@ -48,8 +48,11 @@ def test_run_files_of_units_are_the_study_but_for_replicas_and_place(tmp_path, s
 
 def test_input_files_are_found_from_anywhere(tmp_path, study, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "start.extxyz").touch()
-    run = study(1, "model.name_or_path=mine.safetensors")
+    for name in ("start.extxyz", "lattice.json"):
+        (tmp_path / name).touch()
+    run = study(
+        1, "model.name_or_path=mine.safetensors", "system.lattice_file=lattice.json"
+    )
     run = runfile.parse(
         run.model_dump()
         | {"system": run.system.model_dump() | {"structure_files": ["start.extxyz"]}}
@@ -58,6 +61,7 @@ def test_input_files_are_found_from_anywhere(tmp_path, study, monkeypatch):
     (unit,) = campaign.plan(run, "c", n_units=1).units
     table = runfile.load(unit.run_file)
     assert table.model.name_or_path == str(tmp_path / "mine.safetensors")
+    assert table.system.lattice_file == str(tmp_path / "lattice.json")
     assert table.system.structure_files == (str(tmp_path / "start.extxyz"),)
 
 
