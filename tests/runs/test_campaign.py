@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import filelock
 import h5py
@@ -7,6 +8,15 @@ import pytest
 
 from jaxdiff.io import runfile
 from jaxdiff.runs import campaign
+
+
+RECIPES = Path(__file__).parents[2] / "simulate"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.name)
+def test_every_recipe_can_be_planned(tmp_path, path):
+    run = runfile.load(path)
+    assert len(campaign.plan(run, tmp_path / "c", replicas_per_unit=1).units) >= 8
 
 
 def bounds(planned):
