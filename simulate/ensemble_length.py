@@ -23,6 +23,6 @@ for energy in (measured.activation_energy.value, 0.20, 0.24):
     plan = plan_shares(TEMPERATURE, at_600 * np.exp(-energy * x), np.ones(4), HALF_WIDTH_EV)
     total_ps = plan.exposure_ps.sum()
     print(
-        f"Ea = {energy:.3f} eV: {total_ps / 1e3:.1f} ns in all, {plan.hops.sum():.0f} hops; "
-        f"{total_ps / N_REPLICAS:.0f} ps for each of {N_REPLICAS} replicas"
+        f"Ea = {energy:.3f} eV: {total_ps / 1e3:.1f} ns in all, "
+        f"{total_ps / N_REPLICAS:.0f} ps per replica, {plan.hops.sum():.0f} hops"
     )

@@ -9,7 +9,6 @@ import pytest
 from jaxdiff.io import runfile
 from jaxdiff.runs import campaign
 
-
 RECIPES = Path(__file__).parents[2] / "simulate"
 
 
