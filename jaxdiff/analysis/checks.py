@@ -4,11 +4,12 @@ import dataclasses
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxdiff.analysis.estimate import Estimate, normal, unknown
 from jaxdiff.analysis.rates import Dispersion
 from jaxdiff.analysis.series import Series
+from jaxdiff.io.series import FINISHED
 
 UNDEFINED_LIMIT = 0.03
 """Largest fraction of frames without a valid defect that are not in transit."""
@@ -27,6 +28,7 @@ DRIFT_LIMIT = 10.0
 thermostat of 0.1 ps is off by 0.01 K."""
 
 _BLOCKS = 5  # per replica, for the error of time averages
+_NAMED = 5  # replicas that stopped, in the text of a check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,41 +42,58 @@ class Check:
 
 
 def mean_temperature(series: Series, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
-    """Mean kinetic temperature, K; its error from block means of all replicas selected."""
-    trace = series.kinetic_temperature[replica]
-    n_blocks = min(_BLOCKS, trace.shape[1])
-    if n_blocks == 0 or not np.isfinite(trace).all():
-        return unknown("K")
-    parts = np.array([b.mean(axis=1) for b in np.array_split(trace, n_blocks, axis=1)])
-    error = parts.std(ddof=1) / math.sqrt(parts.size) if parts.size > 1 else math.nan
-    return normal(float(trace.mean()), float(error), parts.size, "K")
+    """Mean kinetic temperature, K, of the rows until each of the replicas stopped.
+
+    Its error is from the means of blocks of time, weighted by their lengths.
+    """
+    blocks = [
+        block
+        for trace in series.kinetic_temperature[replica]
+        for block in np.array_split(trace[np.isfinite(trace)], _BLOCKS)
+        if len(block)
+    ]
+    means = np.array([block.mean() for block in blocks])
+    return _weighted_mean(means, np.array([len(block) for block in blocks]), "K")
 
 
 def energy_drift(series: Series, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
-    """Mean slope of the conserved energy, meV per atom and ns; error over replicas."""
-    slope = _slopes(series.time_ps, series.conserved_energy[replica])
+    """Mean slope of the conserved energy, meV per atom and ns; error over replicas.
+
+    Of the rows until each replica stopped; a replica counts by Σ(t - <t>)², the inverse
+    variance of its slope if rows had independent errors.
+    """
+    slopes, weights = [], []
+    for energy in series.conserved_energy[replica]:
+        seen = np.isfinite(energy)
+        if seen.sum() >= 3:
+            time = series.time_ps[seen] - series.time_ps[seen].mean()
+            weights.append(time @ time)
+            slopes.append(time @ (energy[seen] - energy[seen].mean()) / weights[-1])
     n_atoms = series.n_mobile + series.n_anion
-    slope = slope[np.isfinite(slope)] * 1e6 / n_atoms  # eV/ps to meV/ns
-    if len(slope) == 0:
-        return unknown("meV/atom/ns")
-    error = slope.std(ddof=1) / math.sqrt(len(slope)) if len(slope) > 1 else math.nan
-    return normal(float(slope.mean()), float(error), len(slope), "meV/atom/ns")
+    slope = np.array(slopes) * 1e6 / n_atoms  # eV/ps to meV/ns
+    return _weighted_mean(slope, np.array(weights), "meV/atom/ns")
 
 
-def _slopes(
-    time: Float[np.ndarray, " frames"], energy: Float[np.ndarray, "replicas frames"]
-) -> Float[np.ndarray, " replicas"]:
-    centered = time - time.mean() if len(time) else time
-    if len(time) < 3 or not np.any(centered):
-        return np.full(len(energy), np.nan)
-    energy = energy - energy.mean(axis=1, keepdims=True)
-    return energy @ centered / (centered @ centered)
+def _weighted_mean(
+    value: Float[np.ndarray, " parts"], weight: Real[np.ndarray, " parts"], unit: str
+) -> Estimate:
+    """Σwx/Σw, its error from the scatter; that of a plain mean where weights are equal."""
+    n = len(value)
+    if n == 0:
+        return unknown(unit)
+    share = weight / weight.sum()
+    mean = float(share @ value)
+    if n == 1:
+        return normal(mean, math.nan, 1, unit)
+    square = float(share**2 @ (value - mean) ** 2) * n / (n - 1)
+    return normal(mean, math.sqrt(square), n, unit)
 
 
 def check_run(series: Series, dispersion: Dispersion) -> tuple[Check, ...]:
     """All checks of one run."""
     return (
         _status(series),
+        _replicas(series),
         _undefined(series),
         _transits(series),
         _anions(series),
@@ -86,13 +105,37 @@ def check_run(series: Series, dispersion: Dispersion) -> tuple[Check, ...]:
 
 
 def _status(series: Series) -> Check:
-    done = series.status == "complete"
+    done = series.status in FINISHED
     return Check(
         "run complete",
         done,
         f"status is {series.status!r}",
         "Resume the run; what is here is a part of it.",
     )
+
+
+def _replicas(series: Series) -> Check:
+    who, n = np.flatnonzero(series.stopped), len(series.temperature)
+    if len(who) == 0:
+        return Check("replicas", True, f"none of {n} stopped early")
+    named = [
+        f"replica {r} ({series.temperature[r]:.0f} K) {_when(series.diverged_ps[r])}"
+        for r in who[:_NAMED].tolist()
+    ]
+    if len(who) > _NAMED:
+        named.append(f"and {len(who) - _NAMED} more")
+    return Check(
+        "replicas",
+        False,
+        f"{len(who)} of {n} diverged and were stopped: {'; '.join(named)}",
+        "What they showed until then is used, which is fair only if it was not a hop that "
+        "made them diverge: look at their last frames in final.extxyz; then shorten "
+        "timestep_fs, run colder, or train the model on such frames.",
+    )
+
+
+def _when(diverged_ps: float) -> str:
+    return f"at {diverged_ps:.4g} ps" if diverged_ps > 0 else "in equilibration"
 
 
 def _undefined(series: Series) -> Check:

@@ -127,14 +127,17 @@ def continuous_curves(
 ) -> tuple[Curve, Curve] | None:
     """Tracer and collective curves of whole frames, relative to the mean anion.
 
-    None without at least 4 frames at equal distances.
+    Over the replicas that went on for nearly all of the time, like `usable`. None without
+    at least 4 frames at equal distances.
     """
-    time = series.position_time_ps
+    kept = np.where(replica, series.n_kept, 0)
+    used = np.flatnonzero(kept >= max(_WHOLE * kept.max(initial=0), 1))
+    time = series.position_time_ps[: kept[used].min() if len(used) else 0]
     if len(time) < 4 or not np.allclose(np.diff(time), time[1] - time[0], rtol=1e-6):
         return None
     tracer, collective = [], []
-    for r in np.flatnonzero(replica):
-        position = series.position[r].astype(float)
+    for r in used:
+        position = series.position[r, : len(time)].astype(float)
         drift = position[:, ~series.is_mobile].mean(axis=1, keepdims=True)
         cation = position[:, series.is_mobile] - drift
         tracer.append(mean_squared_displacement(cation).mean(axis=1))

@@ -29,6 +29,7 @@ def to_pandas(series: Series) -> "tuple[pandas.DataFrame, pandas.DataFrame]":
             "lattice_constant_angstrom": series.lattice_constant,
             "exposure_ps": series.exposure_ps,
             "hops": series.hop_count,
+            "diverged_ps": series.diverged_ps,
             **{f"{name}_frames": count for name, count in series.frames.items()},
         },
         index=pandas.RangeIndex(n_replicas, name="replica"),
@@ -49,23 +50,26 @@ def to_pandas(series: Series) -> "tuple[pandas.DataFrame, pandas.DataFrame]":
 
 
 def to_mdanalysis(series: Series, replica: int) -> Any:
-    """An `MDAnalysis.Universe` of the frames kept of one replica, in memory, unwrapped."""
+    """An `MDAnalysis.Universe` of the frames kept of one replica, in memory, unwrapped.
+
+    Of a replica that diverged, those from before it stopped.
+    """
     import MDAnalysis
 
     _check_replica(series, replica)
-    if series.position.shape[1] < 2:
+    n_frames = int(series.n_kept[replica])
+    if n_frames < 2:
         raise ValueError(
-            "This run kept fewer than two frames; run with output.keep_positions = true, "
-            "or analyze with --keep-frames above 1."
+            f"There are fewer than two frames of replica {replica}; run with a shorter "
+            "output.positions_every_ps, or analyze with --keep-frames above 1."
         )
     universe = MDAnalysis.Universe.empty(len(series.is_mobile), trajectory=True)
     names = np.where(series.is_mobile, "M", "X")
     universe.add_TopologyAttr("name", names.tolist())
     universe.add_TopologyAttr("type", names.tolist())
     lengths_and_angles = _box(series.cell[replica])
-    n_frames = series.position.shape[1]
     universe.load_new(
-        np.asarray(series.position[replica], np.float32),
+        np.asarray(series.position[replica, :n_frames], np.float32),
         order="fac",
         dt=float(np.diff(series.position_time_ps[:2])[0]),
         dimensions=np.tile(lengths_and_angles, (n_frames, 1)),

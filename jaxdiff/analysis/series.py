@@ -2,7 +2,8 @@
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ class Series:
     - `events`, `defects`: of all replicas. `frames`: counts of frames by name, each [R];
       see `defects.FrameCounts`; also `anion_displaced`.
     - `lost_frame` [R]: from which frame on the log was incomplete, and nothing is used;
-      -1 if it never was.
+      -1 if it never was. `diverged_ps` [R]: when the replica stopped, from the start of
+      production; not a number if it went on to the end.
     - `time_ps` [F]; `kinetic_temperature` [R, F], K; `potential_energy` and
-      `conserved_energy` [R, F], eV: production only; F may be 0.
-    - `position` [R, K, N, 3], Å, unwrapped, at `position_time_ps` [K]; K may be 0.
-      `is_mobile` [N].
+      `conserved_energy` [R, F], eV: production only; F may be 0. Not a number from where a
+      replica stopped.
+    - `position` [R, K, N, 3], Å, unwrapped, at `position_time_ps` [K]; K may be 0. A
+      replica that stopped has its last ones repeated: see `n_kept`. `is_mobile` [N].
     - `run_file`: the resolved TOML; `provenance`: JSON; both texts.
     """
 
@@ -54,6 +57,7 @@ class Series:
     defects: Defects
     frames: Mapping[str, Int[np.ndarray, " replicas"]]
     lost_frame: Int[np.ndarray, " replicas"]
+    diverged_ps: Float[np.ndarray, " replicas"]
     time_ps: Float[np.ndarray, " frames"]
     kinetic_temperature: Float[np.ndarray, "replicas frames"]
     potential_energy: Float[np.ndarray, "replicas frames"]
@@ -71,6 +75,16 @@ class Series:
         return VACANCY if self.n_mobile < self.n_anion else INTERSTITIAL
 
     @property
+    def stopped(self) -> Bool[np.ndarray, " replicas"]:
+        """Which replicas diverged, and were stopped before the end."""
+        return np.isfinite(self.diverged_ps)
+
+    @property
+    def n_kept(self) -> Int[np.ndarray, " replicas"]:
+        """Frames of `position` from before the replica stopped."""
+        return n_kept(self.position_time_ps, self.diverged_ps)
+
+    @property
     def exposure_ps(self) -> Float[np.ndarray, " replicas"]:
         """Time of known defects of that sign, summed over them, per replica."""
         name = "vacancy" if self.sign == VACANCY else "interstitial"
@@ -86,6 +100,14 @@ class Series:
         """Hops of all classes of those defects, per replica."""
         hops = self.events.hops(self.sign)
         return np.bincount(self.events.replica[hops], minlength=len(self.temperature))
+
+
+def n_kept(
+    time_ps: Float[np.ndarray, " kept"], diverged_ps: Float[np.ndarray, " replicas"]
+) -> Int[np.ndarray, " replicas"]:
+    """How many of the times are before each replica stopped; all of them if it did not."""
+    end = np.where(np.isfinite(diverged_ps), diverged_ps, np.inf)
+    return np.searchsorted(time_ps, end, side="left")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,26 +192,30 @@ def _cosines(
 def load_series(path: str | Path, *, allow_incomplete: bool = False) -> Series:
     """Read `series.h5`; a run that has not finished only with `allow_incomplete`."""
     path = Path(path)
-    if not path.is_file() and part_files(path.parent):
-        return _load_unfinished(path, allow_incomplete)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist; it is written by a run. Give the folder of a run that "
-            "has started production."
-        )
-    with _open(path) as file:
-        _check_format(path, file, allow_incomplete)
+    with open_series(path, allow_incomplete=allow_incomplete) as file:
         series = _read(path, file)
     _check_shapes(path, series)
     return series
 
 
-def _load_unfinished(path: Path, allow_incomplete: bool) -> Series:
-    """What a run has written so far, joined aside."""
+@contextmanager
+def open_series(path: Path, *, allow_incomplete: bool = False) -> Iterator[h5py.File]:
+    """The file `series.h5` of a run; of one that goes on, what it has written so far."""
+    if path.is_file():
+        with _open(path) as file:
+            _check_format(path, file, allow_incomplete)
+            yield file
+        return
+    if not part_files(path.parent):
+        raise FileNotFoundError(
+            f"{path} does not exist; it is written by a run. Give the folder of a run that "
+            "has started production."
+        )
     with tempfile.TemporaryDirectory() as folder:
         joined = Path(folder) / path.name
         join_unfinished(path.parent, joined)
-        return load_series(joined, allow_incomplete=allow_incomplete)
+        with open_series(joined, allow_incomplete=allow_incomplete) as file:
+            yield file
 
 
 def _open(path: Path) -> h5py.File:
@@ -285,6 +311,7 @@ def _read(path: Path, file: h5py.File) -> Series:
         defects=defects,
         frames=frames | {"anion_displaced": data("sites/anion_displaced_frames")},
         lost_frame=lost,
+        diverged_ps=diverged_ps(path, file),
         time_ps=data("thermo/time_ps").astype(float),
         kinetic_temperature=data("thermo/temperature_kelvin").astype(float),
         potential_energy=data("thermo/potential_energy_ev").astype(float),
@@ -296,6 +323,17 @@ def _read(path: Path, file: h5py.File) -> Series:
         provenance=str(attribute("provenance")),
         status=str(attribute("status")),
     )
+
+
+def diverged_ps(path: Path, file: h5py.File) -> Float[np.ndarray, " replicas"]:
+    """When each replica stopped, ps; not a number for those that did not.
+
+    Files from before replicas were stopped one by one do not say it: none did.
+    """
+    shape = (len(_dataset(path, file, "temperature_kelvin")),)
+    if "diverged_ps" not in file:
+        return np.full(shape, np.nan)
+    return _per_replica(path, file, "diverged_ps", shape)
 
 
 def _check_shapes(path: Path, series: Series) -> None:

@@ -48,6 +48,7 @@ _SIMULATED_HOPS = 2_000_000  # of all simulations of a test together
 class TemperatureRow:
     """Results of the replicas at one temperature; diffusivities in cm^2/s.
 
+    - `n_stopped`: of the replicas, before the end, as they diverged.
     - `lattice_constant_angstrom`: in which the jumps are measured; see `HopTotals`.
     - `residence`: mean time between hops, censored. `exponential`: test of no memory.
       `survival`: Kaplan-Meier, of residences that a hop began.
@@ -66,6 +67,7 @@ class TemperatureRow:
     temperature_kelvin: float
     lattice_constant_angstrom: float
     n_replicas: int
+    n_stopped: int
     exposure_ps: float
     hops: int
     events_by_class: dict[str, int]
@@ -180,6 +182,7 @@ def _row(series: Series, walkers: Walkers, kelvin: float, phi: float) -> Tempera
         temperature_kelvin=float(kelvin),
         lattice_constant_angstrom=totals.lattice_constant,
         n_replicas=int(replica.sum()),
+        n_stopped=int(series.stopped[replica].sum()),
         exposure_ps=totals.exposure_ps,
         hops=totals.hops,
         events_by_class=dict(zip(CLASSES, events, strict=True)),

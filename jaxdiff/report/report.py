@@ -5,14 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from jaxdiff.analysis.record import plain
 from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, summarize
 from jaxdiff.report import figures
-from jaxdiff.report.document import Block, Code, Document, Heading, Picture, Text
+from jaxdiff.report.document import Block, Document, Heading, Picture, Text
 from jaxdiff.report.sections import (
     PUBLISHED,
     assumptions,
@@ -24,6 +21,7 @@ from jaxdiff.report.sections import (
     outlook,
     verdict,
 )
+from jaxdiff.report.settings import provenance, settings, source
 from jaxdiff.report.tables import write_tables
 
 FORMAT, FORMAT_VERSION = "jaxdiff-report", 2
@@ -91,7 +89,7 @@ def as_document(series: Series, study: Study) -> Document:
         *counters(series),
         *_traces(series),
         *assumptions(series, study),
-        *_source(series),
+        *source(series),
     ]
     return Document("Lithium hops: report", blocks)
 
@@ -101,15 +99,6 @@ def _traces(series: Series) -> list[Block]:
     if png is None:
         return [Text("The trajectory came without temperatures and energies.")]
     return [Picture("thermo", "Temperature and energies of the replicas.", png)]
-
-
-def _source(series: Series) -> list[Block]:
-    return [
-        Heading("Provenance"),
-        Code(json.dumps(_provenance(series), indent=2), "json"),
-        Text("As it was asked for:"),
-        Code(series.run_file, "toml"),
-    ]
 
 
 def as_json(series: Series, study: Study) -> dict[str, Any]:
@@ -124,34 +113,8 @@ def as_json(series: Series, study: Study) -> dict[str, Any]:
         "middle": fit and fit.middle,
         **{f.name: getattr(study, f.name) for f in dataclasses.fields(study)},
         "published_activation_energies_ev": PUBLISHED,
-        "settings": _settings(series),
-        "provenance": _provenance(series),
+        "settings": settings(series),
+        "provenance": provenance(series),
         "run_file": series.run_file,
     }
     return plain(record)
-
-
-def _settings(series: Series) -> dict[str, Any]:
-    return {
-        "status": series.status,
-        "n_replicas": len(series.temperature),
-        "frame_ps": series.frame_ps,
-        "dwell_frames": series.dwell_frames,
-        "core_radius_angstrom": series.core_radius,
-        "lattice_constant_angstrom": _shared(series.lattice_constant),
-        "supercell": series.supercell.matrix,
-        "n_mobile": series.n_mobile,
-        "n_anion": series.n_anion,
-    }
-
-
-def _shared(value: Float[np.ndarray, " replicas"]) -> float | None:
-    """The value that all replicas have; None if they differ, and the rows say it."""
-    return float(value[0]) if (value == value[0]).all() else None
-
-
-def _provenance(series: Series) -> Any:
-    try:
-        return json.loads(series.provenance)
-    except json.JSONDecodeError:
-        return {"text": series.provenance}

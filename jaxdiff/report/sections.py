@@ -78,13 +78,14 @@ def checks(made: Sequence[Check]) -> list[Block]:
 
 
 def by_temperature(study: Study) -> list[Block]:
-    """Counts and diffusivities; the lattice constants where they differ."""
+    """Counts and diffusivities; lattice constants if they differ, replicas that stopped."""
     constants = {f"{r.lattice_constant_angstrom:.4f}" for r in study.rows}
     own = ("a (Å)",) if len(constants) > 1 else ()
+    early = ("stopped",) if any(r.n_stopped for r in study.rows) else ()
     shown = [name for name in CLASSES if any(r.events_by_class[name] for r in study.rows)]
     counts = Table(
         (
-            *("T (K)", *own, "replicas", "exposure (ps)", "hops"),
+            *("T (K)", *own, "replicas", *early, "exposure (ps)", "hops"),
             *(name.replace("_", " ") for name in shown),
             *("rate (1/ns)", "residence (ps)", "exponential, p", "steady, p"),
         ),
@@ -92,7 +93,7 @@ def by_temperature(study: Study) -> list[Block]:
             (
                 f"{r.temperature_kelvin:.0f}",
                 *(f"{r.lattice_constant_angstrom:.4f}" for _ in own),
-                *(r.n_replicas, f"{r.exposure_ps:.1f}"),
+                *(r.n_replicas, *(r.n_stopped for _ in early), f"{r.exposure_ps:.1f}"),
                 *(r.hops, *(r.events_by_class[name] for name in shown)),
                 _range(r.rate.scaled(1000.0, "1/ns"), "{:.3g}"),
                 _range(r.residence, "{:.3g}"),
@@ -216,9 +217,9 @@ def counters(series: Series) -> list[Block]:
         for name, text in words.items()
     ]
     lost = int((series.lost_frame >= 0).sum())
-    rows.append(
-        ("replicas whose log ran over", lost, f"{lost / len(series.lost_frame):.2%}")
-    )
+    stopped, n = int(series.stopped.sum()), len(series.lost_frame)
+    rows.append(("replicas whose log ran over", lost, f"{lost / n:.2%}"))
+    rows.append(("replicas that diverged", stopped, f"{stopped / n:.2%}"))
     return [Table(("frames", "number", "share"), rows)]
 
 

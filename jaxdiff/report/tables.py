@@ -41,7 +41,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 def _temperatures(study: Study) -> tuple[list[str], list[list[Any]]]:
     header = ["temperature_kelvin", "lattice_constant_angstrom", "replicas"]
-    header += ["exposure_ps", "hops"]
+    header += ["stopped", "exposure_ps", "hops"]
     for name, unit in _VALUES.items():
         label = name if unit == "1" else f"{name}_{unit}"
         header += [label, f"{label}_low", f"{label}_high"]
@@ -51,6 +51,7 @@ def _temperatures(study: Study) -> tuple[list[str], list[list[Any]]]:
             row.temperature_kelvin,
             row.lattice_constant_angstrom,
             row.n_replicas,
+            row.n_stopped,
             row.exposure_ps,
             row.hops,
         ]

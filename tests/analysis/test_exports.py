@@ -47,6 +47,7 @@ def series():
         defects=defects,
         frames=frames,
         lost_frame=np.array([-1, -1]),
+        diverged_ps=np.full(2, np.nan),
         time_ps=np.zeros(0),
         kinetic_temperature=np.zeros((2, 0)),
         potential_energy=np.zeros((2, 0)),
@@ -103,3 +104,12 @@ def test_kinisi_sees_the_displacements_of_the_sites(series):
     # [steps of time, cations, 3] from the first frame on
     seen = parser.displacements.values
     np.testing.assert_allclose(seen, site_path(series, 0)[1:], atol=1e-9)
+
+
+def test_a_universe_ends_where_the_replica_stopped(series):
+    """Frames at 0, 0.1, 0.2 and 0.3 ps: the first two are before 0.2 ps."""
+    pytest.importorskip("MDAnalysis")
+    stopped = dataclasses.replace(series, diverged_ps=np.array([np.nan, 0.2]))
+    np.testing.assert_array_equal(stopped.n_kept, [4, 2])
+    assert len(to_mdanalysis(stopped, 0).trajectory) == 4
+    assert len(to_mdanalysis(stopped, 1).trajectory) == 2

@@ -78,6 +78,8 @@ def write_series(tmp_path):
         status="complete",
         with_thermo=True,
         positions=0,
+        diverged=None,  # {replica: ps}
+        provenance=None,
         **attributes,
     ):
         rng = np.random.default_rng(seed)
@@ -110,23 +112,40 @@ def write_series(tmp_path):
             cell=np.tile(CELLS * LATTICE * np.eye(3), (n_replicas, 1, 1)),
             is_mobile=np.arange(N_MOBILE + N_ANION) < N_MOBILE,
             attributes=root | attributes,
-            provenance={"versions": {"jaxdiff": "test"}, "device": "none", "seed": seed},
+            provenance=provenance
+            or {"versions": {"jaxdiff": "test"}, "device": "none", "seed": seed},
         )
         start = np.tile(cation_sites(), (n_replicas, 1, 1))
         series.start_sites(start)
+        stop = np.full(n_replicas, np.nan)
+        for replica, when in (diverged or {}).items():
+            stop[replica] = when
+        alive = np.where(np.isnan(stop), duration_ps, stop)
+        frames = np.floor(alive / FRAME_PS + 1e-9).astype(int)
+        changes = changes_of(walk, n_frames)
+        seen = changes["frame"] <= frames[changes["replica"]]
         counts = {
-            "frames": np.full(n_replicas, n_frames),
+            "frames": frames,
             "anion_displaced_frames": np.zeros(n_replicas, int),
             "lost_frame": np.full(n_replicas, -1),
         }
-        series.append_sites(changes_of(walk, n_frames), counts)
+        series.append_sites({n: column[seen] for n, column in changes.items()}, counts)
         if with_thermo:
             time = np.arange(0, duration_ps, 0.5)
-            series.append("thermo", time, **thermo(rng, temperature, len(time)))
+            rows = thermo(rng, temperature, len(time))
+            gone = time[:, None] >= alive
+            rows = {name: np.where(gone, np.nan, rows[name]) for name in rows}
+            series.append("thermo", time, **rows)
         if positions:
             shape = (n_replicas, positions, N_MOBILE + N_ANION, 3)
             time = np.arange(1, positions + 1) * duration_ps / positions
-            series.append_positions(time, 0.1 * rng.normal(size=shape))
+            frame = 0.1 * rng.normal(size=shape)
+            for replica, when in (diverged or {}).items():  # it stays as it was
+                frame[replica, time >= when] = frame[replica, time < when][-1:]
+            series.append_positions(time, frame)
+        if diverged:
+            series.set_diverged(stop)
+            status = "diverged"
         series.finish(status)
         return folder
 

@@ -1,6 +1,7 @@
 """How the value settles with the number of hops, and how replicas scatter."""
 
 import numpy as np
+from jaxtyping import Int
 from matplotlib.axes import Axes
 from scipy.stats import poisson
 
@@ -30,9 +31,8 @@ def draw_convergence(series: Series, study: Study) -> bytes:
     for k, (row, color) in enumerate(zip(rows, temperature_colors(len(rows)), strict=True)):
         mine = hop & (series.temperature[events.replica] == row.temperature_kelvin)
         order = np.argsort(events.frame[mine], kind="stable")
-        time = events.frame[mine][order] + 1
+        time = _exposed(series, row.temperature_kelvin, events.frame[mine][order] + 1)
         total = np.cumsum(events.squared_jump[mine][order])
-        # all replicas have run for that long; the end is the value reported
         ratio = total / time * (time[-1] / total[-1])
         n = np.arange(1, len(total) + 1)
         axes.plot(
@@ -53,6 +53,16 @@ def draw_convergence(series: Series, study: Study) -> bytes:
     axes.legend(frameon=False, fontsize=8, ncols=2)
     grid(axes)
     return to_png(figure)
+
+
+def _exposed(
+    series: Series, kelvin: float, frame: Int[np.ndarray, " hops"]
+) -> Int[np.ndarray, " hops"]:
+    """Frames with a known defect so far, over the replicas at one temperature."""
+    mine = series.temperature == kelvin
+    length = series.frames["exposure"][mine]
+    start = series.frames["frames"][mine] - length
+    return np.clip(frame[:, None] - start, 0, length).sum(axis=1)
 
 
 def draw_dispersion(series: Series, study: Study) -> bytes:

@@ -35,14 +35,23 @@ def draw_hops(series: Series) -> bytes:
                 time[mine], row[mine], s=size, c=color, marker=marker, lw=0.8, label=label
             )
     _group_replicas(axes, series.temperature[order])
-    axes.set_xlim(0, float(max(series.frames["frames"].max(), 1)) * series.frame_ps)
+    end = float(max(series.frames["frames"].max(), 1)) * series.frame_ps
+    axes.set_xlim(0, end)
+    if series.stopped.any():
+        stopped = series.stopped[order]
+        axes.hlines(
+            *(np.flatnonzero(stopped), series.diverged_ps[order][stopped], end),
+            color="0.6",
+            lw=2.5,
+            label=f"diverged ({stopped.sum()})",
+        )
     axes.set_ylim(-0.8, n_replicas - 0.2)
     axes.set_xlabel("time  (ps)")
-    if len(time):
+    if len(time) or series.stopped.any():
         figure.legend(
             loc="outside lower center", ncols=5, frameon=False, fontsize=8, markerscale=1.5
         )
-    else:
+    if len(time) == 0:
         axes.text(0.5, 0.5, "no event", transform=axes.transAxes, ha="center")
     return to_png(figure)
 

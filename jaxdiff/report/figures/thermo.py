@@ -11,7 +11,8 @@ _POINTS = 150  # of a trace that are drawn
 def draw_thermo(series: Series) -> bytes | None:
     """Temperature, potential and conserved energy over time, averaged over blocks.
 
-    None where a trajectory came without them.
+    Over the replicas that went on for so long; energies from the mean or the start of each,
+    so that a line does not jump where one stops. None where a trajectory came without them.
     """
     if len(series.time_ps) == 0:
         return None
@@ -27,12 +28,19 @@ def draw_thermo(series: Series) -> bytes | None:
         potential = _blocks(series.potential_energy[replica]) * per_atom
         conserved = _blocks(series.conserved_energy[replica]) * per_atom
         axes[0].fill_between(
-            time, kinetic.min(0), kinetic.max(0), color=color, alpha=0.25, lw=0
+            time,
+            np.fmin.reduce(kinetic),
+            np.fmax.reduce(kinetic),
+            color=color,
+            alpha=0.25,
+            lw=0,
         )
-        axes[0].plot(time, kinetic.mean(0), color=color, lw=1.2, label=f"{target:.0f} K")
+        axes[0].plot(time, _mean(kinetic), color=color, lw=1.2, label=f"{target:.0f} K")
         axes[0].axhline(target, color="k", lw=0.6, ls=":", zorder=3)
-        axes[1].plot(time, potential.mean(0) - potential.mean(), color=color, lw=1)
-        axes[2].plot(time, (conserved - conserved[:, :1]).mean(0), color=color, lw=1)
+        axes[1].plot(
+            time, _mean(potential - _mean(potential.T)[:, None]), color=color, lw=1
+        )
+        axes[2].plot(time, _mean(conserved - conserved[:, :1]), color=color, lw=1)
     if not np.isfinite(series.conserved_energy).any():
         axes[2].text(0.5, 0.5, "not recorded", transform=axes[2].transAxes, ha="center")
     axes[0].set_ylabel("T  (K)")
@@ -47,9 +55,21 @@ def draw_thermo(series: Series) -> bytes | None:
 
 
 def _blocks(trace: np.ndarray) -> np.ndarray:
-    """Means over at most `_POINTS` blocks of the last axis."""
+    """Means over at most `_POINTS` blocks of the last axis, of what is known."""
     n = trace.shape[-1]
     if n == 0:
         return np.full((*trace.shape[:-1], 1), np.nan)
     start = np.unique(np.linspace(0, n, min(n, _POINTS), endpoint=False).astype(int))
-    return np.add.reduceat(trace, start, axis=-1) / np.diff(start, append=n)
+    known = np.isfinite(trace)
+    total = np.add.reduceat(np.where(known, trace, 0), start, axis=-1)
+    return _ratio(total, np.add.reduceat(known, start, axis=-1, dtype=int))
+
+
+def _mean(trace: np.ndarray) -> np.ndarray:
+    """Over the first axis, of what is known."""
+    known = np.isfinite(trace)
+    return _ratio(np.where(known, trace, 0).sum(axis=0), known.sum(axis=0))
+
+
+def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,113 @@
+"""How a run was made, for the report: from the series and the provenance in it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxdiff.analysis.series import Series
+from jaxdiff.report.document import Block, Code, Heading, Table, Text
+
+THERMOSTATS = {
+    "csvr": "CSVR, stochastic velocity rescaling (doi:10.1063/1.2408420)",
+    "nose_hoover": "Nosé–Hoover chain",
+    "langevin": "Langevin",
+    "nve": "none (NVE)",
+    "npt": "CSVR, with stochastic cell rescaling (doi:10.1063/5.0020514)",
+}
+
+_WORDS = {
+    "thermostat": "thermostat of the production",
+    "precision": "precision of the model",
+    "matmul_precision": "precision of matrix products",
+    "device": "device",
+    "n_devices": "devices",
+    "group_size": "replicas computed at once",
+    "replica_bytes": "memory per replica (MB)",
+    "working_bytes": "memory for a group, beside these (MB)",
+    "neighbor_capacity": "places in a neighbour list",
+    "xla_flags": "XLA flags",
+    "model": "model",
+}
+
+
+def settings(series: Series) -> dict[str, Any]:
+    """What was run, and how, by name; of a campaign's units, as the first has it."""
+    units = _units(series)
+    first = units[0] if units else {}
+    return {
+        "status": series.status,
+        "n_replicas": len(series.temperature),
+        "n_units": len(units) if _is_campaign(series) else 1,
+        "frame_ps": series.frame_ps,
+        "dwell_frames": series.dwell_frames,
+        "core_radius_angstrom": series.core_radius,
+        "lattice_constant_angstrom": _shared(series.lattice_constant),
+        "supercell": series.supercell.matrix,
+        "n_mobile": series.n_mobile,
+        "n_anion": series.n_anion,
+        **{name: first[name] for name in _WORDS if name in first},
+    }
+
+
+def provenance(series: Series) -> Any:
+    """As it was written: an object, or of a campaign a list of them."""
+    try:
+        return json.loads(series.provenance)
+    except json.JSONDecodeError:
+        return {"text": series.provenance}
+
+
+def source(series: Series) -> list[Block]:
+    """Settings, provenance and run file."""
+    units = _units(series)
+    rows = [
+        (_WORDS[name], _shown(name, units)) for name in _WORDS if name in (units or [{}])[0]
+    ]
+    table: list[Block] = []
+    if rows:
+        table = [Heading("Settings"), Table(("setting", "value"), rows, numbers=False)]
+    if _is_campaign(series):
+        said = f"A campaign of {len(units)} units; what is shown is of the first of them, "
+        table.append(Text(f"{said}all are in report.json."))
+    shown = units[0] if _is_campaign(series) and units else provenance(series)
+    return [
+        *table,
+        Heading("Provenance"),
+        Code(json.dumps(shown, indent=2), "json"),
+        Text("As it was asked for:"),
+        Code(series.run_file, "toml"),
+    ]
+
+
+def _is_campaign(series: Series) -> bool:
+    return isinstance(provenance(series), list)
+
+
+def _units(series: Series) -> list[Mapping[str, Any]]:
+    """The provenance of each unit; of a single run, its own."""
+    found = provenance(series)
+    every = found if isinstance(found, list) else [found]
+    return [unit for unit in every if isinstance(unit, dict)]
+
+
+def _shown(name: str, units: Sequence[Mapping[str, Any]]) -> str:
+    """The value of the first unit, and that others have another one if they do."""
+    first = _text(name, units[0][name])
+    others = sorted({_text(name, u.get(name)) for u in units} - {first})
+    return f"{first} (other units: {'; '.join(others)})" if others else first
+
+
+def _text(name: str, value: Any) -> str:
+    if value in (None, ""):
+        return "none" if name == "xla_flags" else "not known"
+    if name.endswith("_bytes"):
+        return f"{value / 1e6:.3g}"
+    return THERMOSTATS.get(value, value) if name == "thermostat" else str(value)
+
+
+def _shared(value: Float[np.ndarray, " replicas"]) -> float | None:
+    """The value that all replicas have; None if they differ, and the rows say it."""
+    return float(value[0]) if (value == value[0]).all() else None
