@@ -119,7 +119,7 @@ def _replicas(series: Series) -> Check:
     if len(who) == 0:
         return Check("replicas", True, f"none of {n} stopped early")
     named = [
-        f"replica {r} ({series.temperature[r]:.0f} K) {_when(series.diverged_ps[r])}"
+        f"replica {r} ({series.temperature[r]:.0f} K) {_when(float(series.diverged_ps[r]))}"
         for r in who[:_NAMED].tolist()
     ]
     if len(who) > _NAMED:

@@ -256,7 +256,7 @@ def _dataset(path: Path, file: h5py.File, name: str) -> np.ndarray:
     return np.asarray(file[name])
 
 
-def _per_replica(
+def per_replica(
     path: Path, file: h5py.File, name: str, shape: tuple[int, ...]
 ) -> np.ndarray:
     """A dataset with a row for each replica, or the attribute of that name for all."""
@@ -300,8 +300,8 @@ def _read(path: Path, file: h5py.File) -> Series:
     return Series(
         temperature=temperature,
         frame_ps=frame_ps,
-        lattice_constant=_per_replica(path, file, "lattice_constant_angstrom", (n,)),
-        cell=_per_replica(path, file, "cell_angstrom", (n, 3, 3)),
+        lattice_constant=per_replica(path, file, "lattice_constant_angstrom", (n,)),
+        cell=per_replica(path, file, "cell_angstrom", (n, 3, 3)),
         supercell=supercell,
         n_mobile=int(attribute("n_mobile")),
         n_anion=int(attribute("n_anion")),
@@ -333,7 +333,7 @@ def diverged_ps(path: Path, file: h5py.File) -> Float[np.ndarray, " replicas"]:
     shape = (len(_dataset(path, file, "temperature_kelvin")),)
     if "diverged_ps" not in file:
         return np.full(shape, np.nan)
-    return _per_replica(path, file, "diverged_ps", shape)
+    return per_replica(path, file, "diverged_ps", shape)
 
 
 def _check_shapes(path: Path, series: Series) -> None:

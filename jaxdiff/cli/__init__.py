@@ -8,6 +8,7 @@ import typer
 from jaxdiff.cli import campaign, model
 from jaxdiff.cli.analyze import analyze
 from jaxdiff.cli.compare import compare
+from jaxdiff.cli.export import export
 from jaxdiff.cli.finetune import finetune
 from jaxdiff.cli.lattice import lattice
 from jaxdiff.cli.report import report
@@ -22,6 +23,7 @@ app.command()(simulate)
 app.command()(analyze)
 app.command()(report)
 app.command()(compare)
+app.command()(export)
 app.command()(finetune)
 app.command()(lattice)
 app.add_typer(campaign.app, name="campaign")

@@ -105,7 +105,7 @@ def _text(name: str, value: Any) -> str:
         return "none" if name == "xla_flags" else "not known"
     if name.endswith("_bytes"):
         return f"{value / 1e6:.3g}"
-    return THERMOSTATS.get(value, value) if name == "thermostat" else str(value)
+    return THERMOSTATS.get(str(value), str(value)) if name == "thermostat" else str(value)
 
 
 def _shared(value: Float[np.ndarray, " replicas"]) -> float | None:

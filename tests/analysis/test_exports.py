@@ -91,8 +91,10 @@ def test_a_universe_holds_the_frames_kept(series):
     np.testing.assert_allclose(universe.dimensions, [8, 8, 8, 90, 90, 90], rtol=1e-6)
     frames = np.array([universe.atoms.positions.copy() for _ in universe.trajectory])
     np.testing.assert_allclose(frames, series.position[1], rtol=1e-6)
-    empty = dataclasses.replace(series, position=series.position[:, :0])
-    with pytest.raises(ValueError, match="keep_positions = true"):
+    empty = dataclasses.replace(
+        series, position=series.position[:, :0], position_time_ps=np.zeros(0)
+    )
+    with pytest.raises(ValueError, match="a shorter output.positions_every_ps"):
         to_mdanalysis(empty, 0)
     with pytest.raises(ValueError, match="has 2, numbered from 0"):
         to_mdanalysis(series, 2)

@@ -141,7 +141,8 @@ def write_series(tmp_path):
             time = np.arange(1, positions + 1) * duration_ps / positions
             frame = 0.1 * rng.normal(size=shape)
             for replica, when in (diverged or {}).items():  # it stays as it was
-                frame[replica, time >= when] = frame[replica, time < when][-1:]
+                n = int((time < when).sum())
+                frame[replica, n:] = frame[replica, max(n - 1, 0)]
             series.append_positions(time, frame)
         if diverged:
             series.set_diverged(stop)
