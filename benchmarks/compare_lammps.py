@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE.parent / "tests" / "md"))
 import ionic  # noqa: E402
 
 from jaxdiff import units  # noqa: E402
-from jaxdiff.system import rock_salt_interstitial  # noqa: E402
+from jaxdiff.crystal import rock_salt_interstitial  # noqa: E402
 
 OUTPUT = HERE / "results" / "compare_lammps.json"
 CELLS, BLOCKS = 3, 8  # blocks per replica

@@ -16,7 +16,6 @@ import dataclasses
 import functools
 from importlib import metadata
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -60,11 +59,6 @@ def energy_force_strain(params, position, cell, neighbors):
     pull = over_r[..., None] * vector  # every pair stands in the rows of both its ions
     strain_gradient = jnp.einsum("aki,akj->ij", pull, vector) / 2
     return jnp.sum(energy) / 2, -jnp.sum(pull, axis=1), strain_gradient
-
-
-def ions(params, position, cell, neighbors):
-    """The potential as the dynamics takes it."""
-    return energy_force_strain(params, position, cell, neighbors)[:2]
 
 
 BOLTZMANN, MVV2E, NKTV2P = 8.617343e-5, 1.0364269e-4, 1.6021765e6
@@ -217,7 +211,7 @@ def compiled(plan):
     def observe(frames, position, frame):
         return frames.at[(frame - 1) % CHUNK].set(position)
 
-    return md.make_chunk(plan, ions, observe)
+    return md.make_chunk(plan, energy_force_strain, observe)
 
 
 def prepare(system, protocol, *, velocity=None):
@@ -248,7 +242,7 @@ def prepare(system, protocol, *, velocity=None):
         skin=plan.skin,
         seed=protocol.seed,
         velocity=velocity,
-        observer=lambda position: jnp.zeros((CHUNK, *position.shape)),
+        observer=lambda position, cell: jnp.zeros((CHUNK, *position.shape)),
     )
     state = md.evaluate(run_chunk, values, conditions, state)
     return run_chunk, plan, values, conditions, state
@@ -261,48 +255,21 @@ def run_jaxdiff(system, protocol, thermostat=md.NOSE_HOOVER):
         *program, state, n_steps=protocol.equilibration, thermostat=md.LANGEVIN
     )
     state = md.restart(last.state, last.state.hops)
-    return record(system, protocol, program, state, thermostat)
+    return record(protocol, program, state, thermostat)
 
 
-def record(system, protocol, program, state, thermostat):
+def record(protocol, program, state, thermostat):
     """Frames of a run from a state on."""
     steps = protocol.frames * protocol.stride
     parts = list(md.advance(*program, state, n_steps=steps, thermostat=thermostat))
     frames = [
         np.asarray(part.state.hops)[:, : len(part.step)].swapaxes(0, 1) for part in parts
     ]
-    position = np.concatenate(frames)
     series = [
         np.concatenate([getattr(part.series, name) for part in parts])
-        for name in ("temperature", "potential_energy")
+        for name in ("temperature", "potential_energy", "pressure")
     ]
-    pressure = _pressure(system, program, state, position, series[0])
-    return Record(*series, pressure, position)
-
-
-def _pressure(system, program, state, position, temperature):
-    """(2 K - tr dE/dstrain) / 3 V, eV/Å³, with lists that follow the frames."""
-    _, plan, values, *_ = program
-    start = lists.grow(state.neighbors, state.neighbors.capacity + 30)
-    overflow, trace = _strain_traces(
-        start, values, jnp.asarray(position), jnp.asarray(system.cell), plan
-    )
-    assert not np.any(overflow)
-    twice_kinetic = (3 * system.n_atoms - 3) * units.KB * temperature
-    return (twice_kinetic - np.asarray(trace)) / (3 * np.linalg.det(system.cell))
-
-
-@functools.partial(jax.jit, static_argnames="plan")
-def _strain_traces(start, values, position, cell, plan):
-    def frame(neighbors, position):
-        neighbors = lists.refresh(position, cell, neighbors, plan.cutoff, plan.skin)
-        gradient = jax.vmap(energy_force_strain, (None, 0, None, 0))(
-            values, position, cell, neighbors
-        )[2]
-        return neighbors, jnp.trace(gradient, axis1=1, axis2=2)
-
-    end, trace = jax.lax.scan(frame, start, position)
-    return end.overflow, trace
+    return Record(*series, np.concatenate(frames))
 
 
 def block_means(record, atomic_number, lags, blocks):

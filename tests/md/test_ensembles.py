@@ -12,7 +12,7 @@ import potentials
 import pytest
 
 from jaxdiff import md, units
-from jaxdiff.system import rock_salt_interstitial
+from jaxdiff.crystal import rock_salt_interstitial
 
 validation = pytest.importorskip("physical_validation")
 

