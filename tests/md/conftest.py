@@ -11,7 +11,7 @@ import potentials
 import pytest
 
 from jaxdiff import md, units
-from jaxdiff.crystal import rock_salt_interstitial
+from jaxdiff.crystal import LITHIUM_FLUORIDE_LATTICE, rock_salt_interstitial
 
 
 @dataclasses.dataclass
@@ -61,17 +61,25 @@ def make(
     observe=None,
     observer=None,
     stiffness=3.0,
+    bulk_modulus=0.1,
+    pressure=0.0,
+    pressure_time_fs=50.0,
+    compressibility=10.0,
+    lattice_constant=LITHIUM_FLUORIDE_LATTICE,
+    compression=0.0,
     devices=(),
     group_size=1,
     max_temperature=20_000.0,
 ):
-    system = rock_salt_interstitial(supercell)
+    system = rock_salt_interstitial(supercell, lattice_constant)
     charge = jnp.asarray(np.where(system.atomic_number == 3, 1.0, -1.0))
     params = {
         "charge": charge,
         "cutoff": jnp.asarray(cutoff),
         "site": jnp.asarray(system.position),
         "stiffness": jnp.asarray(stiffness),
+        "volume": jnp.asarray(np.linalg.det(system.cell)),
+        "bulk_modulus": jnp.asarray(bulk_modulus),
     }
     plan = md.Plan(cutoff, skin, steps_per_frame, frames_per_chunk, group_size)
     run_chunk = compiled(plan, potential, observe, devices)
@@ -85,6 +93,9 @@ def make(
         seed=seed,
         replica_id=replica_id,
         max_temperature=max_temperature,
+        pressure=pressure,
+        pressure_time=pressure_time_fs * units.FEMTOSECOND,
+        compressibility=compressibility,
     )
     state = md.initialize(
         system,
@@ -95,6 +106,7 @@ def make(
         replica_id=replica_id,
         capacity=capacity,
         observer=observer,
+        compression=compression,
     )
     state = md.evaluate(run_chunk, params, conditions, state)
     return Lab(plan, run_chunk, params, conditions, state)
