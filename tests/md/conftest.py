@@ -118,6 +118,28 @@ def lab():
     return make
 
 
+@pytest.fixture(scope="session")
+def thermal(lab):
+    """Nine ions in one narrow cell, thermalised at 600 K: a small N shows lost freedom."""
+    ions = lab(
+        supercell=1, temperature=[600.0] * 4, steps_per_frame=1, frames_per_chunk=500
+    )
+    return ions, md.restart(ions.run(500, md.LANGEVIN)[-1].state)
+
+
+@pytest.fixture(scope="session")
+def free():
+    """Makes eight replicas of nine free particles in an elastic cell: one program."""
+
+    def particles(*, temperature, **options):
+        return make(
+            potentials.elastic, temperature=(temperature,) * 8, supercell=1, cutoff=0.2,
+            skin=1.8, capacity=24, frames_per_chunk=1000, **options,
+        )  # fmt: skip
+
+    return particles
+
+
 @pytest.fixture(autouse=True)
 def _strict():
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):

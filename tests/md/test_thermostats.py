@@ -23,15 +23,6 @@ def with_timestep(lab, femtoseconds):
     return lab.conditions.replace(bath=bath)
 
 
-@pytest.fixture(scope="module")
-def thermal(lab):
-    """Nine ions in one narrow cell, thermalised at 600 K: a small N shows lost freedom."""
-    ions = lab(
-        supercell=1, temperature=[600.0] * 4, steps_per_frame=1, frames_per_chunk=500
-    )
-    return ions, md.restart(ions.run(500, LANGEVIN)[-1].state)
-
-
 def test_momenta_are_of_boltzmann_with_no_drift():
     mass, kt = jnp.asarray([6.941, 18.998, 1.0, 40.0]), jnp.asarray(0.05)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(20_000))
