@@ -2,7 +2,7 @@
 
 python benchmarks/peers_run.py RUN_DIR [--kinisi]
 
-RUN_DIR has a series.h5 with whole frames (`--keep-frames`, `output.keep_positions`).
+RUN_DIR has a series.h5 with whole frames (`--keep-frames`, `output.positions_every_ps`).
 Mean squared displacements of the whole frames against MDAnalysis and tidynamics; GEMDAT's
 tracer diffusivity of the same frames, of which vibrations are a part; with --kinisi
 (minutes for each replica) the jump diffusivity of the site-projected path times the number
