@@ -281,6 +281,14 @@ def volume(cell: Float[Array, "3 3"]) -> Float[Array, ""]:
     return jnp.abs(jnp.dot(cell[0], jnp.cross(cell[1], cell[2])))
 
 
+def is_covered(cell: Float[Array, "3 3"], neighbors: Neighbors) -> Bool[Array, ""]:
+    """Whether the images that are searched suffice for a cell that has shrunk."""
+    face = jnp.stack([jnp.cross(cell[a - 2], cell[a - 1]) for a in range(3)])
+    area = jnp.sqrt(jnp.sum(face**2, axis=-1))
+    reach = neighbors.radius * area / volume(cell)  # in widths of the cell
+    return jnp.all(reach < jnp.asarray(neighbors.images, cell.dtype) / 2)
+
+
 def refresh(
     position: Float[Array, "replicas atoms 3"],
     cell: Float[Array, "replicas 3 3"],

@@ -191,6 +191,21 @@ def test_a_list_lasts_while_the_cell_is_scaled_until_it_would_lack_a_pair(scale)
     assert found == int((fresh < len(position)).sum())
 
 
+@pytest.mark.parametrize("edge", [7.0, 8.9, 9.1, 13.0, 17.9, 18.1, 30.0])
+def test_a_cell_that_shrinks_is_covered_until_it_needs_more_images(edge):
+    """Skewed and not: what `allocate` would choose for the smaller cell is the judge."""
+    for skew in (0.0, 0.3):
+        cell = edge * (np.eye(3) + skew * np.eye(3, k=1))
+        built = lists.allocate(np.zeros((1, 3)), cell, 8.5, 0.5, capacity=700)
+        for scale in np.linspace(1.0, 0.603, 41):
+            smaller = lists.allocate(
+                np.zeros((1, 3)), scale * cell, 8.5, 0.5, capacity=3000
+            )
+            enough = all(np.asarray(smaller.images) <= np.asarray(built.images))
+            seen = bool(lists.is_covered(jnp.asarray(scale * cell), built))
+            assert seen == enough, (skew, scale)
+
+
 def test_isolated_atoms_and_open_boundaries():
     position = np.array([[0.0, 0, 0], [0, 0, 1.5], [0, 30.0, 0]])
     sender, shift = lists.neighbor_rows(position, np.zeros((3, 3)), 2.0, (False,) * 3)

@@ -329,6 +329,7 @@ class _Group:
         temperature = self.temperature(motion, mass)
         sound = jnp.isfinite(energy) & jnp.all(jnp.isfinite(force), axis=(1, 2))
         sound = sound & (temperature <= conditions.max_temperature)
+        sound = sound & jax.vmap(neighbors.is_covered)(motion.cell, lists)
         alive = state.bad_step < 0
         overflow = jnp.where(alive & sound, lists.overflow, state.neighbors.overflow)
         new = replace(

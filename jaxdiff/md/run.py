@@ -142,7 +142,7 @@ def why(state: EnsembleState, conditions: Conditions, replica: int) -> str:
     what = (
         f"its temperature reached {hottest:.0f} K, above {limit:.0f} K"
         if hottest > limit
-        else "its energy, force or momentum was not finite"
+        else "its energy, force or momentum was not finite, or its cell too small"
     )
     return (
         f"replica {replica} ({target:.0f} K) diverged at "
