@@ -173,9 +173,8 @@ def unit_status(unit: Unit) -> UnitStatus:
     elif is_locked(unit):
         state = RUNNING
     else:
-        code = exit_code(unit)
-        ended = code is not None and code not in (*FINAL_CODES, *STOPPED_CODES)
-        state = FAILED if ended else WAITING
+        # 3 without a series: every replica of the unit has diverged
+        state = WAITING if exit_code(unit) in (None, 0, *STOPPED_CODES) else FAILED
     return UnitStatus(unit, state, **_progress(unit))
 
 

@@ -169,6 +169,8 @@ def ended(unit: Unit, code: int) -> str:
     """One sentence on how a unit ended."""
     if code == 0:
         return f"{unit.name}: {COMPLETE}"
+    if code == 3 and series_status(unit) != DIVERGED:
+        return f"{unit.name}: all its replicas diverged, see {unit.log}"
     if code == 3:
         return f"{unit.name}: {DIVERGED}, some replica was frozen"
     if code in STOPPED_CODES:

@@ -48,13 +48,21 @@ def assert_same(joined, whole):
     assert final[0] == final[1]
 
 
-def test_real_units_join_to_the_real_single_run(tmp_path, study, compiled_once):
-    whole = single(campaign.plan(study(), tmp_path / "whole", n_units=1))
-    parts = campaign.plan(study(), tmp_path / "parts", replicas_per_unit=3)  # 3 and 1
+@pytest.mark.parametrize(
+    ("replicas", "of_a_unit"),
+    [(1, 1), pytest.param(2, 3, marks=pytest.mark.long)],  # 1 and 1; 3 and 1
+)
+def test_real_units_join_to_the_real_single_run(
+    tmp_path, study, compiled_once, replicas, of_a_unit
+):
+    run = study(replicas)
+    whole = single(campaign.plan(run, tmp_path / "whole", n_units=1))
+    parts = campaign.plan(run, tmp_path / "parts", replicas_per_unit=of_a_unit)
+    assert len(parts.units) == 2
     joined = run_and_merge(parts)
     assert_same(joined, whole)
     series = load_series(joined / "series.h5")
-    assert series.temperature.tolist() == [600, 600, 900, 900]
+    assert series.temperature.tolist() == [600] * replicas + [900] * replicas
 
 
 def test_a_probe_of_the_lock_does_not_stop_a_run_that_begins(tmp_path):
@@ -110,7 +118,7 @@ LONG = (
 
 def kill_in_production(unit, done_ps, *, parent):
     """Wait until the unit's first process is so far, then SIGKILL it (and its worker)."""
-    until = time.monotonic() + 300
+    until = time.monotonic() + 900
     while time.monotonic() < until:
         found = campaign.unit_status(unit)
         if found.phase == "production" and (found.done_ps or 0) >= done_ps:

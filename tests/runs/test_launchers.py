@@ -43,6 +43,17 @@ def test_units_run_and_end_as_they_end(planned):
     assert planned.units[0].log.read_text().startswith("== ")
 
 
+def test_a_unit_that_diverged_altogether_has_failed(planned):
+    planned, behave = planned
+    behave(1, "exit 3")  # and no series
+    said = []
+    outcome = run_local(planned.units[1:2], command=STUB, say=said.append)
+    assert outcome.exit_code == {1: 3}
+    assert states(planned)[1] == "failed"
+    assert len(starts(planned.units[1])) == 1  # it would diverge again
+    assert said[-1].startswith("unit 1 (replicas 1 to 1): all its replicas diverged, see")
+
+
 def test_a_killed_unit_goes_on_from_its_checkpoint(planned):
     planned, behave = planned
     behave(1, "killed")
