@@ -7,15 +7,20 @@ import signal
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import filelock
 import h5py
+import ionic_run
+import jax
 import pytest
 from test_campaign_merge import contents, invoke
 
 from jaxdiff.analysis import load_series
+from jaxdiff.io import runfile
 from jaxdiff.runs import campaign, checkpoint, folder
+from jaxdiff.runs.campaign_merge import merge
 from jaxdiff.runs.launchers import run_local
 from jaxdiff.runs.parsl_launcher import run_parsl
 
@@ -48,21 +53,41 @@ def assert_same(joined, whole):
     assert final[0] == final[1]
 
 
-@pytest.mark.parametrize(
-    ("replicas", "of_a_unit"),
-    [(1, 1), pytest.param(2, 3, marks=pytest.mark.long)],  # 1 and 1; 3 and 1
-)
-def test_real_units_join_to_the_real_single_run(
-    tmp_path, study, compiled_once, replicas, of_a_unit
-):
-    run = study(replicas)
-    whole = single(campaign.plan(run, tmp_path / "whole", n_units=1))
-    parts = campaign.plan(run, tmp_path / "parts", replicas_per_unit=of_a_unit)
-    assert len(parts.units) == 2
+@pytest.fixture
+def compiled_once_here(programs):
+    """The same within this process."""
+    jax.config.update("jax_compilation_cache_dir", programs)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def test_units_of_cheap_ions_join_to_the_single_run(tmp_path, compiled_once_here):
+    """Real dynamics, sites and checkpoints, in this process."""
+    text = ionic_run.RUN.format(directory=tmp_path / "whole")
+    # two replicas and one have the same program: devices are filled up to two
+    text = text.replace("replicas_per_temperature = 2", "replicas_per_temperature = 1")
+    ionic_run.run(text)
+    run = runfile.parse(tomllib.loads(text))
+    parts = campaign.plan(run, tmp_path / "parts", n_units=2)
+    for unit in parts.units:
+        own = runfile.load(unit.run_file, [f"output.directory={unit.directory}"])
+        ionic_run.run(runfile.to_toml(own))
+    assert_same(merge(parts).parent, tmp_path / "whole")
+    with h5py.File(tmp_path / "whole/series.h5") as file:  # there is something to join
+        assert len(set(file["sites/change_replica"])) == 2
+        assert len(set(file["crossings/replica"])) == 2
+
+
+@pytest.mark.long
+def test_real_units_join_to_the_real_single_run(tmp_path, study, compiled_once):
+    whole = single(campaign.plan(study(), tmp_path / "whole", n_units=1))
+    parts = campaign.plan(study(), tmp_path / "parts", replicas_per_unit=3)
     joined = run_and_merge(parts)
     assert_same(joined, whole)
     series = load_series(joined / "series.h5")
-    assert series.temperature.tolist() == [600] * replicas + [900] * replicas
+    assert series.temperature.tolist() == [600, 600, 900, 900]
 
 
 def test_a_probe_of_the_lock_does_not_stop_a_run_that_begins(tmp_path):
