@@ -279,10 +279,7 @@ def _read(path: Path, file: h5py.File) -> Series:
         return _dataset(path, file, name)
 
     if "sites/frames" not in file:
-        raise ValueError(
-            f"{path} has no production yet: the run is equilibrating, or all of its "
-            "replicas diverged before."
-        )
+        raise ValueError(f"{path} has no production yet: the run is equilibrating.")
     supercell = as_supercell(np.asarray(attribute("supercell")) / 4)
     frame_ps = float(attribute("frame_ps"))
     observed, lost = data("sites/frames"), data("sites/lost_frame")

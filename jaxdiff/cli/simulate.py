@@ -46,7 +46,6 @@ def run_in_folder(
 
     from jaxdiff.checkpoints import CheckpointError
     from jaxdiff.io import runfile
-    from jaxdiff.md import SimulationDiverged
     from jaxdiff.runs import memory, simulation
     from jaxdiff.runs.stop import Stopped
 
@@ -56,9 +55,6 @@ def run_in_folder(
         directory = Path(run.output.directory)
         with progress_bar() as progress:
             diverged = simulation.simulate(run, directory, progress, typer.echo)
-    except SimulationDiverged as error:
-        typer.echo(f"diverged: {error}", err=True)
-        raise typer.Exit(DIVERGED) from None
     except Stopped as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from None
@@ -66,7 +62,12 @@ def run_in_folder(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     for why in diverged:
-        typer.echo(f"diverged: {why}; it was stopped there, the others went on.", err=True)
+        typer.echo(
+            f"diverged: {why}. It was stopped there, the others went on; use a shorter "
+            "timestep, a longer equilibration from a relaxed structure, or a model that "
+            "knows these configurations.",
+            err=True,
+        )
     return directory, diverged
 
 

@@ -15,7 +15,7 @@ from jaxdiff.md.ensemble import (
     initialize,
     temperature_grid,
 )
-from jaxdiff.md.run import Part, SimulationDiverged, advance, restart, why
+from jaxdiff.md.run import Part, advance, restart, why
 from jaxdiff.md.thermostats import CSVR, LANGEVIN, NOSE_HOOVER, NPT, NVE
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Part",
     "Plan",
     "Series",
-    "SimulationDiverged",
     "advance",
     "conditions",
     "evaluate",

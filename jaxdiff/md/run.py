@@ -39,10 +39,6 @@ class Part:
     diverged: tuple[int, ...]
 
 
-class SimulationDiverged(RuntimeError):
-    """No replica is left whose numbers mean anything."""
-
-
 def advance(
     run_chunk: RunChunk,
     plan: Plan,
@@ -60,9 +56,9 @@ def advance(
 
     A chunk in which a neighbour list overflowed is thrown away and run again from its
     start with a larger list; one in which the observers' logs ran over, in halves. A
-    replica that is not finite, or too hot, stays as it was at
-    its last good frame, and the others go on; after the last one has stopped, the run ends
-    with `SimulationDiverged`. How long chunks are leaves no trace in what comes out.
+    replica that is not finite, or too hot, stays as it was at its last good frame and costs
+    nothing from then on (`why` says when); the others go on. How long chunks are leaves no
+    trace in what comes out.
 
     - `boundary`: chunks end at every multiple of so many steps; 0: anywhere.
     - `seconds`: about how long a chunk may take.
@@ -72,16 +68,6 @@ def advance(
         raise ValueError(f"n_steps={n_steps}; it must be 0 or more.")
     left, frame_s = n_steps, None
     while left > 0:
-        if np.all(np.asarray(state.bad_step) >= 0):
-            raise SimulationDiverged(
-                "every replica has diverged: "
-                + "; ".join(
-                    why(state, conditions, r) for r in range(min(3, state.n_replicas))
-                )
-                + ". Use a shorter timestep, a longer equilibration from a relaxed "
-                "structure, or a model that knows these configurations. Frames up to that "
-                "moment are kept."
-            )
         steps = min(left, _chunk_steps(plan, int(state.step), boundary, seconds, frame_s))
         given = (run_chunk, plan, params, conditions, state)
         part = _advance_once(*given, steps, thermostat)

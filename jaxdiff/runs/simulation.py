@@ -38,8 +38,8 @@ def simulate(
 ) -> tuple[str, ...]:
     """Run it, go on with it, or find it complete; why each replica that diverged did so.
 
-    Raises `Stopped` after a signal, once everything is saved; `SimulationDiverged` when no
-    replica is left; `ValueError` or `OSError` for what the user can mend.
+    Raises `Stopped` after a signal, once everything is saved; `ValueError` or `OSError`
+    for what the user can mend.
     """
     with folder.claimed(directory):
         begun = folder.prepare(run, directory)
@@ -173,22 +173,18 @@ class _Journal:
             seconds=PART_SECONDS,
             ran_over=None if self.state.hops is None else ran_over,
         )
-        try:
-            for part in parts:
-                self._record(part, every)
-                self._tell(int(self.state.step) / n_steps, part.wall_s, part.n_steps)
-                due = time.monotonic() - self.saved > 60 * run.output.checkpoint_minutes
-                if due or self.stop.signal or self.series.pending_bytes > _PENDING_BYTES:
-                    self._save()
-                if self.stop.signal:
-                    raise Stopped(
-                        f"Stopped by signal {self.stop.signal} at {self._time_ps():g} ps "
-                        f"of {self.phase}, and saved; the same command goes on.",
-                        self.stop.signal,
-                    )
-        except md.SimulationDiverged:
-            self._save()
-            raise
+        for part in parts:
+            self._record(part, every)
+            self._tell(int(self.state.step) / n_steps, part.wall_s, part.n_steps)
+            due = time.monotonic() - self.saved > 60 * run.output.checkpoint_minutes
+            if due or self.stop.signal or self.series.pending_bytes > _PENDING_BYTES:
+                self._save()
+            if self.stop.signal:
+                raise Stopped(
+                    f"Stopped by signal {self.stop.signal} at {self._time_ps():g} ps "
+                    f"of {self.phase}, and saved; the same command goes on.",
+                    self.stop.signal,
+                )
 
     def _record(self, part: md.Part, every: float | None) -> None:
         """What a chunk measured, into the series."""

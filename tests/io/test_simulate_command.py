@@ -125,10 +125,13 @@ def test_bad_input_is_exit_2_and_one_line(invoke):
 def test_divergence_of_all_is_exit_3_with_the_series_on_disk(invoke):
     result, out = invoke("--set", "model.name_or_path=broken")
     assert result.exit_code == 3, result.output
-    assert "every replica has diverged: replica 0 (300 K) diverged" in result.output
-    with pytest.raises(ValueError, match="all of its replicas diverged before"):
-        load_series(out / "series.h5", allow_incomplete=True)
-    assert (out / "checkpoint.h5").exists()
+    for replica, kelvin in enumerate((300, 300, 400, 400)):
+        assert f"diverged: replica {replica} ({kelvin} K) diverged at" in result.output
+    series = load_series(out / "series.h5")
+    assert series.status == "diverged"
+    np.testing.assert_array_equal(series.diverged_ps, 0)
+    assert not series.exposure_ps.any()
+    assert np.isnan(series.kinetic_temperature).all()
 
 
 def test_divergence_of_some_is_exit_3_and_a_whole_series_of_the_others(invoke):
