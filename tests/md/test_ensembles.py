@@ -22,7 +22,7 @@ THERMOSTATS = {
     "Langevin": md.LANGEVIN,
     "CSVR": md.CSVR,
 }
-KELVIN, REPLICAS, STRIDE, N_FRAMES = 600.0, 16, 25, 300
+KELVIN, REPLICAS, STRIDE, N_FRAMES = 600.0, 16, 25, 200
 SYSTEM = rock_salt_interstitial(1)  # nine ions: a lost degree of freedom is 4 % of all
 UNITS = validation.data.UnitData(
     kb=units.KB,
@@ -47,6 +47,7 @@ PROGRAM = {  # one for all tests; a chunk ends where momenta are looked at
 }
 
 by_name = pytest.mark.parametrize("name", list(THERMOSTATS))
+OTHERS = [name for name in THERMOSTATS if name != "CSVR"]
 
 
 @functools.cache
@@ -122,7 +123,7 @@ def kinetic_checks(values, lost=3):
 def test_kinetic_energy_has_the_distribution_of_3n_minus_3(lab, name):
     """p above 1e-3 and distances below 4; with 3N degrees of freedom it must fail."""
     values = independent(kinetic(sample(lab, name, KELVIN)[0]))
-    assert len(values) > 1000
+    assert len(values) > 800
     p, (mean, width) = kinetic_checks(values)
     print(name, len(values), p, mean, width)
     assert p > 1e-3
@@ -183,7 +184,9 @@ def test_equipartition_by_physical_validation(lab, name):
     assert max(mean for mean, width in distances) < 4
 
 
-@by_name
+@pytest.mark.parametrize(
+    "name", ["CSVR", *(pytest.param(x, marks=pytest.mark.long) for x in OTHERS)]
+)
 def test_ratio_of_two_temperatures_is_boltzmann(lab, name):
     """ln P2(U)/P1(U) is a line of slope 1/kT1 - 1/kT2."""
     cold = independent(sample(lab, name, KELVIN)[1])
