@@ -35,18 +35,18 @@ def assert_same(first, second):
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-@pytest.mark.parametrize("batch", [[2], pytest.param([1, 2], marks=pytest.mark.long)])
-def test_replicas_beside_it_do_not_change_a_trajectory(lab, batch):
+def test_replicas_beside_it_do_not_change_a_trajectory(lab):
     """Bit for bit, through rebuilds of the list, in batches of 4, 2 and 1."""
     kelvin = np.array([500.0, 900.0, 1500.0, 700.0])
     four = lab(temperature=kelvin, replica_id=np.arange(4), capacity=80)
-    few = lab(temperature=kelvin[batch], replica_id=np.array(batch), capacity=80)
-    for thermostat in THERMOSTATS:
-        every, some = (trajectory(x.run(100, thermostat)) for x in (four, few))
-        for name in set(every) - {"step"}:
-            column = every[name][:, 2] if name in SERIES else every[name][2]
-            last = some[name][:, -1] if name in SERIES else some[name][-1]
-            np.testing.assert_array_equal(last, column, err_msg=f"{name} {thermostat}")
+    for batch in ([1, 2], [2]):
+        few = lab(temperature=kelvin[batch], replica_id=np.array(batch), capacity=80)
+        for thermostat in THERMOSTATS:
+            every, some = (trajectory(x.run(100, thermostat)) for x in (four, few))
+            for name in set(every) - {"step"}:
+                column = every[name][:, 2] if name in SERIES else every[name][2]
+                last = some[name][:, -1] if name in SERIES else some[name][-1]
+                np.testing.assert_array_equal(last, column, err_msg=f"{name} {thermostat}")
     start = four.state.neighbors.reference
     assert not np.array_equal(four.run(100, NVE)[-1].state.neighbors.reference[2], start[2])
 
@@ -200,8 +200,7 @@ STOPPING = {  # of three replicas: one program for sound ones, one for explosive
 def test_a_replica_that_diverges_stops_and_the_others_keep_their_bits(lab):
     """It stays at its last good frame; nothing of it is counted from there on."""
     options = STOPPING | {"temperature": [20.0, 1000.0, 25.0]}
-    hot = lab(explosive, **options, frames_per_chunk=3)
-    sound = lab(potentials.einstein, **options)  # in other chunks
+    hot, sound = lab(explosive, **options), lab(potentials.einstein, **options)
     parts, reference = hot.run(1000, NVE), sound.run(1000, NVE)
     final = parts[-1].state
     bad_step = int(final.bad_step[1])
@@ -219,12 +218,13 @@ def test_a_replica_that_diverges_stops_and_the_others_keep_their_bits(lab):
     at_last_frame = sound.run(5 * last, NVE)[-1].state.motion
     np.testing.assert_array_equal(first["position"][1], at_last_frame.position[1])
     np.testing.assert_array_equal(first["momentum"][1], at_last_frame.momentum[1])
+    short = lab(explosive, **options, frames_per_chunk=3).run(1000, NVE)
+    assert_same(trajectory(short), first)
     assert f"diverged at {bad_step / 1000:.4f} ps: its energy" in md.why(
         final, hot.conditions, 1
     )
 
 
-<<<<<<< ours
 def test_a_run_goes_on_at_no_cost_when_its_last_replica_has_diverged(lab):
     crystal = lab(explosive, **STOPPING, temperature=[1000.0, 1200.0, 1400.0])
     parts = crystal.run(5000, NVE)
@@ -234,25 +234,6 @@ def test_a_run_goes_on_at_no_cost_when_its_last_replica_has_diverged(lab):
     assert int(final.step) == sum(part.n_steps for part in parts) == 5000
     assert np.isnan(parts[-1].series.potential_energy).all()
     assert "replica 0 (1000 K) diverged at" in md.why(final, crystal.conditions, 0)
-=======
-def test_a_run_ends_when_its_last_replica_has_diverged(lab):
-    crystal = lab(
-        explosive, **STOPPING, temperature=[1000.0, 1200.0, 1400.0], frames_per_chunk=3
-    )
-    parts = []
-
-    def collect():
-        for part in md.advance(
-            crystal.run_chunk, crystal.plan, crystal.params, crystal.conditions,
-            crystal.state, n_steps=5000, thermostat=NVE,
-        ):  # fmt: skip
-            parts.append(part)
-
-    with pytest.raises(md.SimulationDiverged, match=r"every .* replica 0 \(1000 K\) div"):
-        collect()
-    assert np.isfinite(parts[-1].state.motion.position).all()
-    assert int(parts[-1].state.step) == sum(part.n_steps for part in parts) < 5000
->>>>>>> theirs
 
 
 def test_too_hot_is_divergence_too(lab):
