@@ -134,7 +134,7 @@ def free():
     def particles(*, temperature, **options):
         return make(
             potentials.elastic, temperature=(temperature,) * 8, supercell=1, cutoff=0.2,
-            skin=1.8, capacity=24, frames_per_chunk=1000, **options,
+            skin=1.8, compression=0.6, capacity=24, frames_per_chunk=1000, **options,
         )  # fmt: skip
 
     return particles
