@@ -185,13 +185,14 @@ class SeriesWriter:
             path.unlink()
 
 
-def is_joined(directory: Path, n_parts: int) -> bool:
-    """Whether `series.h5` holds so many parts, and is finished."""
+def joined_parts(directory: Path) -> int:
+    """How many parts `series.h5` holds; 0 where there is none."""
     path = directory / SERIES
     if not path.exists():
-        return False
+        return 0
     with h5py.File(path) as file:
-        return _count(file) == n_parts and file.attrs["status"] in FINISHED
+        count: Any = file.attrs["n_parts"]
+        return int(count)
 
 
 def part_files(directory: Path) -> list[Path]:
@@ -211,12 +212,9 @@ def join_unfinished(directory: Path, path: Path) -> bool:
 
 def _sources(directory: Path) -> list[Path]:
     """The joined file, if there is one, and the parts that are not yet in it."""
-    done, joined = 0, directory / SERIES
-    if joined.exists():
-        with h5py.File(joined) as file:
-            done = _count(file)
+    done, joined = joined_parts(directory), directory / SERIES
     new = [path for path in part_files(directory) if int(path.stem) >= done]
-    return ([joined] if joined.exists() else []) + new
+    return ([joined] if done else []) + new
 
 
 def join(
@@ -301,12 +299,6 @@ def _write_attributes(
         file.attrs[name] = value
     file.attrs["status"] = status
     file.attrs["provenance"] = json.dumps(provenance)
-
-
-def _count(file: h5py.File) -> int:
-    """Parts that are in a joined file."""
-    count: Any = file.attrs["n_parts"]
-    return int(count)
 
 
 def _dataset(file: h5py.File, path: str) -> h5py.Dataset:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxdiff import md, observables
 from jaxdiff.io import atomic
 from jaxdiff.io.runfile import RunFile
-from jaxdiff.io.series import SeriesWriter, is_joined
+from jaxdiff.io.series import SeriesWriter, joined_parts
 from jaxdiff.io.site_log import SiteLog, ran_over
 from jaxdiff.runs import checkpoint, folder, memory, records
 from jaxdiff.runs.build import EQUILIBRATION, PRODUCTION, Ensemble, Load, build
@@ -105,7 +105,7 @@ class _Journal:
     def _is_done(self) -> bool:
         n_steps = self.run.steps(self.run.production.duration_ps)
         at_the_end = self.phase == PRODUCTION and int(self.state.step) >= n_steps
-        return at_the_end and is_joined(self.directory, self.series.n_parts)
+        return at_the_end and joined_parts(self.directory) == self.series.n_parts
 
     def _finish(self) -> None:
         run = self.run
@@ -135,6 +135,12 @@ class _Journal:
                 f"{found.model_sha256[:12]}..., now "
                 f"{self.ensemble.potential.sha256[:12]}...); give that one, or another "
                 "folder (--set output.directory=...)."
+            )
+        if joined_parts(self.directory) > found.n_parts:
+            raise ValueError(
+                f"the series in {self.directory} is complete, but the checkpoint of its "
+                "end is damaged, so it cannot be made longer: jaxdiff report still reads "
+                "it; give another folder (--set output.directory=...) to run longer."
             )
         return found
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdiff.analysis import load_series
-from jaxdiff.io.series import SeriesWriter, is_joined, join_unfinished
+from jaxdiff.io.series import SeriesWriter, join_unfinished, joined_parts
 
 
 def open_writer(folder, n_parts=0):
@@ -160,10 +160,10 @@ def test_what_comes_after_the_checkpoint_is_discarded(tmp_path):
     fill(cut, 2, 5)
     cut.flush()  # the checkpoint that counts this part was never written
     again = open_writer(tmp_path / "cut", n_parts=1)
-    assert not is_joined(tmp_path / "cut", 1)
+    assert joined_parts(tmp_path / "cut") == 0
     fill(again, 2, 5)
     again.finish("complete")
-    assert is_joined(tmp_path / "cut", 2)
+    assert joined_parts(tmp_path / "cut") == 2
     more = open_writer(tmp_path / "cut", n_parts=2)
     fill(more, 5, 8)
     more.flush()

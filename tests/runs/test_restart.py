@@ -235,6 +235,16 @@ def stop_half_way(directory, monkeypatch):
             start(text(directory), ask)
 
 
+def test_an_end_whose_checkpoint_is_damaged_is_not_run_twice(whole, tmp_path):
+    """From the one before, the last part would stand in the series twice."""
+    ionic_run.run(text(tmp_path / "run"))
+    (tmp_path / "run" / checkpoint.LATEST).write_bytes(b"nonsense")
+    longer = text(tmp_path / "run").replace("duration_ps = 0.3", "duration_ps = 0.4")
+    with pytest.raises(ValueError, match="checkpoint of its end is damaged"):
+        ionic_run.run(longer)
+    assert_same(whole, tmp_path / "run" / "series.h5")
+
+
 def test_checkpoints_that_cannot_be_used_are_a_sentence(tmp_path, monkeypatch):
     stop_half_way(tmp_path / "run", monkeypatch)
     for name in (checkpoint.LATEST, checkpoint.PREVIOUS):
