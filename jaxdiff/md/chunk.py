@@ -19,13 +19,12 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxdiff import neighbors
 from jaxdiff.md import thermostats
 from jaxdiff.md.ensemble import Conditions, EnsembleState
+from jaxdiff.md.sharing import share_out
 
 EnergyAndForce = Callable[
     [Any, Float[Array, "atoms 3"], Float[Array, "3 3"], neighbors.Neighbors],
@@ -138,7 +137,7 @@ def make_chunk(
         )
         return replace(state, step=state.step + n_steps), series
 
-    return jax.jit(run_chunk) if len(devices) < 2 else _shared_out(run_chunk, devices)
+    return jax.jit(run_chunk) if len(devices) < 2 else share_out(run_chunk, devices)
 
 
 def _no_frames(plan: Plan, state: EnsembleState) -> Series:
@@ -168,84 +167,6 @@ def _write(state: EnsembleState, own: EnsembleState, first) -> EnsembleState:
         replace(own, step=None),
     )
     return replace(written, step=state.step)
-
-
-def _shared_out(run_chunk: RunChunk, devices: Sequence[Any]) -> RunChunk:
-    """The same program on every device, each with its replicas; they need no messages."""
-    mesh = Mesh(np.array(devices), ("replicas",))
-    all_of_it: Any = PartitionSpec()
-    own: Any = PartitionSpec("replicas")
-    conditions = Conditions(
-        all_of_it, kt=own, bath=all_of_it, key=own, max_temperature=all_of_it
-    )
-    state = EnsembleState(
-        own, own, own, own, own, own, step=all_of_it, bad_step=own, max_temperature=own
-    )
-    given = (all_of_it, conditions, state, all_of_it, all_of_it)
-    program = jax.jit(
-        jax.shard_map(
-            run_chunk,
-            mesh=mesh,
-            in_specs=given,
-            out_specs=(state, PartitionSpec(None, "replicas")),
-            check_vma=False,
-        )
-    )
-    placed = jax.tree.map(
-        lambda spec: NamedSharding(mesh, spec),
-        given,
-        is_leaf=lambda x: isinstance(x, PartitionSpec),
-    )
-
-    return _Placed(program, placed, len(devices))
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """A program whose arguments are first put on their devices.
-
-    Arrays that come from elsewhere would make it compile once more. The devices get the
-    same number of replicas each: what is missing is filled up with replicas that stand.
-    """
-
-    program: Any
-    placement: Any
-    n_devices: int
-
-    def __call__(
-        self, params, conditions: Conditions, state: EnsembleState, n_steps, thermostat
-    ) -> tuple[EnsembleState, Series]:
-        n_replicas = state.n_replicas
-        filled = self._filled(conditions, state)
-        arguments = jax.device_put((params, *filled, n_steps, thermostat), self.placement)
-        new, series = self.program(*arguments)
-        if new.n_replicas == n_replicas:
-            return new, series
-        own = jax.tree.map(lambda x: x[:n_replicas], replace(new, step=None))
-        rows = jax.tree.map(lambda x: x[:, :n_replicas], series)
-        return replace(own, step=new.step), rows
-
-    def lower(self, params, conditions, state, n_steps, thermostat) -> Any:
-        """The program before it is compiled, as `jax.jit` gives it."""
-        filled = self._filled(conditions, state)
-        return self.program.lower(params, *filled, n_steps, thermostat)
-
-    def _filled(
-        self, conditions: Conditions, state: EnsembleState
-    ) -> tuple[Conditions, EnsembleState]:
-        missing = -state.n_replicas % self.n_devices
-        if not missing:
-            return conditions, state
-
-        def fill(x):
-            return jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)])
-
-        more = jax.tree.map(fill, replace(state, step=None))
-        standing = more.bad_step.at[state.n_replicas :].set(0)
-        return (
-            replace(conditions, kt=fill(conditions.kt), key=fill(conditions.key)),
-            replace(more, step=state.step, bad_step=standing),
-        )
 
 
 def evaluate(

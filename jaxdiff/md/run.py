@@ -121,10 +121,8 @@ def why(state: EnsembleState, conditions: Conditions, replica: int) -> str:
     """When and why a replica diverged, in words."""
     time_ps = int(state.bad_step[replica]) * float(conditions.bath.timestep)
     target = float(conditions.kt[replica]) / units.KB
-    hottest, limit = (
-        float(state.max_temperature[replica]),
-        float(conditions.max_temperature),
-    )
+    hottest = float(state.max_temperature[replica])
+    limit = float(conditions.max_temperature)
     what = (
         f"its temperature reached {hottest:.0f} K, above {limit:.0f} K"
         if hottest > limit

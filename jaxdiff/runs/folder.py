@@ -15,7 +15,7 @@ from jaxdiff.runs import checkpoint
 
 RUN_FILE, LOCK, PROGRESS, FINAL = "run.toml", "lock", "progress.json", "final.extxyz"
 
-FREE = {  # keys that may change before a run goes on: they leave no trace
+FREE = {  # may change before a run goes on: no trace but, in groups, of rounding
     ("production", "duration_ps"),
     ("output", "directory"),
     ("output", "checkpoint_minutes"),

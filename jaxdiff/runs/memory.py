@@ -68,23 +68,21 @@ def choose_group(
     if jax.default_backend() == "cpu" and not asked and available is None:
         sizes = [1]
     available = _free_bytes() if available is None else available
-    working, per_replica = (
-        0,
-        sum(x.nbytes for x in jax.tree.leaves(state)) // state.n_replicas,
-    )
+    per_replica = sum(x.nbytes for x in jax.tree.leaves(state)) // state.n_replicas
+    if available is None:
+        chosen = replace(plan, group_size=sizes[0])
+        return chosen, make_program(chosen), Memory(per_replica, 0, sizes[0])
+    working = 0
     for size in sizes:
         chosen = replace(plan, group_size=size)
         program = make_program(chosen)
-        if available is None:
-            return chosen, program, Memory(per_replica, 0, size)
         working = _working_bytes(program, params, conditions, state)
         if 2 * own * per_replica + working < _USABLE * available:
             return chosen, program, Memory(per_replica, working, size)
-    have = available or 0
     raise OutOfMemory(
         f"{own} replicas of {state.motion.position.shape[1]} atoms need "
         f"{(2 * own * per_replica + working) / 1e9:.2f} GB even in groups of {sizes[-1]}, "
-        f"but the device has {have / 1e9:.2f} GB. Run fewer replicas at once "
+        f"but the device has {available / 1e9:.2f} GB. Run fewer replicas at once "
         "(ensemble.replica_range, or jaxdiff campaign), or a smaller supercell."
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from datasets import assert_same_series
 
 from jaxdiff.analysis import load_series
 from jaxdiff.io.series import SeriesWriter, join_unfinished, joined_parts
@@ -63,19 +64,6 @@ def append(writer, n, start):
         pressure_gpa=frames(n, start) / 3,
         volume_angstrom3=frames(n, start) * 2,
     )
-
-
-def contents(path):
-    """Every dataset, as bytes with its shape and dtype."""
-    found = {}
-
-    def see(name, item):
-        if isinstance(item, h5py.Dataset):
-            found[name] = (item.shape, str(item.dtype), item[...].tobytes())
-
-    with h5py.File(path) as file:
-        file.visititems(see)
-    return found
 
 
 @pytest.mark.parametrize("flush", [False, True])
@@ -144,7 +132,7 @@ def test_where_it_is_cut_into_parts_leaves_no_trace(tmp_path, cuts):
         fill(parts, first, last)
         parts.flush()
     parts.finish("complete")
-    assert contents(tmp_path / "whole/series.h5") == contents(tmp_path / "parts/series.h5")
+    assert_same_series(tmp_path / "whole/series.h5", tmp_path / "parts/series.h5")
 
 
 def test_what_comes_after_the_checkpoint_is_discarded(tmp_path):
@@ -170,7 +158,7 @@ def test_what_comes_after_the_checkpoint_is_discarded(tmp_path):
     with pytest.raises(ValueError, match="status='running'"):
         load_series(unfinished(tmp_path / "cut"))
     more.finish("complete")
-    assert contents(tmp_path / "whole/series.h5") == contents(tmp_path / "cut/series.h5")
+    assert_same_series(tmp_path / "whole/series.h5", tmp_path / "cut/series.h5")
 
 
 def unfinished(folder):

@@ -6,11 +6,12 @@ from pathlib import Path
 import jax
 
 jax.config.update("jax_enable_x64", True)
+sys.path.append(str(Path(__file__).parents[1] / "md"))
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+import potentials  # noqa: E402
 
-from jaxdiff import neighbors as lists  # noqa: E402
 from jaxdiff.io import runfile  # noqa: E402
 from jaxdiff.runs import build, simulation  # noqa: E402
 from jaxdiff.runs.stop import Stopped  # noqa: E402
@@ -44,31 +45,10 @@ positions_every_ps = 0.03
 
 
 def load(section, system):
-    """Screened Coulomb and Born-Mayer ions, smooth at the cutoff; sites change."""
+    """The pair potential of the tests of dynamics; ions leave their sites."""
     charge = jnp.asarray(np.where(system.atomic_number == 3, 1.0, -1.0))
-
-    def energy_of(params, vector, neighbors):
-        square = jnp.sum(vector**2, axis=-1)
-        inside = square < CUTOFF**2
-        distance = jnp.sqrt(jnp.where(inside, square, 1.0))
-        used = neighbors.sender < len(charge)
-        product = charge[:, None] * charge[jnp.where(used, neighbors.sender, 0)]
-        coulomb = 14.4 * product * jnp.exp(-distance / 2.0) / distance
-        repulsion = params * jnp.exp(-distance / 0.28)
-        envelope = (1 - (distance / CUTOFF) ** 2) ** 3
-        return jnp.sum(jnp.where(inside, (coulomb + repulsion) * envelope, 0.0)) / 2
-
-    def energy_and_force(params, position, cell, neighbors):
-        def energy(position, strain):
-            vector = lists.displacement(position, cell, neighbors)
-            return energy_of(params, vector + vector @ strain, neighbors)
-
-        value, (slope, strain) = jax.value_and_grad(energy, argnums=(0, 1))(
-            position, jnp.zeros((3, 3))
-        )
-        return value, -slope, (strain + strain.T) / 2
-
-    return build.Potential(jnp.asarray(330.0), energy_and_force, CUTOFF, "0" * 64)
+    params = {"charge": charge, "cutoff": jnp.asarray(CUTOFF)}
+    return build.Potential(params, potentials.pairs, CUTOFF, "0" * 64)
 
 
 def run(text: str, say=lambda line: None) -> tuple[str, ...]:

@@ -111,7 +111,11 @@ def prepared():
 
     def greedy(params, position, cell, neighbors):  # soon compiled, and large
         wide = jnp.sin(position @ jnp.ones((3, 8192)))
-        return params * jnp.sum(wide), wide @ jnp.ones((8192, 3)), jnp.zeros((3, 3))
+        return (
+            params["cutoff"] * jnp.sum(wide),
+            wide @ jnp.ones((8192, 3)),
+            jnp.zeros((3, 3)),
+        )
 
     def program(plan):
         return md.make_chunk(plan, greedy)

@@ -5,6 +5,7 @@ import ase.io
 import h5py
 import numpy as np
 import pytest
+from datasets import assert_same_series
 from stub_simulate import STUB
 from typer.testing import CliRunner
 
@@ -66,25 +67,6 @@ def write_final(path, first, stop):
     ase.io.write(path, frames, format="extxyz")
 
 
-def contents(path):
-    """Everything but the attributes that tell one run from another."""
-    with h5py.File(path) as file:
-        found = {"/": ({k: np.asarray(v).tolist() for k, v in file.attrs.items()},)}
-        for own in ("run_file", "status", "provenance", "n_parts"):
-            found["/"][0].pop(own, None)
-
-        def note(name, thing):
-            attributes = {k: np.asarray(v).tolist() for k, v in thing.attrs.items()}
-            if isinstance(thing, h5py.Dataset):
-                value = thing[...]
-                found[name] = (attributes, value.dtype, value.shape, value.tobytes())
-            else:
-                found[name] = (attributes,)
-
-        file.visititems(note)
-    return found
-
-
 @pytest.fixture
 def finished(tmp_path, study):
     """A campaign of 12 replicas in unequal units, all complete."""
@@ -108,7 +90,7 @@ def test_joined_units_are_the_single_run_byte_for_byte(tmp_path, study, finished
     write_series(tmp_path / "whole.h5", study(6), 0, 12)
     path = merge(planned)
     assert path == planned.directory / "series.h5"
-    assert contents(path) == contents(tmp_path / "whole.h5")
+    assert_same_series(path, tmp_path / "whole.h5")
     with h5py.File(path) as file:
         assert file.attrs["run_file"] == (planned.directory / "study.toml").read_text()
         assert file.attrs["status"] == "complete"
@@ -128,7 +110,7 @@ def test_replicas_of_a_study_of_some_replicas_count_from_its_first(
     some = "ensemble.replica_range=[4, 11]"
     write_series(tmp_path / "whole.h5", study(6, some), 4, 11)
     path = merge(finished(some, n_units=3))
-    assert contents(path) == contents(tmp_path / "whole.h5")
+    assert_same_series(path, tmp_path / "whole.h5")
 
 
 def test_a_frozen_replica_makes_the_study_diverged(finished):

@@ -13,9 +13,9 @@ from pathlib import Path
 import filelock
 import h5py
 import ionic_run
-import jax
 import pytest
-from test_campaign_merge import contents, invoke
+from datasets import assert_same_series
+from test_campaign_merge import invoke
 
 from jaxdiff.analysis import load_series
 from jaxdiff.io import runfile
@@ -46,21 +46,9 @@ def single(planned):
 
 
 def assert_same(joined, whole):
-    ours, theirs = (contents(path / "series.h5") for path in (joined, whole))
-    assert ours.keys() == theirs.keys()
-    assert [name for name in theirs if ours[name] != theirs[name]] == []
+    assert_same_series(joined / "series.h5", whole / "series.h5")
     final = [(path / "final.extxyz").read_bytes() for path in (joined, whole)]
     assert final[0] == final[1]
-
-
-@pytest.fixture
-def compiled_once_here(programs):
-    """The same within this process."""
-    jax.config.update("jax_compilation_cache_dir", programs)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def test_units_of_cheap_ions_join_to_the_single_run(tmp_path, compiled_once_here):
@@ -102,8 +90,9 @@ def test_a_probe_of_the_lock_does_not_stop_a_run_that_begins(tmp_path):
     thread = threading.Thread(target=probe)
     thread.start()
     held.wait()
-    with folder.claimed(tmp_path):
-        pass
+    second = filelock.FileLock(tmp_path / folder.LOCK, timeout=0)
+    with folder.claimed(tmp_path), pytest.raises(filelock.Timeout):
+        second.acquire()  # it is really held
     thread.join()
 
 

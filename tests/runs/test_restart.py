@@ -15,6 +15,7 @@ import ionic_run
 import jax
 import numpy as np
 import pytest
+from datasets import assert_same_series
 
 from jaxdiff import md
 from jaxdiff.analysis import load_series
@@ -24,34 +25,9 @@ from jaxdiff.runs import checkpoint, folder, simulation
 from jaxdiff.runs.stop import Stopped
 
 
-def contents(path):
-    """Every dataset, as bytes with its shape and dtype."""
-    found = {}
-
-    def see(name, item):
-        if isinstance(item, h5py.Dataset):
-            found[name] = (item.shape, str(item.dtype), item[...].tobytes())
-
-    with h5py.File(path) as file:
-        file.visititems(see)
-    return found
-
-
-def assert_same(first, second):
-    one, other = contents(first), contents(second)
-    assert sorted(one) == sorted(other)
-    assert [name for name in one if one[name] != other[name]] == []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
+@pytest.fixture(autouse=True)
+def _compiled_once(compiled_once_here):
     """Each run makes its program anew; here it is compiled once for all of them."""
-    place = str(tmp_path_factory.mktemp("cache"))
-    jax.config.update("jax_compilation_cache_dir", place)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield place
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def text(directory, **changes):
@@ -62,7 +38,7 @@ def text(directory, **changes):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, compiled_once_here):
     """The series of a run that nothing disturbed, with one checkpoint at the end."""
     directory = tmp_path_factory.mktemp("whole") / "run"
     ionic_run.run(text(directory, checkpoint_minutes=60))
@@ -106,13 +82,13 @@ def test_cut_off_at_twenty_random_writes(whole, tmp_path, monkeypatch):
                 cuts += 1
     assert cuts == 20 or (directory / "series.h5").exists()
     assert cuts >= 10
-    assert_same(whole, directory / "series.h5")
+    assert_same_series(whole, directory / "series.h5")
 
 
 @pytest.mark.parametrize("chunk_ps", [0.005, 0.3])
 def test_length_of_chunks_leaves_no_trace(whole, tmp_path, chunk_ps):
     ionic_run.run(text(tmp_path / "run", chunk_ps=chunk_ps))
-    assert_same(whole, tmp_path / "run" / "series.h5")
+    assert_same_series(whole, tmp_path / "run" / "series.h5")
 
 
 @pytest.mark.parametrize("replicas", [(0, 1), (1, 3), (3, 4)])
@@ -131,7 +107,7 @@ def test_a_part_of_the_replicas_runs_as_in_the_whole(whole, tmp_path, replicas):
         )
 
 
-def spawn(directory, tmp_path, cache):
+def spawn(directory, tmp_path, programs):
     (tmp_path / "in.toml").write_text(text(directory))
     here = Path(__file__).parent
     environment = os.environ | {
@@ -139,16 +115,21 @@ def spawn(directory, tmp_path, cache):
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
         "PYTHONPATH": f"{here.parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
-    command = [sys.executable, str(here / "ionic_run.py"), str(tmp_path / "in.toml"), cache]
+    command = [
+        sys.executable,
+        str(here / "ionic_run.py"),
+        str(tmp_path / "in.toml"),
+        programs,
+    ]
     with (tmp_path / "log").open("a") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
-def kill_at_random(tmp_path, cache, n_kills, seed):
+def kill_at_random(tmp_path, programs, n_kills, seed):
     """Kill a run n times once it has begun to compute, then let it end; its folder."""
     rng, directory = np.random.default_rng(seed), tmp_path / "run"
     for _ in range(n_kills):
-        process = spawn(directory, tmp_path, cache)
+        process = spawn(directory, tmp_path, programs)
         before = (directory / folder.PROGRESS).stat().st_mtime if directory.exists() else 0
         until = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < until:
@@ -159,18 +140,18 @@ def kill_at_random(tmp_path, cache, n_kills, seed):
         time.sleep(rng.uniform(0, 0.4))
         process.kill()
         process.wait()
-    process = spawn(directory, tmp_path, cache)
+    process = spawn(directory, tmp_path, programs)
     assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
     return directory
 
 
-def test_kill_twice(whole, cache, tmp_path):
-    assert_same(whole, kill_at_random(tmp_path, cache, 2, seed=1) / "series.h5")
+def test_kill_twice(whole, programs, tmp_path):
+    assert_same_series(whole, kill_at_random(tmp_path, programs, 2, seed=1) / "series.h5")
 
 
 @pytest.mark.long
-def test_kill_twenty_times(whole, cache, tmp_path):
-    assert_same(whole, kill_at_random(tmp_path, cache, 20, seed=2) / "series.h5")
+def test_kill_twenty_times(whole, programs, tmp_path):
+    assert_same_series(whole, kill_at_random(tmp_path, programs, 20, seed=2) / "series.h5")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -196,7 +177,7 @@ def test_a_signal_saves_and_ends(whole, tmp_path, monkeypatch, number):
     said = []
     ionic_run.run(run, said.append)
     assert "from 0.125 ps of production" in said[0]
-    assert_same(whole, tmp_path / "run" / "series.h5")
+    assert_same_series(whole, tmp_path / "run" / "series.h5")
 
 
 def start(run_text, progress):
@@ -221,7 +202,7 @@ def test_a_damaged_checkpoint_leaves_the_one_before(whole, tmp_path, monkeypatch
     data[len(data) // 2 :] = b"\0" * (len(data) - len(data) // 2)
     path.write_bytes(data)
     ionic_run.run(text(tmp_path / "run"))
-    assert_same(whole, tmp_path / "run" / "series.h5")
+    assert_same_series(whole, tmp_path / "run" / "series.h5")
 
 
 def stop_half_way(directory, monkeypatch):
@@ -242,7 +223,7 @@ def test_an_end_whose_checkpoint_is_damaged_is_not_run_twice(whole, tmp_path):
     longer = text(tmp_path / "run").replace("duration_ps = 0.3", "duration_ps = 0.4")
     with pytest.raises(ValueError, match="checkpoint of its end is damaged"):
         ionic_run.run(longer)
-    assert_same(whole, tmp_path / "run" / "series.h5")
+    assert_same_series(whole, tmp_path / "run" / "series.h5")
 
 
 def test_checkpoints_that_cannot_be_used_are_a_sentence(tmp_path, monkeypatch):
@@ -298,7 +279,7 @@ def test_a_full_disk_is_a_sentence_and_what_there_was_goes_on(whole, tmp_path, m
         with pytest.raises(OSError, match="cannot be written .No space left.*make room"):
             ionic_run.run(text(tmp_path / "run"))
     ionic_run.run(text(tmp_path / "run"))
-    assert_same(whole, tmp_path / "run" / "series.h5")
+    assert_same_series(whole, tmp_path / "run" / "series.h5")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -5,7 +5,16 @@ from matplotlib.axes import Axes
 
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.study import Study
-from jaxdiff.report.figures.style import BLUE, RED, SKY, grid, new_figure, say, to_png
+from jaxdiff.report.figures.style import (
+    BLUE,
+    RED,
+    SKY,
+    grid,
+    intervals,
+    new_figure,
+    say,
+    to_png,
+)
 
 
 def draw_arrhenius(study: Study) -> bytes:
@@ -59,15 +68,7 @@ def _errorbar(
     value = np.array([e.value for e in d])
     bound = np.array([e.interval for e in d]).T
     bound[0] = np.maximum(bound[0], 0.02 * value)  # an axis of logarithms has no zero
-    axes.errorbar(
-        *(x, value, np.abs(bound - value)),
-        fmt=marker,
-        color=color,
-        mfc=color if marker == "o" else "w",
-        ms=5,
-        capsize=2.5,
-        label=label,
-    )
+    intervals(axes, x, value, bound, marker, color, label)
 
 
 def _draw_fit(axes: Axes, study: Study) -> None:

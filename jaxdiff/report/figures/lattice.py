@@ -6,7 +6,15 @@ from matplotlib.axes import Axes
 from jaxdiff.analysis.equation_of_state import StaticLattice
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.lattice import LatticeStudy
-from jaxdiff.report.figures.style import BLUE, RED, SKY, grid, new_figure, to_png
+from jaxdiff.report.figures.style import (
+    BLUE,
+    RED,
+    SKY,
+    grid,
+    intervals,
+    new_figure,
+    to_png,
+)
 
 
 def draw_lattice(study: LatticeStudy, static: StaticLattice | None = None) -> bytes:
@@ -90,12 +98,4 @@ def _errorbar(
     """Values and intervals, less something, times `scale`."""
     value = scale * (np.array([e.value for e in estimate]) - less)
     bound = scale * (np.array([e.interval for e in estimate]).T - less)
-    axes.errorbar(
-        *(x, value, np.abs(bound - value)),
-        fmt=marker,
-        color=color,
-        mfc=color if marker == "o" else "w",
-        ms=5,
-        capsize=2.5,
-        label=label,
-    )
+    intervals(axes, x, value, bound, marker, color, label)

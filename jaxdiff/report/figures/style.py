@@ -50,6 +50,27 @@ def grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def intervals(
+    axes: Axes,
+    x: np.ndarray,
+    value: np.ndarray,
+    bound: np.ndarray,
+    marker: str,
+    color: str,
+    label: str,
+) -> None:
+    """Points with their intervals `bound` [2, points]; filled where they are discs."""
+    axes.errorbar(
+        *(x, value, np.abs(bound - value)),
+        fmt=marker,
+        color=color,
+        mfc=color if marker == "o" else "w",
+        ms=5,
+        capsize=2.5,
+        label=label,
+    )
+
+
 def say(axes: Axes, text: str) -> None:
     """A sentence instead of data."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", wrap=True)
