@@ -19,6 +19,22 @@ jax.config.update("jax_num_cpu_devices", 4)
 SHARED = Path(os.environ.get("JAXDIFF_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory) -> str:
+    """Where JAX keeps what it has compiled in these tests: the same program once."""
+    directory = str(tmp_path_factory.mktemp("programs"))
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    return directory
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgets_programs():
+    """A compiled program lies in pieces of memory, of which a process may have 65530."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with the LiF data set and the old checkpoints."""

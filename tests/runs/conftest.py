@@ -2,7 +2,6 @@ import os
 import tomllib
 from pathlib import Path
 
-import jax
 import pytest
 
 from jaxdiff.io import runfile
@@ -34,22 +33,6 @@ def importable(monkeypatch):
     """Processes that tests start import the package that the tests do."""
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory):
-    """Where JAX keeps what it has compiled in these tests."""
-    return str(tmp_path_factory.mktemp("programs"))
-
-
-@pytest.fixture(scope="module")
-def compiled_once_here(programs):
-    """Runs within this process do."""
-    jax.config.update("jax_compilation_cache_dir", programs)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def assert_same(joined, whole):
     assert final[0] == final[1]
 
 
-def test_units_of_cheap_ions_join_to_the_single_run(tmp_path, compiled_once_here):
+def test_units_of_cheap_ions_join_to_the_single_run(tmp_path):
     """Real dynamics, sites and checkpoints, in this process."""
     text = ionic_run.RUN.format(directory=tmp_path / "whole")
     # two replicas and one have the same program: devices are filled up to two

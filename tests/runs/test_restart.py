@@ -25,11 +25,6 @@ from jaxdiff.runs import checkpoint, folder, simulation
 from jaxdiff.runs.stop import Stopped
 
 
-@pytest.fixture(autouse=True)
-def _compiled_once(compiled_once_here):
-    """Each run makes its program anew; here it is compiled once for all of them."""
-
-
 def text(directory, **changes):
     lines = ionic_run.RUN.format(directory=directory).splitlines()
     for key, value in changes.items():
@@ -38,7 +33,7 @@ def text(directory, **changes):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, compiled_once_here):
+def whole(tmp_path_factory):
     """The series of a run that nothing disturbed, with one checkpoint at the end."""
     directory = tmp_path_factory.mktemp("whole") / "run"
     ionic_run.run(text(directory, checkpoint_minutes=60))
