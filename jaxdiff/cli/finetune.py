@@ -1,5 +1,7 @@
-"""`jaxdiff finetune`: from labelled frames to a model file and its error table."""
+"""`jaxdiff finetune`: from labelled frames to a model file, its errors and figures."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,71 +16,116 @@ def finetune(
         Path | None,
         typer.Option(help="Folder that data paths are relative to; else the run file's."),
     ] = None,
+    set: Annotated[  # the name of the option
+        list[str] | None,
+        typer.Option(help="Change a key: --set optimizer.epochs=10 --set seed=2."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option(help="Read and check everything, show errors, train nothing.")
+    ] = False,
 ) -> None:
-    """Train a MACE model; resumes by itself when the run was interrupted."""
+    """Train a MACE model, or fine-tune one; goes on where it was interrupted."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
 
+    from jaxdiff.checkpoints import CheckpointError
     from jaxdiff.io.trainfile import read_train_file
+    from jaxdiff.stop import Stopped
 
     try:
-        run = read_train_file(run_file, data)
-        _train(run)
+        run = read_train_file(run_file, data, set)
+        _check(run) if check else _train(run)
+    except Stopped as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None
     except FloatingPointError as error:
         typer.echo(f"diverged: {error}", err=True)
         raise typer.Exit(DIVERGED) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, CheckpointError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from None
 
 
-def _train(run) -> None:
-    import dataclasses
-    import hashlib
-    import json
-
+def _check(run) -> None:
     from rich.console import Console
 
-    from jaxdiff.checkpoints import save_native
-    from jaxdiff.finetune import Keys, error_table, read_frames, train
+    from jaxdiff.finetune import prepare, results
+
+    problem = prepare(run)
+    console = Console()
+    for note in problem.notes:
+        console.print(note, highlight=False)
+    console.print(_table(results.table(problem.model, problem)))
+
+
+def _train(run) -> None:
+    from rich.console import Console
+
+    from jaxdiff.finetune import Reports, results, train
+    from jaxdiff.report.training import write_figures
 
     console = Console()
-    model = train(run, lambda record: console.print(_line(record), highlight=False))
-    data = run.data
-    files = [*data.train, *data.valid]
-    provenance = {
-        "run_file": run.model_dump_json(exclude={"directory", "data"}),
-        "data_sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
-    }
-    target = run.directory / "model.safetensors"
-    save_native(target, model, provenance)
+    before = []
 
-    keys = Keys(data.energy_key, data.forces_key, data.stress_key)
-    sets = {"valid": data.valid, **data.test}
-    rows = error_table(model, {name: read_frames(p, keys) for name, p in sets.items()})
-    records = [dataclasses.asdict(row) for row in rows]
-    (run.directory / "errors.json").write_text(json.dumps(records, indent=1) + "\n")
-    console.print(_table(rows))
-    console.print(f"model: {target}", highlight=False)
+    def start(problem) -> None:
+        for note in problem.notes:
+            console.print(note, highlight=False)
+        before.extend(results.errors_before(run.directory, problem))
+        console.print(_table(before, title="before training"))
+
+    def epoch(record) -> None:
+        console.print(_line(record), highlight=False)
+
+    with _progress() as progress:
+        trained = train(run, Reports(start, progress, epoch))
+    rows = results.write_results(run, trained, before)
+    console.print(_table(rows, title="after training"))
+    for path in (run.directory / results.MODEL, *write_figures(run.directory)):
+        console.print(str(path), highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, float], None]]:
+    """A bar over the batches of an epoch; nothing where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def show(epoch: int, fraction: float) -> None:
+            bar.update(task, completed=fraction, description=f"epoch {epoch}")
+
+        yield show
 
 
 def _line(record: dict) -> str:
     return (
-        f"epoch {record['epoch']:4d}  loss {record['train_loss']:.5f}  "
-        f"valid: energy {record['energy_rmse']:.2f} meV/atom, "
+        f"epoch {record['epoch']:4d}  loss {record['train_loss']:.5g}  "
+        f"valid {record['valid_loss']:.5g}: "
+        f"energy {record['energy_rmse']:.2f} meV/atom, "
         f"forces {record['forces_rmse']:.1f} meV/Å, "
         f"stress {record['stress_rmse']:.2f} meV/Å^3  "
         f"rate {record['learning_rate']:.2e}  {record['seconds']:.0f} s"
     )
 
 
-def _table(rows):
+def _table(rows, title: str | None = None):
     from rich.table import Table
 
-    table = Table("set", "frames", "energy\nmeV/atom", "forces\nmeV/Å", "stress\nmeV/Å^3")
+    table = Table(
+        "set",
+        "frames",
+        "energy\nmeV/atom",
+        "forces\nmeV/Å",
+        "forces\n%",
+        "stress\nmeV/Å^3",
+        title=title,
+    )
     for row in rows:
-        numbers = (row.energy_rmse, row.forces_rmse, row.stress_rmse)
+        numbers = (row.energy_rmse, row.forces_rmse, row.forces_relative, row.stress_rmse)
         table.add_row(row.name, str(row.frames), *(f"{n:.2f}" for n in numbers))
     return table

@@ -47,7 +47,7 @@ def run_in_folder(
     from jaxdiff.checkpoints import CheckpointError
     from jaxdiff.io import runfile
     from jaxdiff.runs import memory, simulation
-    from jaxdiff.runs.stop import Stopped
+    from jaxdiff.stop import Stopped
 
     try:
         run = runfile.load(run_file, overrides)

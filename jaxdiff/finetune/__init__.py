@@ -1,7 +1,20 @@
-"""Training on labelled frames: data, losses, optimiser, loop, error tables."""
+"""Training on labelled frames: data, losses, optimiser, strategies, loop, error tables."""
 
-from jaxdiff.finetune.data import Frame, Keys, read_frames
-from jaxdiff.finetune.errors import ErrorRow, error_table
-from jaxdiff.finetune.loop import train
+from jaxdiff.finetune.errors import ErrorRow, error_table, predictions
+from jaxdiff.finetune.frames import Frame, Keys, read_frames
+from jaxdiff.finetune.loop import Reports, Trained, train
+from jaxdiff.finetune.prepare import Problem, prepare
 
-__all__ = ["ErrorRow", "Frame", "Keys", "error_table", "read_frames", "train"]
+__all__ = [
+    "ErrorRow",
+    "Frame",
+    "Keys",
+    "Problem",
+    "Reports",
+    "Trained",
+    "error_table",
+    "predictions",
+    "prepare",
+    "read_frames",
+    "train",
+]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxdiff.finetune.data import Bucket, Frame, batches, make_buckets
-from jaxdiff.finetune.loss import batch_errors
+from jaxdiff.finetune.batches import Graph, Plan, batches, make_graph, make_plan
+from jaxdiff.finetune.frames import Frame
+from jaxdiff.finetune.loss import Loss, batch_errors, predict_batch
 from jaxdiff.models.architecture import Mace
 from jaxdiff.potential import model_dtype
 
@@ -18,7 +19,11 @@ _ALL = slice(None)
 
 @dataclasses.dataclass(frozen=True)
 class ErrorRow:
-    """Root mean square errors of one set: meV/atom, meV/Å, meV/Å^3."""
+    """Errors of one set over the labels that it has: meV/atom, meV/Å, meV/Å^3.
+
+    Root mean squares, mean absolute errors, and the forces' relative to the root mean
+    square of the labels, in per cent.
+    """
 
     name: str
     frames: int
@@ -26,66 +31,130 @@ class ErrorRow:
     energy_mae: float
     forces_rmse: float
     forces_mae: float
+    forces_relative: float
     stress_rmse: float
 
 
 @functools.cache
-def compiled_errors():
-    """`batch_errors`, compiled once per shape."""
-    return jax.jit(batch_errors)
+def _compiled(function, loss: Loss | None = None):
+    """The function, and with it the loss terms, compiled once per shape."""
+    if loss is None:
+        return jax.jit(function)
+    return jax.jit(lambda model, batch: function(model, batch, loss))
 
 
-def frame_errors(
-    model: Mace, buckets: Sequence[Bucket], n_frames: int, batch_size: int
-) -> dict[str, np.ndarray]:
-    """`batch_errors` of every frame, in the order of the data set."""
+def evaluate(
+    model: Mace,
+    graphs: Sequence[Graph],
+    plan: Plan,
+    loss: Loss = Loss(),  # noqa: B008
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Errors of every graph, in their order, and the mean of the three loss terms.
+
+    The errors are those of `batch_errors`, and the mean square of the labelled forces.
+    """
     errors: dict[str, np.ndarray] = {}
-    for bucket in buckets:
-        done = 0
-        for batch in batches([bucket], batch_size):
-            result = jax.device_get(compiled_errors()(model, batch))
-            count = min(batch_size, len(bucket.index) - done)
-            chosen = bucket.index[done : done + count]
-            for key, value in result.items():
-                errors.setdefault(key, np.full(n_frames, np.nan))[chosen] = value[:count]
-            done += count
-    return errors
+    terms = np.zeros(3)
+    for chosen, batch in batches(graphs, plan):
+        found, means = jax.device_get(_compiled(batch_errors, loss)(model, batch))
+        terms += len(chosen) / len(graphs) * np.array(means)
+        for key, value in found.items():
+            errors.setdefault(key, np.full(len(graphs), np.nan))
+            errors[key][chosen] = value[: len(chosen)]
+    errors["labels_square"] = np.array([np.mean(g.arrays.forces**2) for g in graphs])
+    return errors, terms
+
+
+def frame_errors(model: Mace, graphs: Sequence[Graph], plan: Plan) -> dict[str, np.ndarray]:
+    """Errors of every graph, in their order."""
+    return evaluate(model, graphs, plan)[0]
 
 
 def error_row(
     name: str, errors: dict[str, np.ndarray], chosen: slice | np.ndarray = _ALL
 ) -> ErrorRow:
-    """Root mean squares over the chosen frames."""
+    """Means over the chosen frames that have the label; not-a-number where none has."""
     energy = 1e3 * errors["energy"][chosen]
+    forces = 1e3 * np.sqrt(_mean(errors["forces_square"][chosen]))
+    labels = 1e3 * np.sqrt(np.mean(errors["labels_square"][chosen]))
     return ErrorRow(
         name=name,
         frames=len(energy),
-        energy_rmse=float(np.sqrt(np.mean(energy**2))),
-        energy_mae=float(np.mean(np.abs(energy))),
-        forces_rmse=float(1e3 * np.sqrt(np.mean(errors["forces_square"][chosen]))),
-        forces_mae=float(1e3 * np.mean(errors["forces_absolute"][chosen])),
-        stress_rmse=float(1e3 * np.sqrt(np.mean(errors["stress_square"][chosen]))),
+        energy_rmse=float(np.sqrt(_mean(energy**2))),
+        energy_mae=_mean(np.abs(energy)),
+        forces_rmse=float(forces),
+        forces_mae=1e3 * _mean(errors["forces_absolute"][chosen]),
+        forces_relative=float(100 * forces / labels) if labels > 0 else float("nan"),
+        stress_rmse=float(1e3 * np.sqrt(_mean(errors["stress_square"][chosen]))),
     )
 
 
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.mean(known)) if len(known) else float("nan")
+
+
+def rows_of_types(
+    name: str, errors: dict[str, np.ndarray], frames: Sequence[Frame]
+) -> list[ErrorRow]:
+    """A row of the set, and one per config_type within it where there are several."""
+    rows = [error_row(name, errors)]
+    kinds = collections.Counter(frame.config_type for frame in frames)
+    if len(kinds) > 1:
+        kind_of = np.array([frame.config_type for frame in frames])
+        rows += [
+            error_row(f"{name}/{kind}", errors, np.flatnonzero(kind_of == kind))
+            for kind in sorted(kinds)
+        ]
+    return rows
+
+
+def graphs_of(model: Mace, frames: Sequence[Frame], head: int = 0) -> list[Graph]:
+    """The frames with the model's cutoff, isolated atoms and precision."""
+    arch = model.architecture
+    energies = np.asarray(model.constants["atomic_energies"])[head]
+    dtype = np.dtype(model_dtype(model)).type
+    return [
+        make_graph(f, arch.atomic_numbers, energies, arch.cutoff, head, dtype=dtype)
+        for f in frames
+    ]
+
+
 def error_table(
-    model: Mace, sets: dict[str, Sequence[Frame]], batch_size: int = 4
+    model: Mace, sets: dict[str, Sequence[Frame]], batch_size: int = 4, head: int = 0
 ) -> list[ErrorRow]:
     """A row per set and one per config_type within it."""
-    energies = np.asarray(model.constants["atomic_energies"])[0]
     rows = []
     for name, frames in sets.items():
-        arch = model.architecture
-        buckets = make_buckets(
-            frames, arch.atomic_numbers, energies, arch.cutoff, model_dtype(model).type
-        )
-        errors = frame_errors(model, buckets, len(frames), batch_size)
-        rows.append(error_row(name, errors))
-        kinds = collections.Counter(frame.config_type for frame in frames)
-        if len(kinds) > 1:
-            kind_of = np.array([frame.config_type for frame in frames])
-            rows += [
-                error_row(f"{name}/{kind}", errors, np.flatnonzero(kind_of == kind))
-                for kind in sorted(kinds)
-            ]
+        graphs = graphs_of(model, frames, head)
+        errors = frame_errors(model, graphs, make_plan(graphs, batch_size))
+        rows += rows_of_types(name, errors, frames)
     return rows
+
+
+def predictions(
+    model: Mace, frames: Sequence[Frame], batch_size: int = 4, head: int = 0
+) -> list[Frame]:
+    """The frames with what the model says as labels; stress where there is a cell."""
+    graphs = graphs_of(model, frames, head)
+    isolated = np.asarray(model.constants["atomic_energies"], np.float64)[head]
+    labelled = []
+    for chosen, batch in batches(graphs, make_plan(graphs, batch_size)):
+        found = jax.device_get(_compiled(predict_batch)(model, batch))
+        first = 0
+        for k, number in enumerate(chosen):
+            frame, graph = frames[number], graphs[number]
+            rows = slice(first, first + graph.n_atoms)
+            first += graph.n_atoms
+            energy = float(found.energy[k]) + isolated[graph.arrays.species].sum()
+            labelled.append(
+                dataclasses.replace(
+                    frame,
+                    energy=float(energy),
+                    forces=np.asarray(found.forces[rows], np.float64),
+                    stress=np.asarray(found.stress[k], np.float64)
+                    if frame.volume
+                    else None,
+                )
+            )
+    return labelled

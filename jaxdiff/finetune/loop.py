@@ -1,203 +1,252 @@
 """Training: epochs over batches, validation, checkpoints, the best model kept."""
 
 import dataclasses
-import functools
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import cast
+from collections.abc import Callable
+from typing import Any
 
-import ase.data
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
-from jaxdiff.finetune import errors, optimizer
-from jaxdiff.finetune.data import (
+from jaxdiff.finetune import adaptation, errors, optimizer
+from jaxdiff.finetune.adaptation import Adaptation, Lora
+from jaxdiff.finetune.batches import (
     Batch,
-    Bucket,
-    Frame,
-    Keys,
     batches,
     composition,
-    isolated_energy,
-    make_buckets,
-    read_frames,
-    shared_frames,
+    n_batches,
     without_energies,
 )
-from jaxdiff.finetune.loss import universal_loss
+from jaxdiff.finetune.files import Record, RunFiles
+from jaxdiff.finetune.loss import Loss, LossWeights, batch_loss
+from jaxdiff.finetune.prepare import DataSet, Problem, prepare
 from jaxdiff.io.trainfile import TrainFile
-from jaxdiff.models.architecture import Architecture, Mace
-from jaxdiff.models.initial import initialize
+from jaxdiff.models.architecture import Mace
+from jaxdiff.stop import Stopped, StopRequest
 
 SHARES = "species_energies.json"
 
-LossWeights = tuple[float, float, float]
-"""Of energy, forces and stress."""
 
+@dataclasses.dataclass(frozen=True)
+class Reports:
+    """What is called while training goes on.
 
-def scratch_model(run: TrainFile, frames: Sequence[Frame]) -> Mace:
-    """Random weights; scale and shift from the data, as upstream's "rms_forces_scaling".
-
-    The scale is the root mean square of the forces, the shift the mean interaction energy
-    per atom.
+    - `start`: with the problem, before the first step.
+    - `batch`: with the epoch and the fraction of it that is done.
+    - `epoch`: with the record of each.
     """
-    section = run.scratch
-    symbols = sorted(run.data.isolated_atom_ev, key=lambda s: ase.data.atomic_numbers[s])
-    numbers = tuple(ase.data.atomic_numbers[s] for s in symbols)
-    isolated = np.array([run.data.isolated_atom_ev[s] for s in symbols])
-    forces = np.concatenate([f.forces.ravel() for f in frames])
-    energies = [
-        (f.energy - isolated_energy(f, numbers, isolated)) / len(f.position) for f in frames
-    ]
-    architecture = Architecture(
-        scale_shift=True,
-        atomic_numbers=numbers,
-        heads=("default",),
-        cutoff=section.cutoff_angstrom,
-        num_bessel=section.num_bessel,
-        cutoff_power=section.cutoff_power,
-        max_ell=section.max_ell,
-        channels=section.channels,
-        hidden=tuple(map(tuple, section.hidden)),
-        correlation=tuple(section.correlation),
-        interactions=tuple(section.interactions),
-        radial_mlp=tuple(section.radial_mlp),
-        mlp_channels=section.mlp_channels,
-        agnesi=section.agnesi,
-        zbl_power=section.cutoff_power if section.pair_repulsion else None,
-        average_neighbors=density_pairs(frames, section.cutoff_angstrom),
-    )
-    return initialize(
-        architecture,
-        jax.random.key(run.seed),
-        atomic_energies=isolated[None],
-        scale=float(np.sqrt(np.mean(forces**2))),
-        shift=float(np.mean(energies)),
-        dtype=jnp.dtype(run.precision),
-    )
+
+    start: Callable[[Problem], None] = lambda problem: None
+    batch: Callable[[int, float], None] = lambda epoch, fraction: None
+    epoch: Callable[[Record], None] = lambda record: None
 
 
-def density_pairs(frames: Sequence[Frame], cutoff: float) -> float:
-    """Mean number of neighbours within the cutoff, from the mean number density."""
-    density = np.mean([len(f.position) / abs(np.linalg.det(f.cell)) for f in frames])
-    return float(round(density * 4 / 3 * np.pi * cutoff**3, 2))
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The model with the averaged weights of the best epoch, and what it was trained on."""
+
+    model: Mace
+    problem: Problem
 
 
-def train(run: TrainFile, report: Callable[[dict], None] = lambda record: None) -> Mace:
+def train(run: TrainFile, reports: Reports = Reports()) -> Trained:  # noqa: B008
     """Train as the run file says; resumes where a previous call in `directory` stopped.
 
     Writes `metrics.jsonl`, a record per epoch, and orbax checkpoints, the last two and
-    the best. Returns the model with the averaged weights of the best epoch; with a stage
-    two, of the best epoch there.
-    `report` is called with each record.
+    the best; with a stage two, the best epoch is one of that stage.
+
+    Raises `Stopped` when the process is asked to stop, after saving; `FloatingPointError`
+    when the loss is no number.
     """
     run.directory.mkdir(parents=True, exist_ok=True)
-    keys = Keys(run.data.energy_key, run.data.forces_key, run.data.stress_key)
-    train_frames = read_frames(run.data.train, keys)
-    valid_frames = read_frames(run.data.valid, keys)
-    leaked = shared_frames(train_frames, valid_frames)
-    if leaked and not run.data.allow_shared_frames:
-        raise ValueError(
-            f"{leaked} frames stand both in the training and the validation set; remove "
-            "them from one, or set data.allow_shared_frames = true."
-        )
-    model = scratch_model(run, train_frames)
-    arch, energies = model.architecture, np.asarray(model.constants["atomic_energies"])[0]
-    bucketed = functools.partial(
-        make_buckets,
-        atomic_numbers=arch.atomic_numbers,
-        atomic_energies=energies,
-        cutoff=arch.cutoff,
-        dtype=np.dtype(run.precision).type,
-    )
-    return _epochs(run, model, bucketed(train_frames), bucketed(valid_frames), report)
+    problem = prepare(run)
+    reports.start(problem)
+    with StopRequest() as request:
+        return _epochs(run, problem, reports, request)
 
 
-def _epochs(run, model, train_buckets, valid_buckets, report):
-    settings = run.optimizer
-    transform = optimizer.transformation(settings.clip_norm)
-    step = make_step(run, model, transform)
-    latest = _manager(run.directory / "checkpoints", keep=2)
-    best = _manager(run.directory / "best", keep=1)
-    state = _latest(
-        latest, optimizer.initial_state(model.weights, transform, settings.learning_rate)
-    )
-    metrics = run.directory / "metrics.jsonl"
-    _truncate(metrics, int(state.epoch))
+def _epochs(
+    run: TrainFile, problem: Problem, reports: Reports, request: StopRequest
+) -> Trained:
+    frozen, lora = run.freeze.groups if run.freeze else (), None
+    if run.lora:
+        lora = Lora(run.lora.rank, run.lora.alpha)
+    weights = adaptation.initial_weights(problem.model, frozen, lora, run.seed)
+    update = update_settings(run, problem)
+    transform = optimizer.transformation(update)
+    start = optimizer.initial_state(weights, transform, run.optimizer.learning_rate)
+    files = RunFiles(run.directory)
+    state = files.latest(start)
+    files.truncate_metrics(int(state.epoch))
+    if run.stage_two and _in_stage_two(run, state):
+        problem = _shifted(problem, _read_shares(run))
 
-    if run.stage_two is not None and int(state.epoch) > settings.epochs:
-        model, train_buckets, valid_buckets = _shift_energies(
-            _read_shares(run), model, train_buckets, valid_buckets
-        )
-    for epoch in range(int(state.epoch), run.total_epochs):
-        start = time.perf_counter()
+    step = make_step(Adaptation(problem.model, lora), run_loss(run), transform, update)
+    while True:
+        state = _out_of_patience(run, state)
+        if int(state.epoch) >= run.total_epochs:
+            break
+        begin, epoch = time.perf_counter(), int(state.epoch)
         stage = run.stage(epoch)
-        if epoch == settings.epochs:
-            averaged = dataclasses.replace(model, weights=state.average)
-            shares = _begin_stage_two(run, averaged, train_buckets)
-            model, train_buckets, valid_buckets = _shift_energies(
-                shares, model, train_buckets, valid_buckets
-            )
+        if run.stage_two and epoch == run.optimizer.epochs and int(state.batch) == 0:
+            adapted = Adaptation(problem.model, lora)
+            shares = _begin_stage_two(run, problem, adapted.assemble(state.average))
+            problem = _shifted(problem, shares)
             state = optimizer.begin_stage(state, stage.learning_rate)
-        state, record = _epoch(run, step, model, state, train_buckets, valid_buckets)
-        record["seconds"] = round(time.perf_counter() - start, 1)
-        improved = record["valid_loss"] < float(state.best_loss)
+        state = _epoch(run, step, problem, state, reports, request)
+        if request.signal is not None:
+            files.save(state)
+            files.close()
+            raise Stopped(
+                f"stopped in epoch {epoch + 1} and saved in {run.directory}; the same "
+                "command goes on from there.",
+                request.signal,
+            )
+        model = Adaptation(problem.model, lora).assemble(state.average)
+        record = _record(run, problem, model, state, step)
+        record["seconds"] = round(time.perf_counter() - begin, 1)
+        better = record["valid_loss"] < float(state.best_loss)
         state = optimizer.end_epoch(
             state,
             record["valid_loss"],
             decay=stage.epoch_decay,
-            factor=settings.plateau_factor,
-            patience=settings.plateau_patience,
+            factor=run.optimizer.plateau_factor,
+            patience=run.optimizer.plateau_patience,
         )
-        latest.save(epoch + 1, args=ocp.args.StandardSave(state))
-        if improved:
-            best.save(epoch + 1, args=ocp.args.StandardSave(state.average))
-        with metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        report(record)
-    latest.wait_until_finished()
-    best.wait_until_finished()
-    average = best.restore(best.latest_step(), args=ocp.args.StandardRestore(state.average))
-    return dataclasses.replace(model, weights=average)
+        files.save(state, best=better)
+        files.append_metrics(record)
+        reports.epoch(record)
+    average = files.best(state.average)
+    files.close()
+    return Trained(Adaptation(problem.model, lora).assemble(average), problem)
 
 
-def _epoch(run, step, model, state, train_buckets, valid_buckets):
-    """One pass over the training frames, and what validation says after it."""
-    epoch = int(state.epoch)
+def _out_of_patience(run: TrainFile, state: optimizer.TrainState) -> optimizer.TrainState:
+    """After too many epochs without a better one the stage ends."""
+    if int(state.since_best) < run.optimizer.patience:
+        return state
+    in_first = run.stage_two and int(state.epoch) < run.optimizer.epochs
+    end = run.optimizer.epochs if in_first else run.total_epochs
+    return dataclasses.replace(
+        state,
+        epoch=jnp.asarray(end, jnp.int32),
+        since_best=jnp.zeros_like(state.since_best),
+    )
+
+
+def _in_stage_two(run: TrainFile, state: optimizer.TrainState) -> bool:
+    """Whether stage two has begun: its first epoch may be cut short."""
+    done, epochs = int(state.epoch), run.optimizer.epochs
+    return done > epochs or (done == epochs and int(state.batch) > 0)
+
+
+def run_loss(run: TrainFile) -> Loss:
+    """The loss of a run file."""
+    return Loss(run.loss.kind, run.loss.huber_delta, run.loss.virials)
+
+
+def update_settings(run: TrainFile, problem: Problem) -> optimizer.Settings:
+    """How a run file updates weights."""
+    section = run.optimizer
+    per_epoch = n_batches(problem.train, problem.plan, np.random.default_rng(run.seed))
+    cosine = section.cosine_floor is not None
+    return optimizer.Settings(
+        kind=section.kind,
+        beta1=section.beta1,
+        clip_norm=section.clip_norm,
+        weight_decay=section.weight_decay,
+        decays=adaptation.decays,
+        rate_factor=lambda name: float(section.rate_factors.get(_group(name), 1.0)),
+        average_decay=section.average_decay,
+        warmup_updates=math.ceil(section.warmup_epochs * per_epoch),
+        cosine_updates=section.epochs * per_epoch if cosine else None,
+        cosine_floor=section.cosine_floor or 0.0,
+    )
+
+
+def _group(name: str) -> Any:
+    return adaptation.group(name)
+
+
+def make_step(
+    adapted: Adaptation, loss: Loss, transform: Any, settings: optimizer.Settings
+) -> Any:
+    """One compiled update: (state, batch, loss weights) -> state."""
+
+    @jax.jit
+    def step(state: optimizer.TrainState, batch: Batch, loss_weights: LossWeights):
+        def objective(weights):
+            return batch_loss(adapted.assemble(weights), batch, loss, loss_weights)
+
+        value, gradient = jax.value_and_grad(objective)(state.weights)
+        return optimizer.update(state, gradient, value, transform, settings)
+
+    return step
+
+
+def _epoch(run, step, problem: Problem, state, reports, request):
+    """The batches of one epoch that are still to be done; fewer when asked to stop."""
+    epoch, done = int(state.epoch), int(state.batch)
     stage = run.stage(epoch)
     loss_weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
-    losses = []
-    order = np.random.default_rng([run.seed, epoch])
-    for batch in batches(train_buckets, run.optimizer.batch_size, order):
-        state, loss = step(state, batch, loss_weights)
-        losses.append(loss)
-    train_loss = float(np.mean(jax.device_get(losses)))
-    if not np.isfinite(train_loss):
+    seed = [run.seed, epoch]
+    total = n_batches(problem.train, problem.plan, np.random.default_rng(seed))
+    order = np.random.default_rng(seed)
+    for number, (_, batch) in enumerate(batches(problem.train, problem.plan, order)):
+        if number < done:
+            continue
+        if request.signal is not None:
+            return state
+        state = step(state, batch, loss_weights)
+        reports.batch(epoch + 1, (number + 1) / total)
+    mean = float(state.loss_sum) / total
+    if not np.isfinite(mean):
         raise FloatingPointError(
-            f"the loss is {train_loss} in epoch {epoch + 1}; lower "
-            "optimizer.learning_rate or clip_norm. The last checkpoint is kept."
+            f"the loss is {mean} in epoch {epoch + 1}; lower optimizer.learning_rate or "
+            "clip_norm. The last checkpoint is kept."
         )
-    averaged = dataclasses.replace(model, weights=state.average)
-    record = _validate(run, averaged, valid_buckets, loss_weights)
-    return state, record | {
-        "epoch": epoch + 1,
-        "train_loss": train_loss,
+    return state
+
+
+def _record(run, problem: Problem, model: Mace, state, step) -> Record:
+    """Losses and errors after an epoch; the first head's decide which epoch is best."""
+    stage = run.stage(int(state.epoch))
+    weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
+    target, *others = [
+        _validate(run_loss(run), problem, model, data, weights) for data in problem.valid
+    ]
+    record = {
+        "epoch": int(state.epoch) + 1,
+        "train_loss": float(state.loss_sum) / int(state.batch),
+        "valid_loss": target.pop("loss"),
+        **target,
         "learning_rate": float(state.learning_rate),
+        "compilations": step._cache_size(),
     }
+    for data, row in zip(problem.valid[1:], others, strict=True):
+        record |= {f"{data.name}_{key}": value for key, value in row.items()}
+    return record
 
 
-def _begin_stage_two(run: TrainFile, model: Mace, buckets: Sequence[Bucket]) -> np.ndarray:
+def _validate(loss: Loss, problem: Problem, model: Mace, data: DataSet, weights) -> Record:
+    """Loss and errors of the averaged weights over a set."""
+    found, terms = errors.evaluate(model, data.graphs, problem.plan, loss)
+    row = dataclasses.asdict(errors.error_row(data.name, found))
+    kept = {k: v for k, v in row.items() if k not in ("name", "frames")}
+    return {"loss": float(np.dot(weights, terms)), **kept}
+
+
+def _begin_stage_two(run: TrainFile, problem: Problem, model: Mace) -> np.ndarray:
     """Energies [species], eV, to add to those of the isolated atoms; kept for a restart."""
     n_species = len(model.architecture.atomic_numbers)
     shares = np.zeros(n_species)
     if run.stage_two is not None and run.stage_two.refit_species_energies:
-        n_frames = sum(len(b.index) for b in buckets)
-        count = composition(buckets, n_species)
-        found = errors.frame_errors(model, buckets, n_frames, run.optimizer.batch_size)
+        graphs = [g for g in problem.train_sets[0].graphs if g.arrays.energy_weight[0] > 0]
+        count = composition(graphs, n_species)
+        found = errors.frame_errors(model, graphs, problem.plan)
         excess = found["energy"] * count.sum(axis=1)
         shares = -np.linalg.lstsq(count, excess, rcond=None)[0]
     (run.directory / SHARES).write_text(json.dumps(shares.tolist()) + "\n")
@@ -215,63 +264,28 @@ def _read_shares(run: TrainFile) -> np.ndarray:
     return np.array(json.loads(path.read_text()))
 
 
-def _shift_energies(shares: np.ndarray, model: Mace, *sets: Sequence[Bucket]):
-    """The model with `shares` in its isolated-atom energies, the labels without them."""
-    energies = np.asarray(model.constants["atomic_energies"]) + shares
-    shifted = dataclasses.replace(
-        model, constants=model.constants | {"atomic_energies": energies}
+def _shifted(problem: Problem, shares: np.ndarray) -> Problem:
+    """The target head's isolated atoms with `shares` added, its labels without them."""
+    if not shares.any():
+        return problem
+    constants = problem.model.constants
+    energies = np.array(constants["atomic_energies"])
+    energies[0] += shares
+    model = dataclasses.replace(
+        problem.model, constants=constants | {"atomic_energies": energies}
     )
-    return shifted, *([without_energies(b, shares) for b in buckets] for buckets in sets)
 
+    def moved(graphs):
+        return [without_energies(g, shares) if g.arrays.head[0] == 0 else g for g in graphs]
 
-def make_step(run: TrainFile, model: Mace, transform):
-    """One compiled update: (state, batch, loss weights) -> (state, loss)."""
-    delta, decay = run.loss.huber_delta, run.optimizer.average_decay
+    def set_moved(data: DataSet) -> DataSet:
+        return dataclasses.replace(data, graphs=moved(data.graphs))
 
-    @jax.jit
-    def step(state: optimizer.TrainState, batch: Batch, loss_weights: LossWeights):
-        def objective(weights):
-            trial = dataclasses.replace(model, weights=weights)
-            return universal_loss(trial, batch, *loss_weights, delta)
-
-        value, gradient = jax.value_and_grad(objective)(state.weights)
-        return optimizer.update(state, gradient, transform, decay), value
-
-    return step
-
-
-def _validate(
-    run: TrainFile, model: Mace, buckets: Sequence[Bucket], loss_weights: LossWeights
-) -> dict:
-    """Errors of the averaged weights, and the loss that schedule and best model follow."""
-    n_frames = sum(len(b.index) for b in buckets)
-    found = errors.frame_errors(model, buckets, n_frames, run.optimizer.batch_size)
-    row = dataclasses.asdict(errors.error_row("valid", found))
-    # one number for the schedule: the stage's weights on squared errors in eV and Å
-    rmse = row["energy_rmse"], row["forces_rmse"], row["stress_rmse"]
-    squared = [(1e-3 * error) ** 2 for error in rmse]
-    row["valid_loss"] = sum(w * e for w, e in zip(loss_weights, squared, strict=True))
-    return {key: value for key, value in row.items() if key not in ("name", "frames")}
-
-
-def _latest(
-    manager: ocp.CheckpointManager, start: optimizer.TrainState
-) -> optimizer.TrainState:
-    """The state of the last checkpoint, or `start` where there is none."""
-    epoch = manager.latest_step()
-    if epoch is None:
-        return start
-    restored = manager.restore(epoch, args=ocp.args.StandardRestore(start))
-    return cast(optimizer.TrainState, restored)
-
-
-def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep)
-    return ocp.CheckpointManager(directory.absolute(), options=options)
-
-
-def _truncate(metrics: Path, epochs: int) -> None:
-    """Drop records of epochs that the checkpoint does not have."""
-    if metrics.exists():
-        lines = metrics.read_text().splitlines()[:epochs]
-        metrics.write_text("".join(line + "\n" for line in lines))
+    return dataclasses.replace(
+        problem,
+        model=model,
+        train=moved(problem.train),
+        train_sets=[set_moved(s) for s in problem.train_sets],
+        valid=[set_moved(s) for s in problem.valid],
+        test=[set_moved(s) for s in problem.test],
+    )

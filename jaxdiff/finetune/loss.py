@@ -1,17 +1,41 @@
 """Losses over a batch, with upstream's definitions, and the errors users read."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from jaxdiff.finetune.data import Batch
+from jaxdiff.finetune.batches import Batch
 from jaxdiff.models.architecture import Mace
 from jaxdiff.models.mace import Edges
 from jaxdiff.potential import forces_from_gradient, interaction_gradient
 
 FORCE_BANDS = ((100.0, 1.0), (200.0, 0.7), (300.0, 0.4), (float("inf"), 0.1))
 """Upper bound of |F| in eV/Å, factor on delta: the conditional Huber loss on forces."""
+
+KINDS = ("weighted", "huber", "universal")
+
+LossWeights = tuple[float, float, float]
+"""Of energy, forces and stress (or virials)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """Which loss: upstream's `weighted`, `huber` or `universal`.
+
+    - `delta`: where the Huber losses go over from quadratic to linear.
+    - `virials`: compare -stress times volume per atom, eV, rather than stress.
+
+    Means run over all present elements of the batch, as upstream's. The weight of a
+    configuration multiplies its terms in every loss; upstream's `huber` and `universal`
+    ignore it. A label that is missing counts as met.
+    """
+
+    kind: str = "universal"
+    delta: float = 0.01
+    virials: bool = False
 
 
 @struct.dataclass
@@ -27,15 +51,14 @@ def predict_batch(model: Mace, batch: Batch) -> BatchPrediction:
     """Evaluate a batch; padded atoms contribute nothing."""
     n_graphs, n_rows = batch.energy.shape[0], batch.species.shape[0]
     edges = Edges(batch.displacement, batch.sender, reverse=batch.reverse)
-    energy, gradient = interaction_gradient(model, edges, batch.species, batch.atom_weight)
-    strain = jnp.einsum(
-        "gnka,gnkb->gab",
-        batch.displacement.reshape(n_graphs, -1, *batch.displacement.shape[1:]),
-        gradient.reshape(n_graphs, -1, *gradient.shape[1:]),
+    energy, gradient = interaction_gradient(
+        model, edges, batch.species, batch.atom_weight, batch.head[batch.graph]
     )
+    strain = jnp.einsum("nka,nkb->nab", batch.displacement, gradient)
+    strain = jax.ops.segment_sum(strain, batch.graph, n_graphs)
     strain = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
     return BatchPrediction(
-        energy=energy.reshape(n_graphs, -1).sum(axis=1),
+        energy=jax.ops.segment_sum(energy, batch.graph, n_graphs),
         forces=forces_from_gradient(edges, gradient, n_rows),
         stress=strain / batch.volume[:, None, None],
     )
@@ -56,44 +79,83 @@ def conditional_huber(reference: Array, predicted: Array, delta: float) -> Array
     return huber(reference, predicted, scaled)
 
 
-def universal_loss(
-    model: Mace,
-    batch: Batch,
-    energy_weight: float,
-    forces_weight: float,
-    stress_weight: float,
-    delta: float,
+def batch_loss(
+    model: Mace, batch: Batch, loss: Loss, weights: LossWeights
 ) -> Float[Array, ""]:
-    """Huber on E/N and stress, conditional Huber on forces: upstream's "universal" loss.
+    """The loss of a batch: the weighted sum of its three means."""
+    terms = loss_terms(predict_batch(model, batch), batch, loss)
+    return sum((w * t for w, t in zip(weights, terms, strict=True)), jnp.zeros(()))
 
-    As upstream, the per-configuration weights multiply reference and prediction inside
-    the Huber function, and means run over all elements of the batch (padding excluded).
-    """
-    predicted = predict_batch(model, batch)
-    e_weight = batch.energy_weight / batch.n_atoms
-    energy = huber(e_weight * batch.energy, e_weight * predicted.energy, delta)
-    per_atom = jnp.repeat(batch.forces_weight, batch.species.shape[0] // len(batch.energy))
-    f_weight = (per_atom * batch.atom_weight)[:, None]
-    forces = conditional_huber(f_weight * batch.forces, f_weight * predicted.forces, delta)
-    s_weight = batch.stress_weight[:, None, None]
-    stress = huber(s_weight * batch.stress, s_weight * predicted.stress, delta)
+
+def loss_terms(
+    predicted: BatchPrediction, batch: Batch, loss: Loss
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Means over the batch of the terms of energy per atom, forces, and stress."""
+    per_tensor = batch.present[:, None, None]
+    scale = jnp.ones_like(per_tensor)
+    if loss.virials:
+        scale = -(batch.volume / batch.n_atoms)[:, None, None]
+    energy = _elements(
+        loss,
+        batch.energy / batch.n_atoms,
+        predicted.energy / batch.n_atoms,
+        batch.energy_weight,
+    )
+    forces = _elements(
+        loss,
+        batch.forces,
+        predicted.forces,
+        batch.forces_weight[batch.graph][:, None],
+        conditional=True,
+    )
+    stress = _elements(
+        loss,
+        scale * batch.stress,
+        scale * predicted.stress,
+        batch.stress_weight[:, None, None],
+    )
+    outer = batch.weight * batch.present
+    of_atom = (outer[batch.graph] * batch.atom_weight)[:, None]
+    n_graphs, n_atoms = jnp.sum(batch.present), jnp.sum(batch.atom_weight)
     return (
-        energy_weight * jnp.mean(energy)
-        + forces_weight * jnp.sum(forces) / (3.0 * jnp.sum(batch.atom_weight))
-        + stress_weight * jnp.mean(stress)
+        jnp.sum(outer * energy) / n_graphs,
+        jnp.sum(of_atom * forces) / (3 * n_atoms),
+        jnp.sum(outer[:, None, None] * stress) / (9 * n_graphs),
     )
 
 
-def batch_errors(model: Mace, batch: Batch) -> dict[str, Array]:
-    """Per graph: error of E/N (eV/atom), mean squared errors of forces and stress."""
+def _elements(loss, reference, predicted, weight, *, conditional=False):
+    """The loss of each element: its weight multiplies what upstream lets it multiply."""
+    if loss.kind == "weighted":
+        return weight * (reference - predicted) ** 2
+    if loss.kind == "huber":
+        return jnp.where(weight > 0, huber(reference, predicted, loss.delta), 0)
+    banded = conditional_huber if conditional else huber
+    return banded(weight * reference, weight * predicted, loss.delta)
+
+
+def batch_errors(
+    model: Mace, batch: Batch, loss: Loss
+) -> tuple[dict[str, Array], tuple[Array, Array, Array]]:
+    """Errors of each graph, and the loss terms of the batch, with one evaluation.
+
+    Error of E/N (eV/atom), mean squared and absolute errors of the others; a label that is
+    missing gives not-a-number.
+    """
     predicted = predict_batch(model, batch)
     n_graphs = batch.energy.shape[0]
-    squared = jnp.sum((predicted.forces - batch.forces) ** 2, axis=1) * batch.atom_weight
-    absolute = jnp.sum(jnp.abs(predicted.forces - batch.forces), axis=1) * batch.atom_weight
-    return {
-        "energy": (predicted.energy - batch.energy) / batch.n_atoms,
-        "forces_square": squared.reshape(n_graphs, -1).sum(axis=1) / (3 * batch.n_atoms),
-        "forces_absolute": absolute.reshape(n_graphs, -1).sum(axis=1) / (3 * batch.n_atoms),
-        "stress_square": jnp.mean((predicted.stress - batch.stress) ** 2, axis=(1, 2)),
-        "weight": jax.lax.stop_gradient(batch.energy_weight),
+    error = (predicted.forces - batch.forces) * batch.atom_weight[:, None]
+
+    def of_forces(value):
+        total = jax.ops.segment_sum(jnp.sum(value, axis=1), batch.graph, n_graphs)
+        return jnp.where(batch.forces_weight > 0, total / (3 * batch.n_atoms), jnp.nan)
+
+    energy = (predicted.energy - batch.energy) / batch.n_atoms
+    stress = jnp.mean((predicted.stress - batch.stress) ** 2, axis=(1, 2))
+    found = {
+        "energy": jnp.where(batch.energy_weight > 0, energy, jnp.nan),
+        "forces_square": of_forces(error**2),
+        "forces_absolute": of_forces(jnp.abs(error)),
+        "stress_square": jnp.where(batch.stress_weight > 0, stress, jnp.nan),
     }
+    return found, loss_terms(predicted, batch, loss)

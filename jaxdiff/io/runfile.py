@@ -249,7 +249,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunFi
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise RunFileError(f"{path} is not valid TOML: {error}.") from None
-    return parse(_overridden(table, overrides))
+    return parse(overridden(table, overrides))
 
 
 def parse(table: dict[str, Any]) -> RunFile:
@@ -272,7 +272,10 @@ def to_toml(run_file: RunFile) -> str:
     return "\n".join(lines)
 
 
-def _overridden(table: dict[str, Any], overrides) -> dict[str, Any]:
+def overridden(
+    table: dict[str, Any], overrides: list[str] | tuple[str, ...]
+) -> dict[str, Any]:
+    """The table of a TOML file with changes of the form section.key=value."""
     table = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
     for override in overrides:
         name, equals, text = override.partition("=")

@@ -1,27 +1,39 @@
 """Run files of `jaxdiff finetune`: TOML, checked, units in the keys."""
 
+import json
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from jaxdiff.io.runfile import overridden
+
+Group = Literal["embedding", "interactions", "products", "readouts"]
+AtomicEnergyChoice = dict[str, float] | Literal["average", "foundation", "estimated"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DataSection(_Section):
-    """Labelled frames; paths are relative to the run file."""
+class ModelSection(_Section):
+    """The model that training starts from.
 
-    train: list[Path] = Field(min_length=1)
-    valid: list[Path] = Field(min_length=1)
-    test: dict[str, list[Path]] = {}
-    energy_key: str = "REF_energy"
-    forces_key: str = "REF_forces"
-    stress_key: str = "REF_stress"
-    allow_shared_frames: bool = False
-    isolated_atom_ev: dict[str, float]
+    - `name_or_path`: a registered name, or a native or upstream model file.
+    - `head`: which of its heads, where it has several.
+    - `elements`: "data" keeps those in the data, "all" all that the model has.
+    """
+
+    name_or_path: str = Field(min_length=1)
+    head: str | None = None
+    elements: Literal["data", "all"] = "data"
 
 
 class ScratchSection(_Section):
@@ -41,27 +53,118 @@ class ScratchSection(_Section):
     pair_repulsion: bool = False
 
 
-class LossSection(_Section):
-    """Upstream's universal loss."""
+class DataSection(_Section):
+    """Labelled frames; paths are relative to the run file.
 
-    kind: Literal["universal"] = "universal"
+    - `train`, `valid`, `test`: files that ASE reads, or folders in DeePMD's npy format.
+    - `valid_fraction`: of the training frames, drawn with the seed, where `valid` is empty.
+    - `frames_of_type`: how many frames of each config_type are drawn for training; none:
+      all. Those not drawn are not used.
+    - `isolated_atom_ev`: energies by symbol, "average", "foundation" or "estimated";
+      without it, from frames of config_type IsolatedAtom, or with a starting model
+      "estimated".
+    - `weight_of_type`: multiplies the terms of the loss of frames of a config_type.
+    - `allow`: checks that may fail.
+    """
+
+    train: list[Path] = Field(min_length=1)
+    valid: list[Path] = []
+    valid_fraction: float = Field(default=0.1, gt=0, lt=1)
+    test: dict[str, list[Path]] = {}
+    frames_of_type: dict[str, int] = {}
+    energy_key: str = "REF_energy"
+    forces_key: str = "REF_forces"
+    stress_key: str = "REF_stress"
+    virials_key: str = "REF_virials"
+    isolated_atom_ev: AtomicEnergyChoice | None = None
+    weight_of_type: dict[str, Annotated[float, Field(ge=0)]] = {}
+    allow: list[Literal["shared_frames", "net_force", "stress", "energy_offset"]] = []
+
+
+class ReplaySection(_Section):
+    """Frames of what the starting model was trained on, for a head of their own.
+
+    - `labels`: "file", or "model": those that the starting model gives (pseudolabels).
+    - `count`: so many are drawn at random; none: all.
+    - `weight`: of the head in the loss.
+    - `least_target_ratio`: training frames are repeated until there are so many of them for
+      each replay frame; upstream has 0.1.
+    """
+
+    train: list[Path] = Field(min_length=1)
+    valid: list[Path] = Field(min_length=1)
+    labels: Literal["file", "model"] = "file"
+    count: int | None = Field(default=None, ge=1)
+    weight: float = Field(default=1.0, gt=0)
+    least_target_ratio: float = Field(default=0.1, ge=0)
+    energy_key: str = "REF_energy"
+    forces_key: str = "REF_forces"
+    stress_key: str = "REF_stress"
+    virials_key: str = "REF_virials"
+    isolated_atom_ev: AtomicEnergyChoice = "foundation"
+
+
+class FreezeSection(_Section):
+    """Weights that stay as they are."""
+
+    groups: list[Group] = Field(min_length=1)
+
+
+class LoraSection(_Section):
+    """Low-rank updates in place of the weights themselves; merged into them at the end."""
+
+    rank: int = Field(default=4, ge=1)
+    alpha: float = Field(default=1.0, gt=0)
+
+
+class LossSection(_Section):
+    """One of upstream's losses; with `virials`, `stress_weight` is that of virials."""
+
+    kind: Literal["weighted", "huber", "universal"] = "universal"
     energy_weight: float = Field(default=1.0, ge=0)
     forces_weight: float = Field(default=10.0, ge=0)
     stress_weight: float = Field(default=10.0, ge=0)
     huber_delta: float = Field(default=0.01, gt=0)
+    virials: bool = False
 
 
 class OptimizerSection(_Section):
-    """AMSGrad with clipping, weight averaging and a plateau schedule."""
+    """Adam of several kinds, clipping, weight averaging, schedules.
+
+    - `batch_size`: graphs of a batch; or `batch_edges`: places of neighbour rows.
+    - `kind`: "amsgrad" is PyTorch's; "amsgrad_corrected" is optax's, with small steps after
+      huge first gradients.
+    - `weight_decay`: on upstream's choice of weights.
+    - `rate_factors`: of groups, multiply the learning rate.
+    - `average_decay`: of the exponential average of the weights; 0 means none.
+    - `epoch_decay`, `plateau_*`, `warmup_epochs`, `cosine_floor`: the learning rate falls
+      each epoch by a factor, on a plateau by another, rises in the first epochs, and falls
+      as a cosine to a fraction at the end; all are independent.
+    - `patience`: training stops after so many epochs without a better one.
+    """
 
     epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    batch_edges: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(gt=0, lt=1)
+    kind: Literal["amsgrad", "amsgrad_corrected", "adam", "adamw"] = "amsgrad"
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-7, ge=0)
+    rate_factors: dict[Group, Annotated[float, Field(ge=0)]] = {}
     average_decay: float = Field(default=0.99, ge=0, lt=1)
     clip_norm: float = Field(default=10.0, gt=0)
     epoch_decay: float = Field(default=1.0, gt=0, le=1)
     plateau_factor: float = Field(default=0.8, gt=0, le=1)
     plateau_patience: int = Field(default=50, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    cosine_floor: float | None = Field(default=None, ge=0, lt=1)
+    patience: int = Field(default=2048, ge=1)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.batch_size is None) == (self.batch_edges is None):
+            raise ValueError("give either batch_size or batch_edges")
+        return self
 
 
 class StageSection(_Section):
@@ -96,10 +199,23 @@ class TrainFile(_Section):
     directory: Path
     precision: Literal["float32", "float64"] = "float32"
     data: DataSection
-    scratch: ScratchSection
+    model: ModelSection | None = None
+    scratch: ScratchSection | None = None
+    replay: ReplaySection | None = None
+    freeze: FreezeSection | None = None
+    lora: LoraSection | None = None
     loss: LossSection = Field(default_factory=LossSection)
     optimizer: OptimizerSection
     stage_two: StageTwoSection | None = None
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.model is None) == (self.scratch is None):
+            raise ValueError("give either [model], to start from, or [scratch]")
+        for section in ("replay", "freeze", "lora"):
+            if self.scratch is not None and getattr(self, section) is not None:
+                raise ValueError(f"[{section}] needs a model to start from: give [model]")
+        return self
 
     @property
     def total_epochs(self) -> int:
@@ -121,11 +237,14 @@ class TrainFile(_Section):
         )
 
 
-def read_train_file(path: Path, data_root: Path | None = None) -> TrainFile:
+def read_train_file(
+    path: Path, data_root: Path | None = None, overrides: list[str] | None = None
+) -> TrainFile:
     """Read and check a run file.
 
     Data paths are relative to `data_root`, by default the folder of the run file; the
-    output directory is relative to the working directory.
+    output directory is relative to the working directory. `overrides` are such as
+    `optimizer.epochs=3` or `seed=1`.
     """
     path = Path(path)
     if not path.exists():
@@ -134,18 +253,32 @@ def read_train_file(path: Path, data_root: Path | None = None) -> TrainFile:
         content = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from None
+    for override in overrides or []:
+        key, equals, value = override.partition("=")
+        if equals and key.strip() in ("seed", "directory", "precision"):
+            text = value.strip() if key.strip() == "seed" else json.dumps(value.strip())
+            content |= tomllib.loads(f"{key} = {text}")
+        else:
+            content = overridden(content, [override])
     try:
         run = TrainFile.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"])) or "run file"
         raise ValueError(f"{path}: {key}: {first['msg']}.") from None
     here = path.parent if data_root is None else Path(data_root)
+
+    def found(paths: list[Path]) -> list[Path]:
+        return [here / p for p in paths]
+
     data = run.data.model_copy(
         update={
-            "train": [here / p for p in run.data.train],
-            "valid": [here / p for p in run.data.valid],
-            "test": {k: [here / p for p in v] for k, v in run.data.test.items()},
+            "train": found(run.data.train),
+            "valid": found(run.data.valid),
+            "test": {k: found(v) for k, v in run.data.test.items()},
         }
     )
-    return run.model_copy(update={"data": data})
+    replay = run.replay and run.replay.model_copy(
+        update={"train": found(run.replay.train), "valid": found(run.replay.valid)}
+    )
+    return run.model_copy(update={"data": data, "replay": replay})

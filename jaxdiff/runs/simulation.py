@@ -17,7 +17,7 @@ from jaxdiff.io.site_log import SiteLog, ran_over
 from jaxdiff.runs import checkpoint, folder, memory, records
 from jaxdiff.runs.build import EQUILIBRATION, PRODUCTION, Ensemble, Load, build
 from jaxdiff.runs.checkpoint import Checkpoint
-from jaxdiff.runs.stop import Stopped, StopRequest
+from jaxdiff.stop import Stopped, StopRequest
 
 Progress = Callable[[str, float, float, int], None]
 """(phase, fraction of it, ns/day of all replicas together, changes of site so far)."""

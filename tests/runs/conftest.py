@@ -49,7 +49,7 @@ def study():
 
     def study(replicas=2, *overrides):
         table = tomllib.loads(STUDY.format(replicas=replicas))
-        return runfile.parse(runfile._overridden(table, overrides))
+        return runfile.parse(runfile.overridden(table, overrides))
 
     return study
 

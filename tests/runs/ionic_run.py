@@ -14,7 +14,7 @@ import potentials  # noqa: E402
 
 from jaxdiff.io import runfile  # noqa: E402
 from jaxdiff.runs import build, simulation  # noqa: E402
-from jaxdiff.runs.stop import Stopped  # noqa: E402
+from jaxdiff.stop import Stopped  # noqa: E402
 
 CUTOFF = 4.0
 

@@ -22,7 +22,7 @@ def parse(*lines, **changes):
     """The run file of `ionic_run`, with keys changed and lines of [system] added."""
     table = tomllib.loads(ionic_run.RUN.format(directory="nowhere"))
     overrides = [f"{name.replace('__', '.')}={value}" for name, value in changes.items()]
-    return runfile.parse(runfile._overridden(table, overrides))
+    return runfile.parse(runfile.overridden(table, overrides))
 
 
 def test_defects_of_each_replica_are_drawn_for_it_and_seen_by_the_tracker():

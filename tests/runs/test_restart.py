@@ -22,7 +22,7 @@ from jaxdiff.analysis import load_series
 from jaxdiff.io import atomic
 from jaxdiff.report import write_report
 from jaxdiff.runs import checkpoint, folder, simulation
-from jaxdiff.runs.stop import Stopped
+from jaxdiff.stop import Stopped
 
 
 def text(directory, **changes):
