@@ -39,19 +39,21 @@ def test_calculator_agrees_with_ase_conventions():
     assert crystal.get_stress().shape == (6,)
 
 
-def test_places_of_a_row_leave_no_trace_in_multiples_of_32():
-    """Energy, forces and strain of one crystal, to the last bit; float32 and float64."""
+@pytest.mark.parametrize(
+    "dtype", ["float32", pytest.param("float64", marks=pytest.mark.long)]
+)
+def test_places_of_a_row_leave_no_trace_in_multiples_of_32(dtype):
+    """Energy, forces and strain of one crystal, to the last bit."""
     system = rock_salt(2, interstitials=1, seed=1)
     position = system.position + np.random.default_rng(0).normal(0, 0.1, (65, 3))
-    for dtype in ("float32", "float64"):
-        model = cast(load_default(), dtype)
-        function = make_energy_and_force(model.architecture, system.atomic_number)
-        cutoff, seen = float(model.architecture.cutoff), []
-        for places in (3 * PLACES_MULTIPLE, 4 * PLACES_MULTIPLE, 6 * PLACES_MULTIPLE):
-            lists = allocate(position, system.cell, cutoff, 0.2, capacity=places)
-            seen.append(jax.jit(function)(model, position, jnp.asarray(system.cell), lists))
-        for other in seen[1:]:
-            jax.tree.map(np.testing.assert_array_equal, seen[0], other)
+    model = cast(load_default(), dtype)
+    function = make_energy_and_force(model.architecture, system.atomic_number)
+    cutoff, seen = float(model.architecture.cutoff), []
+    for places in (3 * PLACES_MULTIPLE, 4 * PLACES_MULTIPLE, 6 * PLACES_MULTIPLE):
+        lists = allocate(position, system.cell, cutoff, 0.2, capacity=places)
+        seen.append(jax.jit(function)(model, position, jnp.asarray(system.cell), lists))
+    for other in seen[1:]:
+        jax.tree.map(np.testing.assert_array_equal, seen[0], other)
 
 
 def test_errors_on_held_out_frames_are_those_of_the_card(shared):

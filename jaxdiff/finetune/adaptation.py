@@ -40,7 +40,7 @@ class Pair:
     b: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Adaptation:
     """How trained weights become a model.
 
@@ -48,7 +48,7 @@ class Adaptation:
     """
 
     base: Mace
-    lora: Lora | None = None
+    lora: Lora | None = struct.field(pytree_node=False, default=None)
 
     def assemble(self, weights: Weights) -> Mace:
         """The model with these weights in it, low-rank updates merged."""

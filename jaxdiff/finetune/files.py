@@ -46,7 +46,7 @@ class RunFiles:
         """Keep a state, unless it is kept; its average first where it is the best."""
         # within an epoch and after its last update are two states of one count
         number = 2 * int(state.updates) + (int(state.batch) == 0)
-        if best:
+        if best and self._best.latest_step() != number:
             self._best.save(number, args=ocp.args.StandardSave(state.average))
             self._best.wait_until_finished()
         if self._latest.latest_step() != number:

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jaxdiff.finetune.batches import (
 from jaxdiff.finetune.files import Record, RunFiles
 from jaxdiff.finetune.loss import Loss, LossWeights, batch_loss
 from jaxdiff.finetune.prepare import DataSet, Problem, prepare
+from jaxdiff.io.atomic import write_text
 from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Mace
 from jaxdiff.stop import Stopped, StopRequest
@@ -68,60 +69,84 @@ def train(run: TrainFile, reports: Reports = Reports()) -> Trained:  # noqa: B00
         return _epochs(run, problem, reports, request)
 
 
-def _epochs(
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """What stays the same from the first epoch to the last."""
+
+    run: TrainFile
+    step: Any
+    lora: Lora | None
+    files: RunFiles
+    reports: Reports
+    request: StopRequest
+
+    def model(self, problem: Problem, weights: optimizer.Weights) -> Mace:
+        """With the trained weights in it."""
+        return Adaptation(problem.model, self.lora).assemble(weights)
+
+
+def _begin(
     run: TrainFile, problem: Problem, reports: Reports, request: StopRequest
-) -> Trained:
+) -> tuple[_Session, Problem, optimizer.TrainState]:
+    """The session, and problem and state where it was left, or at the start."""
     frozen, lora = run.freeze.groups if run.freeze else (), None
     if run.lora:
         lora = Lora(run.lora.rank, run.lora.alpha)
     weights = adaptation.initial_weights(problem.model, frozen, lora, run.seed)
-    update = update_settings(run, problem)
-    transform = optimizer.transformation(update)
+    settings = update_settings(run, problem)
+    transform = optimizer.transformation(settings)
     start = optimizer.initial_state(weights, transform, run.optimizer.learning_rate)
     files = RunFiles(run.directory)
     state = files.latest(start)
     files.truncate_metrics(int(state.epoch))
     if run.stage_two and _in_stage_two(run, state):
         problem = _shifted(problem, _read_shares(run))
+    step = make_step(run_loss(run), transform, settings)
+    return _Session(run, step, lora, files, reports, request), problem, state
 
-    step = make_step(Adaptation(problem.model, lora), run_loss(run), transform, update)
+
+def _epochs(
+    run: TrainFile, problem: Problem, reports: Reports, request: StopRequest
+) -> Trained:
+    session, problem, state = _begin(run, problem, reports, request)
     while True:
         state = _out_of_patience(run, state)
         if int(state.epoch) >= run.total_epochs:
             break
         begin, epoch = time.perf_counter(), int(state.epoch)
-        stage = run.stage(epoch)
         if run.stage_two and epoch == run.optimizer.epochs and int(state.batch) == 0:
-            adapted = Adaptation(problem.model, lora)
-            shares = _begin_stage_two(run, problem, adapted.assemble(state.average))
-            problem = _shifted(problem, shares)
-            state = optimizer.begin_stage(state, stage.learning_rate)
-        state = _epoch(run, step, problem, state, reports, request)
+            problem, state = _begin_stage_two(session, problem, state)
+        state = _updates(session, problem, state)
         if request.signal is not None:
-            files.save(state)
-            files.close()
-            raise Stopped(
-                f"stopped in epoch {epoch + 1} and saved in {run.directory}; the same "
-                "command goes on from there.",
-                request.signal,
-            )
-        model = Adaptation(problem.model, lora).assemble(state.average)
-        record = _record(run, problem, model, state, step)
+            _stop(session, state)
+        record = _record(session, problem, state)
         record["seconds"] = round(time.perf_counter() - begin, 1)
         better = record["valid_loss"] < float(state.best_loss)
         state = optimizer.end_epoch(
             state,
             record["valid_loss"],
-            decay=stage.epoch_decay,
+            decay=run.stage(epoch).epoch_decay,
             factor=run.optimizer.plateau_factor,
             patience=run.optimizer.plateau_patience,
         )
-        files.save(state, best=better)
-        files.append_metrics(record)
+        session.files.append_metrics(record)
+        session.files.save(state, best=better)
         reports.epoch(record)
-    average = files.best(state.average)
-    files.close()
-    return Trained(Adaptation(problem.model, lora).assemble(average), problem)
+    average = session.files.best(state.average)
+    session.files.close()
+    return Trained(session.model(problem, average), problem)
+
+
+def _stop(session: _Session, state: optimizer.TrainState) -> NoReturn:
+    """Save and end, for the process was asked to."""
+    session.files.save(state)
+    session.files.close()
+    assert session.request.signal is not None
+    raise Stopped(
+        f"stopped in epoch {int(state.epoch) + 1} and saved in {session.run.directory}; "
+        "the same command goes on from there.",
+        session.request.signal,
+    )
 
 
 def _out_of_patience(run: TrainFile, state: optimizer.TrainState) -> optimizer.TrainState:
@@ -153,13 +178,14 @@ def update_settings(run: TrainFile, problem: Problem) -> optimizer.Settings:
     section = run.optimizer
     per_epoch = n_batches(problem.train, problem.plan, np.random.default_rng(run.seed))
     cosine = section.cosine_floor is not None
+    factors: dict[str, float] = {**section.rate_factors}
     return optimizer.Settings(
         kind=section.kind,
         beta1=section.beta1,
         clip_norm=section.clip_norm,
         weight_decay=section.weight_decay,
         decays=adaptation.decays,
-        rate_factor=lambda name: float(section.rate_factors.get(_group(name), 1.0)),
+        rate_factor=lambda name: factors.get(adaptation.group(name), 1.0),
         average_decay=section.average_decay,
         warmup_updates=math.ceil(section.warmup_epochs * per_epoch),
         cosine_updates=section.epochs * per_epoch if cosine else None,
@@ -167,17 +193,16 @@ def update_settings(run: TrainFile, problem: Problem) -> optimizer.Settings:
     )
 
 
-def _group(name: str) -> Any:
-    return adaptation.group(name)
-
-
-def make_step(
-    adapted: Adaptation, loss: Loss, transform: Any, settings: optimizer.Settings
-) -> Any:
-    """One compiled update: (state, batch, loss weights) -> state."""
+def make_step(loss: Loss, transform: Any, settings: optimizer.Settings) -> Any:
+    """One compiled update: (adaptation, state, batch, loss weights) -> state."""
 
     @jax.jit
-    def step(state: optimizer.TrainState, batch: Batch, loss_weights: LossWeights):
+    def step(
+        adapted: Adaptation,
+        state: optimizer.TrainState,
+        batch: Batch,
+        loss_weights: LossWeights,
+    ) -> optimizer.TrainState:
         def objective(weights):
             return batch_loss(adapted.assemble(weights), batch, loss, loss_weights)
 
@@ -187,21 +212,22 @@ def make_step(
     return step
 
 
-def _epoch(run, step, problem: Problem, state, reports, request):
+def _updates(session: _Session, problem: Problem, state: optimizer.TrainState):
     """The batches of one epoch that are still to be done; fewer when asked to stop."""
-    epoch, done = int(state.epoch), int(state.batch)
+    run, epoch, done = session.run, int(state.epoch), int(state.batch)
     stage = run.stage(epoch)
     loss_weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
+    adapted = Adaptation(problem.model, session.lora)
     seed = [run.seed, epoch]
     total = n_batches(problem.train, problem.plan, np.random.default_rng(seed))
     order = np.random.default_rng(seed)
     for number, (_, batch) in enumerate(batches(problem.train, problem.plan, order)):
         if number < done:
             continue
-        if request.signal is not None:
+        if session.request.signal is not None:
             return state
-        state = step(state, batch, loss_weights)
-        reports.batch(epoch + 1, (number + 1) / total)
+        state = session.step(adapted, state, batch, loss_weights)
+        session.reports.batch(epoch + 1, (number + 1) / total)
     mean = float(state.loss_sum) / total
     if not np.isfinite(mean):
         raise FloatingPointError(
@@ -211,8 +237,9 @@ def _epoch(run, step, problem: Problem, state, reports, request):
     return state
 
 
-def _record(run, problem: Problem, model: Mace, state, step) -> Record:
+def _record(session: _Session, problem: Problem, state: optimizer.TrainState) -> Record:
     """Losses and errors after an epoch; the first head's decide which epoch is best."""
+    run, model = session.run, session.model(problem, state.average)
     stage = run.stage(int(state.epoch))
     weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
     target, *others = [
@@ -224,7 +251,7 @@ def _record(run, problem: Problem, model: Mace, state, step) -> Record:
         "valid_loss": target.pop("loss"),
         **target,
         "learning_rate": float(state.learning_rate),
-        "compilations": step._cache_size(),
+        "compilations": session.step._cache_size(),
     }
     for data, row in zip(problem.valid[1:], others, strict=True):
         record |= {f"{data.name}_{key}": value for key, value in row.items()}
@@ -239,18 +266,23 @@ def _validate(loss: Loss, problem: Problem, model: Mace, data: DataSet, weights)
     return {"loss": float(np.dot(weights, terms)), **kept}
 
 
-def _begin_stage_two(run: TrainFile, problem: Problem, model: Mace) -> np.ndarray:
-    """Energies [species], eV, to add to those of the isolated atoms; kept for a restart."""
+def _begin_stage_two(
+    session: _Session, problem: Problem, state: optimizer.TrainState
+) -> tuple[Problem, optimizer.TrainState]:
+    """Refit the isolated atoms where that is asked for, kept for a restart; a new rate."""
+    run, model = session.run, session.model(problem, state.average)
+    assert run.stage_two is not None
     n_species = len(model.architecture.atomic_numbers)
     shares = np.zeros(n_species)
-    if run.stage_two is not None and run.stage_two.refit_species_energies:
+    if run.stage_two.refit_species_energies:
         graphs = [g for g in problem.train_sets[0].graphs if g.arrays.energy_weight[0] > 0]
         count = composition(graphs, n_species)
         found = errors.frame_errors(model, graphs, problem.plan)
         excess = found["energy"] * count.sum(axis=1)
         shares = -np.linalg.lstsq(count, excess, rcond=None)[0]
-    (run.directory / SHARES).write_text(json.dumps(shares.tolist()) + "\n")
-    return shares
+    write_text(run.directory / SHARES, json.dumps(shares.tolist()) + "\n")
+    state = optimizer.begin_stage(state, run.stage_two.learning_rate)
+    return _shifted(problem, shares), state
 
 
 def _read_shares(run: TrainFile) -> np.ndarray:

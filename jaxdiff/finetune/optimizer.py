@@ -110,7 +110,7 @@ def _clip(max_norm: float) -> optax.GradientTransformation:
 
     def clipped(updates, params):
         del params
-        factor = jnp.minimum(1.0, max_norm / (optax.global_norm(updates) + 1e-6))
+        factor = jnp.minimum(1.0, max_norm / (optax.tree.norm(updates) + 1e-6))
         return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates)
 
     return optax.stateless(clipped)

@@ -97,7 +97,10 @@ def test_lif_cells_of_both_sizes(upstream, wide, shared, tmp_path, edge, dtype):
     assert_equal(upstream, wide, tmp_path / "m.model", atoms, dtype)
 
 
-def test_ten_chemistries(upstream, wide, shared, tmp_path):
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(k, marks=pytest.mark.long) for k in (3, 6))]
+)
+def test_ten_chemistries(upstream, wide, shared, tmp_path, first):
     frames = ase.io.read(shared / "data/lif_dft/replay_mp_valid.extxyz", index=":")
     chosen, seen = [], set()
     for atoms in sorted(frames, key=len):
@@ -105,7 +108,7 @@ def test_ten_chemistries(upstream, wide, shared, tmp_path):
             chosen.append(atoms)
             seen |= set(atoms.numbers)
     assert len(chosen) >= 10
-    for atoms in chosen[:10]:
+    for atoms in chosen[first : first + 3 + (first == 6)]:
         assert_equal(upstream, wide, tmp_path / "m.model", atoms)
 
 
