@@ -34,7 +34,8 @@ class Choice:
     - `index` [chosen]: into the frames.
     - `value` [chosen]: the distance or the deviation of each when it was chosen; NaN for
       one that was chosen as a start.
-    - `left`: the largest value among the frames that were not chosen; 0 if there are none.
+    - `left`: the largest value among the frames that could still have been chosen; 0 if
+      there are none.
     """
 
     index: Int[np.ndarray, " chosen"]
