@@ -276,10 +276,13 @@ def _by_committee(
     least, median, most = np.quantile(force, (0, 0.5, 1))
     asked = request.count or sum(n for _, n in request.quota)
     notes = [
-        f"deviation of forces: {least:.3g} to {most:.3g} eV/Å, median {median:.3g} eV/Å",
-        f"{below} frames below {lowest:g} eV/Å, {within} within, {above} above "
-        f"{highest:g} eV/Å",
+        f"deviation of forces: {least:.3g} to {most:.3g} eV/Å, median {median:.3g} eV/Å"
     ]
+    if lowest > 0 or np.isfinite(highest):
+        notes.append(
+            f"{below} frames below {lowest:g} eV/Å, {within} within, {above} above "
+            f"{highest:g} eV/Å"
+        )
     if len(choice.index) < asked:
         notes.append(f"{len(choice.index)} of the {asked} frames asked for are within")
     facts = {

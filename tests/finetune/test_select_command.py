@@ -137,7 +137,9 @@ def test_frames_by_their_mean_and_far_from_given_ones(run, model, tmp_path):
     order = [r["frame"] + 4 * (r["file"] == "second.traj") for r in ranking["chosen"]]
     assert order == expected.index.tolist()
     assert order[-1] == 2  # the given one itself
-    assert ranking["chosen"][-1]["distance"] < 1e-6
+    distance = [row["distance"] for row in ranking["chosen"]]
+    np.testing.assert_allclose(distance, expected.value, rtol=1e-9, atol=1e-12)
+    assert distance[-1] < 1e-12
     assert ranking["given"][0]["file"] == "given.extxyz"
 
 
@@ -178,6 +180,7 @@ def test_most_disputed_frames(run, model, tmp_path):
     result = run(*both, "--count", 6, *bounds, "--out", tmp_path / "within.extxyz")
     assert result.exit_code == 0, result.stderr
     assert "5 of the 6 frames asked for are within" in result.stdout
+    assert "1 frames below" in result.stdout
     within = json.loads((tmp_path / "within.json").read_text())
     assert (within["below"], within["within"], within["above"]) == (1, 5, 1)
     np.testing.assert_allclose(
