@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
+from jaxtyping import Int
 
 from jaxdiff.checkpoints import load, restrict
 from jaxdiff.models.architecture import Mace
@@ -24,6 +25,24 @@ def predict_atoms(model: Mace, atoms: ase.Atoms, head: str | int = 0) -> Predict
     The model is restricted to the elements present, which does not change its numbers.
     Without a cell in all three directions the stress is NaN.
     """
+    with jax.enable_x64(True):
+        small, edges, species = model_input(model, atoms)
+        volume = abs(np.linalg.det(atoms.cell.array)) or np.nan
+        index = _head_index(small, head)
+        result = _compiled_predict()(
+            small, edges.displacement, edges, jnp.asarray(species), volume, index
+        )
+        return jax.device_get(result)
+
+
+def model_input(
+    model: Mace, atoms: ase.Atoms
+) -> tuple[Mace, Edges, Int[np.ndarray, " atoms"]]:
+    """What a model takes of an ASE structure: itself restricted, edges, species.
+
+    The model is restricted to the elements present. Edges are rows padded to few shapes,
+    displacements in float64; species are indices into the restricted model's table.
+    """
     if not np.all(np.isfinite(atoms.positions)):
         bad = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
         raise ValueError(
@@ -31,17 +50,10 @@ def predict_atoms(model: Mace, atoms: ase.Atoms, head: str | int = 0) -> Predict
             "finite numbers in Å."
         )
     species_index(atoms.numbers, model.architecture.atomic_numbers)
-    with jax.enable_x64(True):
-        present = tuple(sorted({int(z) for z in atoms.numbers}))
-        small = _restricted(model, present)
-        species = species_index(atoms.numbers, small.architecture.atomic_numbers)
-        displacement, edges = _edges(atoms, small.architecture.cutoff)
-        volume = abs(np.linalg.det(atoms.cell.array)) or np.nan
-        index = _head_index(small, head)
-        result = _compiled_predict()(
-            small, displacement, edges, jnp.asarray(species), volume, index
-        )
-        return jax.device_get(result)
+    present = tuple(sorted({int(z) for z in atoms.numbers}))
+    small = _restricted(model, present)
+    species = species_index(atoms.numbers, small.architecture.atomic_numbers)
+    return small, _edges(atoms, small.architecture.cutoff), species
 
 
 def _head_index(model: Mace, head: str | int) -> int:
@@ -64,8 +76,8 @@ def _compiled_predict():
     return jax.jit(predict)
 
 
-def _edges(atoms: ase.Atoms, cutoff: float) -> tuple[np.ndarray, Edges]:
-    """Displacements in float64 and the rows they belong to, padded to few shapes."""
+def _edges(atoms: ase.Atoms, cutoff: float) -> Edges:
+    """Rows with displacements in float64, padded to few shapes."""
     cell = np.asarray(atoms.cell.array, np.float64)
     sender, shift = neighbor_rows(atoms.positions, cell, cutoff, tuple(atoms.pbc))
     n_atoms, places = sender.shape
@@ -80,7 +92,7 @@ def _edges(atoms: ase.Atoms, cutoff: float) -> tuple[np.ndarray, Edges]:
     vector = atoms.positions[:, None] - atoms.positions[safe] - shift @ cell
     far = np.array([PADDING_DISTANCE, 0.0, 0.0])
     displacement = np.where(used[..., None], vector, far)
-    return displacement, Edges(displacement, safe, reverse=reverse)
+    return Edges(displacement, safe, reverse=reverse)
 
 
 class MaceCalculator(Calculator):

@@ -189,7 +189,7 @@ class DefectHistory:
 
     def _try_to_know(self, frame: int) -> None:
         """The first settled arrangement, of all sites, becomes the reference."""
-        vacant = [v for v in _cation_places(self._supercell) if v not in self._cations]
+        vacant = [v for v in self._supercell.cation_sites() if v not in self._cations]
         doubled = any(len(c) > 1 for c in self._cations.values())
         close = any(self._beside(v) for v in vacant)
         self._unsettled, self._in_transit = doubled or close, close and not doubled
@@ -384,18 +384,6 @@ def _classify(sign: int, jump: Site, moves: Sequence[tuple[int, Site]]) -> int:
         return CLASSES.index("exchange")
     steps = sum(_square(step) for _, step in moves)
     return _KNOWN.get((sign, _square(jump), len(moves), steps), CLASSES.index("concerted"))
-
-
-def _cation_places(supercell: Supercell) -> set[Site]:
-    """All 4a places of a supercell, folded."""
-    places: set[Site] = set()
-    frontier: list[Site] = [(0, 0, 0)]
-    while frontier:
-        place = supercell.fold(frontier.pop())
-        if place not in places:
-            places.add(place)
-            frontier += [_sum(place, v) for v in ((0, 2, 2), (2, 0, 2), (2, 2, 0))]
-    return places
 
 
 def _is_tetrahedral(place: Site) -> bool:

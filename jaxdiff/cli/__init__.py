@@ -12,6 +12,7 @@ from jaxdiff.cli.export import export
 from jaxdiff.cli.finetune import finetune
 from jaxdiff.cli.lattice import lattice
 from jaxdiff.cli.report import report
+from jaxdiff.cli.select import select
 from jaxdiff.cli.simulate import simulate
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(export)
 app.command()(finetune)
+app.command()(select)
 app.command()(lattice)
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(model.app, name="model")

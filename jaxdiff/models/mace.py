@@ -6,6 +6,7 @@ weights can be used as they are.
 """
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import e3nn_jax as e3nn
@@ -147,26 +148,49 @@ def node_energy(
 
     `species` are indices into the model's species table.
     """
-    arch, weights, constants = model.architecture, model.weights, model.constants
-    distance = jnp.sqrt(jnp.sum(edges.displacement**2, axis=-1))
-    pair_species = (species[edges.sender], edges.at_receiver(species))
+    arch, constants = model.architecture, model.constants
+    distance, pair_species = _pairs(edges, species)
     radial = edge_features(model, distance, pair_species)
-    harmonic = spherical_harmonics(arch.max_ell, edges.displacement)
 
     n_atoms = species.shape[0]
     total = jnp.zeros(n_atoms, radial.dtype)
     if arch.zbl_power is not None:
         total = edges.total(_repulsion(model, distance, pair_species), n_atoms)
 
-    embedding = weights["embedding"] / len(arch.atomic_numbers) ** 0.5
-    feature = {0: embedding[species][:, None, :]}
-    for layer in range(len(arch.interactions)):
-        feature = _layer(model, layer, feature, edges, radial, harmonic, species)
+    for layer, feature in enumerate(_layers(model, edges, radial, species)):
         total = total + _readout(model, layer, feature[0][:, 0, :], head)
 
     if arch.scale_shift:
         return constants["scale"][head] * total + constants["shift"][head]
     return total
+
+
+def node_features(
+    model: Mace, edges: Edges, species: Int[Array, " atoms"]
+) -> list[dict[int, Float[Array, "atoms components channels"]]]:
+    """Features of each atom after each layer: l -> [atoms, 2l + 1, channels].
+
+    `species` are indices into the model's species table.
+    """
+    radial = edge_features(model, *_pairs(edges, species))
+    return list(_layers(model, edges, radial, species))
+
+
+def _pairs(edges, species):
+    """Length of each edge, Å, and the species at its two ends."""
+    distance = jnp.sqrt(jnp.sum(edges.displacement**2, axis=-1))
+    return distance, (species[edges.sender], edges.at_receiver(species))
+
+
+def _layers(model, edges, radial, species) -> Iterator[dict[int, Array]]:
+    """Features after one layer at a time."""
+    arch = model.architecture
+    harmonic = spherical_harmonics(arch.max_ell, edges.displacement)
+    embedding = model.weights["embedding"] / len(arch.atomic_numbers) ** 0.5
+    feature = {0: embedding[species][:, None, :]}
+    for layer in range(len(arch.interactions)):
+        feature = _layer(model, layer, feature, edges, radial, harmonic, species)
+        yield feature
 
 
 def spherical_harmonics(max_ell: int, displacement: Array) -> dict[int, Array]:

@@ -67,6 +67,18 @@ class Supercell:
         y, z = y - n * d, z - n * e
         return x, y, z % f
 
+    def cation_sites(self) -> set[tuple[int, int, int]]:
+        """All 4a sites, folded; with (2, 0, 0) added and folded again, all 4b sites."""
+        found: set[tuple[int, int, int]] = set()
+        frontier: list[tuple[int, int, int]] = [(0, 0, 0)]
+        while frontier:
+            site = self.fold(frontier.pop())
+            if site not in found:
+                found.add(site)
+                x, y, z = site
+                frontier += [(x, y + 2, z + 2), (x + 2, y, z + 2), (x + 2, y + 2, z)]
+        return found
+
     def to_sites(self, cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
         """The matrix that takes positions (rows, Å) to site coordinates, a/4.
 
