@@ -48,23 +48,21 @@ def crystal(repeat=(2, 1, 1)):
     return atoms
 
 
-def assert_predicts(expected, found, n_atoms):
+def assert_predicts(expected, found, n_atoms, dtype="float64"):
+    energy, forces, stress = TOLERANCE[dtype]
     assert np.abs(expected["forces"]).max() > 1e-2  # something to compare
-    assert abs(found["energy"] - expected["energy"]) / n_atoms < ENERGY
-    for key, atol in {
-        "node_energy": 10 * ENERGY,
-        "forces": FORCES,
-        "stress": STRESS,
-    }.items():
+    assert abs(found["energy"] - expected["energy"]) / n_atoms < energy
+    atols = {"node_energy": 10 * energy, "forces": forces, "stress": stress}
+    for key, atol in atols.items():
         np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=atol)
 
 
-def assert_upstream_agrees(upstream, path, model, atoms, head=0):
+def assert_upstream_agrees(upstream, path, model, atoms, head=0, dtype="float64"):
     """mace-torch, from the file, says in float64 what our evaluator says of the model."""
     ours = dataclasses.asdict(predict_atoms(cast(model, "float64"), atoms, head))
     name = head if isinstance(head, str) else None
     theirs = upstream.predict(upstream.load(path), atoms, head=name)
-    assert_predicts(ours, theirs, len(atoms))
+    assert_predicts(ours, theirs, len(atoms), dtype)
 
 
 def assert_same_arrays(found, expected):
@@ -308,7 +306,11 @@ def test_other_silu_constants(upstream, tmp_path, block):
     [("mace_spice_2022.model", "OHHCHHN"), ("mace_swa_2024.model", "GeSbTeTeSb")],
 )
 def test_files_of_other_years(upstream, old_model, tmp_path, name, symbols):
-    """Read, written as a file of today, and compared with the file itself."""
+    """Read, written as a file of today, and compared with the file itself.
+
+    A float32 module rounds what is in no file of ours, as the factor of its Bessel
+    functions: 6e-8 of each.
+    """
     model = load_mace_torch(old_model(name))
     dtype = save_mace_torch(tmp_path / "new.model", model)
     again = load_mace_torch(tmp_path / "new.model")
@@ -319,7 +321,7 @@ def test_files_of_other_years(upstream, old_model, tmp_path, name, symbols):
     atoms = atoms[: sum(c.isupper() for c in symbols)]
     atoms.symbols = symbols
     atoms.rattle(0.1, seed=1)
-    assert_upstream_agrees(upstream, tmp_path / "new.model", model, atoms)
+    assert_upstream_agrees(upstream, tmp_path / "new.model", model, atoms, dtype=dtype)
     expected = upstream.predict(upstream.load(old_model(name)), atoms)
     found = upstream.predict(upstream.load(tmp_path / "new.model"), atoms)
     assert_predicts(expected, found, len(atoms), dtype)
