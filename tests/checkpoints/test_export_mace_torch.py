@@ -181,18 +181,20 @@ def local_or_ghost(upstream, atoms):
     return upstream.torch.ones(len(atoms), dtype=upstream.torch.float64)
 
 
+SMALL_MPA0 = MPA0 | {"hidden": "4x0e+4x1o", "mlp": "4x0e", "max_ell": 2}
+
+
 @pytest.fixture(scope="module")
 def foundation(upstream, tmp_path_factory):
-    """Every option of MACE-MPA-0 and its 89 elements, but few channels: a base file."""
-    module = upstream.build(**MPA0 | {"hidden": "4x0e+4x1o", "mlp": "4x0e"})
+    """Options of MACE-MPA-0 and its elements, but few channels and l <= 2: a base file."""
+    module = upstream.build(**SMALL_MPA0)
     return upstream.save(module, tmp_path_factory.mktemp("base") / "base.model")
 
 
 @pytest.fixture(scope="module")
 def tuned(upstream, tmp_path_factory):
     """What training makes of it: Li and F, two heads, other weights, E0s, scale, shift."""
-    options = MPA0 | {"hidden": "4x0e+4x1o", "mlp": "4x0e"}
-    module = upstream.build(**options, heads=["pt_head", "lif"])
+    module = upstream.build(**SMALL_MPA0, heads=["pt_head", "lif"])
     directory = tmp_path_factory.mktemp("tuned")
     model = load_mace_torch(upstream.save(module, directory / "two.model"))
     model = perturbed(restrict(model, [3, 9]))
