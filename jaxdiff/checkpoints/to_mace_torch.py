@@ -8,7 +8,6 @@ running index, so that the layout of upstream's arrays is written down once.
 import contextlib
 import dataclasses
 import io
-import itertools
 import re
 import tempfile
 import warnings
@@ -34,7 +33,6 @@ _ACTIVATIONS = {
 """silu constant -> the weights that multiply what it has multiplied."""
 
 _ROUNDINGS = 16  # within so many of the model's type, constants are the same
-_RANK = 1e-10  # of mace-torch's U matrices, which repeat polynomials: 1 or 1e-15
 
 
 def save_mace_torch(path: str | Path, model: Mace) -> str:
@@ -202,8 +200,8 @@ def _into_upstreams_basis(
 ) -> bool:
     """Express product weights in the U matrices of the module; whether any had to be.
 
-    Both sets of U matrices span the same symmetric polynomials: U w = U' (U'^+ U w). They
-    are the same when they agree to the rounding of the model's type; the model's stay.
+    Those of the module, U', are a basis of all equivariant tensors: U w = U' (U'^+ U w).
+    Where both agree to the rounding of the model's type, the model's stay.
     """
     changed = False
     for name in [n for n in arrays if n.startswith("constants.products.")]:
@@ -213,25 +211,17 @@ def _into_upstreams_basis(
         tolerance = _ROUNDINGS * epsilon * np.abs(own).max()
         if own.shape == theirs.shape and np.abs(own - theirs).max() <= tolerance:
             continue
-        source, target = _polynomials(own), _polynomials(theirs)
-        change = np.linalg.pinv(target, rcond=_RANK) @ source
+        source, target = (u.reshape(-1, u.shape[-1]) for u in (own, theirs))
+        change = np.linalg.pinv(target) @ source
         if np.abs(target @ change - source).max() > tolerance:
             raise CheckpointError(
-                f"the U matrix {name} of the model has polynomials that mace-torch's has "
-                "not. Give a model of MACE's own product basis."
+                f"the U matrix {name} of the model has tensors that mace-torch's has not. "
+                "Give a model of MACE's own product basis."
             )
         arrays[weight] = np.einsum("pk,zkc->zpc", change, arrays[weight])
         arrays[name] = theirs
         changed = True
     return changed
-
-
-def _polynomials(u_matrix: np.ndarray) -> np.ndarray:
-    """Coefficients of the symmetric polynomials of a U matrix, [all else, paths]."""
-    axes = range(1, u_matrix.ndim - 1)
-    orders = [(0, *order, u_matrix.ndim - 1) for order in itertools.permutations(axes)]
-    mean = np.mean([u_matrix.transpose(order) for order in orders], axis=0)
-    return mean.reshape(-1, u_matrix.shape[-1])
 
 
 def _into_upstreams_activations(
