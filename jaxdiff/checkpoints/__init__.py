@@ -9,7 +9,8 @@ from jaxdiff.checkpoints.errors import CheckpointError
 from jaxdiff.checkpoints.mace_torch import load_mace_torch
 from jaxdiff.checkpoints.native import Header, load_native, read_header, save_native
 from jaxdiff.checkpoints.registry import FOUNDATIONS, cached, fetch
-from jaxdiff.checkpoints.restrict import count_parameters, restrict
+from jaxdiff.checkpoints.restrict import count_parameters, restrict, restrict_heads
+from jaxdiff.checkpoints.to_mace_torch import require_like, save_mace_torch
 from jaxdiff.models.architecture import Mace
 
 __all__ = [
@@ -27,7 +28,10 @@ __all__ = [
     "load_native",
     "locate",
     "read_header",
+    "require_like",
     "restrict",
+    "restrict_heads",
+    "save_mace_torch",
     "save_native",
 ]
 

@@ -1,4 +1,4 @@
-"""Keep only some species of a model, exactly."""
+"""Keep only some species or heads of a model, exactly."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -48,6 +48,42 @@ def restrict(model: Mace, atomic_numbers: Iterable[int]) -> Mace:
     numbers = tuple(known[index] for index in kept)
     architecture = dataclasses.replace(model.architecture, atomic_numbers=numbers)
     return Mace(weights, constants, architecture)
+
+
+def restrict_heads(model: Mace, names: Iterable[str]) -> Mace:
+    """The same model with fewer heads; energies and forces of these do not change.
+
+    Upstream divides by the square root of all hidden channels of the last readout, those
+    of other heads included, so its weights shrink by sqrt(n_new / n_old). The heads keep
+    the order of the model.
+    """
+    known = model.architecture.heads
+    asked = set(names)
+    unknown = sorted(asked - set(known))
+    if unknown or not asked:
+        given = f"no head is named {', '.join(unknown)}" if unknown else "no head given"
+        raise ValueError(f"{given}; the model has the heads {', '.join(known)}.")
+    kept = np.array([index for index, name in enumerate(known) if name in asked])
+    width = model.architecture.mlp_channels
+    hidden = (kept[:, None] * width + np.arange(width)).reshape(-1)
+    factor = (len(kept) / len(known)) ** 0.5
+
+    readouts = {}
+    for layer, weights in model.weights["readouts"].items():
+        if "linear" in weights:
+            readouts[layer] = {"linear": weights["linear"][:, kept]}
+        else:
+            last = weights["linear_2"][hidden][:, kept]
+            readouts[layer] = {
+                "linear_1": weights["linear_1"][:, hidden],
+                "linear_2": _scaled(last, factor),
+            }
+    per_head = ("atomic_energies", "scale", "shift")
+    constants = model.constants | {name: model.constants[name][kept] for name in per_head}
+    architecture = dataclasses.replace(
+        model.architecture, heads=tuple(known[index] for index in kept)
+    )
+    return Mace(model.weights | {"readouts": readouts}, constants, architecture)
 
 
 def count_parameters(model: Mace) -> int:

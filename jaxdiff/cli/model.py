@@ -1,4 +1,4 @@
-"""`jaxdiff model`: look at, convert and fetch model files."""
+"""`jaxdiff model`: look at, convert, export and fetch model files."""
 
 import contextlib
 import hashlib
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Look at, convert and fetch models.")
+app = typer.Typer(no_args_is_help=True, help="Look at, convert, export and fetch models.")
 
 BAD_INPUT = 2
 
@@ -56,6 +56,36 @@ def convert(
         checkpoints.save_native(target, loaded, provenance)
         count = checkpoints.count_parameters(loaded)
         typer.echo(f"wrote {target}: {count:,} parameters")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model file, or the name of a model.")],
+    target: Annotated[Path, typer.Argument(help="The file to write, *.model.")],
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="Refuse unless the model has the architecture of this one, species and "
+            "heads aside, as after fine-tuning; nothing in the file is executed."
+        ),
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Keep this head only (exact).")] = None,
+) -> None:
+    """Write a model for mace-torch, as its ASE calculator and its LAMMPS tool read it.
+
+    Needs mace-torch: pip install 'jaxdiff[oracle]'.
+    """
+    with _one_line_errors():
+        from jaxdiff import checkpoints
+
+        loaded = checkpoints.load(model)
+        if like is not None:
+            checkpoints.require_like(loaded, checkpoints.load(like), like)
+        if head is not None:
+            loaded = checkpoints.restrict_heads(loaded, [head])
+        dtype = checkpoints.save_mace_torch(target, loaded)
+        heads = ", ".join(loaded.architecture.heads)
+        typer.echo(f"wrote {target}: {dtype}, heads {heads}")
 
 
 @app.command()

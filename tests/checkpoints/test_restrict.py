@@ -1,12 +1,21 @@
-"""Fewer species, the same energies."""
+"""Fewer species or heads, the same energies."""
+
+import dataclasses
 
 import jax
 import numpy as np
 import pytest
 from oracle import MPA0
 
-from jaxdiff.checkpoints import count_parameters, load_mace_torch, restrict, save_native
+from jaxdiff.checkpoints import (
+    count_parameters,
+    load_mace_torch,
+    restrict,
+    restrict_heads,
+    save_native,
+)
 from jaxdiff.checkpoints.native import load_native
+from jaxdiff.models.architecture import Mace
 from jaxdiff.models.mace import Edges, node_energy
 
 
@@ -78,6 +87,77 @@ def test_unknown_species(tiny_model):
         restrict(model, [3, 11])
     with pytest.raises(ValueError, match=r"no species given; it knows .*\[3, 8, 9\]"):
         restrict(model, [])
+
+
+@pytest.mark.parametrize("name", ["pbe", "r2scan"])
+def test_energies_of_one_head_do_not_change(tiny_model, name):
+    model = double(load_mace_torch(tiny_model))
+    before = jax.tree.map(np.copy, model)
+    one = restrict_heads(model, [name])
+    assert one.architecture.heads == (name,)
+    displacement = cluster(6, np.random.default_rng(3))
+    atoms = (3, 9, 8, 3, 3, 9)
+    head = model.architecture.heads.index(name)
+    whole = energies(model, atoms, displacement, head)
+    other = energies(model, atoms, displacement, 1 - head)
+    kept = energies(one, atoms, displacement)
+    assert np.abs(whole - other).max() > 1e-3  # the heads do differ
+    np.testing.assert_allclose(kept, whole, rtol=0, atol=1e-12)
+    jax.tree.map(np.testing.assert_array_equal, model.weights, before.weights)
+
+
+def test_all_heads_change_nothing_and_one_can_be_saved(tiny_model, tmp_path):
+    model = load_mace_torch(tiny_model)
+    same = restrict_heads(model, ["r2scan", "pbe"])
+    assert same.architecture == model.architecture
+    jax.tree.map(np.testing.assert_array_equal, same.weights, model.weights)
+    jax.tree.map(np.testing.assert_array_equal, same.constants, model.constants)
+    one = restrict_heads(model, ["r2scan"])
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(one.weights)} == {"float32"}
+    save_native(tmp_path / "one.safetensors", one)
+    back = load_native(tmp_path / "one.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, back.weights, one.weights)
+
+
+def test_two_heads_of_three(model):
+    names = ("a", "b", "c")
+    three = with_heads(model, names)
+    two = restrict_heads(three, ["c", "a"])
+    assert two.architecture.heads == ("a", "c")
+    displacement, atoms = cluster(4, np.random.default_rng(2)), (3, 9, 9, 3)
+    for name in ("a", "c"):
+        expected = energies(three, atoms, displacement, names.index(name))
+        found = energies(two, atoms, displacement, two.architecture.heads.index(name))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def with_heads(model, names):
+    """The model with several heads, all weights of the readouts random."""
+    rng = np.random.default_rng(7)
+    n, width = len(names), model.architecture.mlp_channels
+    channels = model.architecture.channels
+    readouts = {
+        "0": {"linear": rng.normal(size=(channels, n))},
+        "1": {
+            "linear_1": rng.normal(size=(channels, n * width)),
+            "linear_2": rng.normal(size=(n * width, n)),
+        },
+    }
+    constants = model.constants | {
+        "atomic_energies": rng.normal(size=(n, 2)),
+        "scale": rng.uniform(1.0, 2.0, n),
+        "shift": rng.normal(size=n),
+    }
+    architecture = dataclasses.replace(model.architecture, heads=names)
+    return Mace(model.weights | {"readouts": readouts}, constants, architecture)
+
+
+def test_unknown_head(tiny_model):
+    model = load_mace_torch(tiny_model)
+    with pytest.raises(ValueError, match="no head is named mp; .* heads pbe, r2scan"):
+        restrict_heads(model, ["pbe", "mp"])
+    with pytest.raises(ValueError, match="no head given; the model has the heads pbe"):
+        restrict_heads(model, [])
 
 
 @pytest.fixture(scope="session")
