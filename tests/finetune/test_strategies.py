@@ -1,0 +1,247 @@
+"""Ways to fine-tune: heads and replay, pseudolabels, frozen groups, low-rank updates."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from labelled import labelled
+
+from jaxdiff.calculator import predict_atoms
+from jaxdiff.checkpoints import restrict_heads, save_native
+from jaxdiff.checkpoints.layout import flatten
+from jaxdiff.finetune import loop, prepare
+from jaxdiff.finetune.adaptation import Adaptation, Lora, initial_weights, with_heads
+from jaxdiff.io.trainfile import read_train_file
+from jaxdiff.models.initial import initialize
+
+RUN = """
+seed = 3
+directory = "{directory}"
+precision = "float64"
+[model]
+name_or_path = "{folder}/start.safetensors"
+[data]
+train = ["train.extxyz"]
+valid = ["valid.extxyz"]
+[optimizer]
+epochs = 2
+batch_size = 2
+learning_rate = 0.02
+"""
+REPLAY = """
+[replay]
+train = ["replay.extxyz"]
+valid = ["replay_valid.extxyz"]
+"""
+
+
+@pytest.fixture(scope="module")
+def start(model):
+    """Other weights than those of the model that labels."""
+    energies = np.array([[-1.5, -2.5]])
+    return initialize(
+        model.architecture, jax.random.key(8), atomic_energies=energies, dtype=jnp.float64
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, model, start):
+    folder = tmp_path_factory.mktemp("strategies")
+    for name, n, seed in (
+        ("train", 4, 0), ("valid", 2, 1), ("replay", 3, 2), ("replay_valid", 2, 3)
+    ):  # fmt: skip
+        ase.io.write(folder / f"{name}.extxyz", labelled(n, seed, model))
+    save_native(folder / "start.safetensors", start)
+    return folder
+
+
+def run_of(folder, directory, sections="", *overrides):
+    path = folder / f"{directory.name}.toml"
+    path.write_text(RUN.format(directory=directory, folder=folder) + sections)
+    return read_train_file(path, overrides=list(overrides))
+
+
+def leaves(model):
+    return flatten(model.weights, "weights")
+
+
+def test_new_heads_start_as_the_only_one(start):
+    """Energy of each head is that of the starting model, with its own isolated atoms."""
+    atoms = labelled(1, 0, start)[0]
+    energies = np.array([[-1.5, -2.5], [10.0, 20.0]])
+    both = with_heads(start, ("default", "replay"), energies)
+    expected = predict_atoms(start, atoms)
+    for name, isolated in zip(both.architecture.heads, energies, strict=True):
+        found = predict_atoms(both, atoms, head=name)
+        shift = sum((isolated - energies[0])[[3, 9].index(z)] for z in atoms.numbers)
+        assert float(found.energy) == pytest.approx(
+            float(expected.energy) + shift, abs=1e-9
+        )
+        np.testing.assert_allclose(found.forces, expected.forces, rtol=0, atol=1e-12)
+    one = restrict_heads(both, ["default"])
+    for name, array in leaves(one).items():
+        np.testing.assert_allclose(array, leaves(start)[name], rtol=1e-15)
+
+
+def test_replay_trains_both_heads_and_the_target_decides(folder, tmp_path):
+    """Shared weights move; each head has its errors; both heads are in the model."""
+    run = run_of(folder, tmp_path / "replay", REPLAY)
+    trained = loop.train(run)
+    assert trained.model.architecture.heads == ("default", "replay")
+    record = json.loads((tmp_path / "replay/metrics.jsonl").read_text().splitlines()[-1])
+    assert record["valid_replay_forces_rmse"] > 0
+    assert record["valid_loss"] != record["valid_replay_loss"]
+    readout = leaves(trained.model)["weights.readouts.0.linear"]
+    assert np.abs(readout[:, 0] - readout[:, 1]).max() > 1e-6
+
+
+def test_pseudolabels_are_what_the_starting_model_says(folder, start, tmp_path):
+    sections = REPLAY + 'labels = "model"\n'
+    problem = prepare(run_of(folder, tmp_path / "pseudo", sections))
+    frames = problem.train_sets[1].frames
+    for frame, atoms in zip(
+        frames, ase.io.read(folder / "replay.extxyz", ":"), strict=True
+    ):
+        said = predict_atoms(start, atoms)
+        assert frame.energy == pytest.approx(float(said.energy), abs=1e-7)
+        np.testing.assert_allclose(frame.forces, said.forces, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(frame.stress, said.stress, rtol=0, atol=1e-9)
+
+
+def test_few_target_frames_are_repeated(folder, tmp_path):
+    """Upstream's rule: 4 frames for 3 of replay, at least three for each, make 2 times."""
+    sections = REPLAY + "least_target_ratio = 3.0\n"
+    problem = prepare(run_of(folder, tmp_path / "many", sections))
+    heads = [int(g.arrays.head[0]) for g in problem.train]
+    assert (heads.count(0), heads.count(1)) == (8, 3)
+
+
+def test_frozen_groups_stay(folder, start, tmp_path):
+    sections = '[freeze]\ngroups = ["embedding", "products"]\n'
+    model = loop.train(run_of(folder, tmp_path / "frozen", sections)).model
+    for name, array in leaves(model).items():
+        same = np.array_equal(array, leaves(start)[name])
+        assert same == (name.split(".")[1] in ("embedding", "products")), name
+
+
+def test_low_rank_updates_have_that_rank(folder, start, tmp_path):
+    """What is left alone stays; every change of a matrix has the rank asked for."""
+    model = loop.train(run_of(folder, tmp_path / "lora", "[lora]\nrank = 2\n")).model
+    changed = 0
+    for name, array in leaves(model).items():
+        change = np.asarray(array) - np.asarray(leaves(start)[name])
+        if ".skip." in name or ".contraction." in name:
+            assert not change.any(), name
+            continue
+        size = np.linalg.svd(change, compute_uv=False)
+        assert np.all(size[2:] <= 1e-12 * max(size[0], 1e-300) + 1e-15), name
+        changed += size[0] > 1e-8
+    assert changed > 10
+
+
+def test_low_rank_start_is_the_model_and_scales_as_upstream(start):
+    """B is zero at the start; alpha / rank, and 1 / sqrt(rank) where degrees are kept."""
+    lora = Lora(rank=4, alpha=3.0)
+    weights = initial_weights(start, lora=lora, seed=1)
+    adapted = Adaptation(start, lora)
+    for name, array in leaves(adapted.assemble(weights)).items():
+        np.testing.assert_array_equal(array, leaves(start)[name])
+    ones = {
+        name: dataclasses.replace(p, a=jnp.ones_like(p.a), b=jnp.ones_like(p.b))
+        for name, p in weights.items()
+    }
+    after = leaves(adapted.assemble(ones))
+    for name, factor in (
+        ("weights.interactions.0.radial.0", 3.0 / 4 * 4),
+        ("weights.interactions.0.linear.0", 3.0 / 4 * 4 / 2),
+        ("weights.readouts.0.linear", 3.0 / 4 * 4 / 2),
+    ):
+        change = np.asarray(after[name]) - np.asarray(leaves(start)[name])
+        np.testing.assert_allclose(change, factor, rtol=1e-12)
+
+
+@pytest.mark.oracle
+def test_merged_low_rank_update_is_upstreams(upstream):
+    """One mixing layer: the same factors give the same matrix."""
+    from mace.modules.lora import LoRAO3Linear
+
+    torch, o3 = upstream.torch, upstream.o3
+    base = o3.Linear("8x0e", "8x0e").double()
+    wrapped = LoRAO3Linear(base, rank=2, alpha=3.0).double()
+    start, a = base.weight.detach().numpy().copy(), np.arange(16.0).reshape(8, 2)
+    b = np.linspace(-1, 1, 16).reshape(2, 8)
+    wrapped.lora_A.weight.data = torch.tensor(a.ravel())
+    wrapped.lora_B.weight.data = torch.tensor(b.ravel())
+    merged = wrapped.merge_into_base().weight.detach().numpy().reshape(8, 8)
+    ours = start.reshape(8, 8) + 3.0 / 2 / 2**0.5 * a @ b
+    np.testing.assert_allclose(merged, ours, rtol=1e-12, atol=1e-12)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import jax
+jax.config.update("jax_enable_x64", True)
+from jaxdiff.finetune import loop
+from jaxdiff.io.trainfile import read_train_file
+from jaxdiff.stop import Stopped
+try:
+    loop.train(read_train_file(Path(sys.argv[1])))
+except Stopped as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
+def test_cut_off_training_goes_on_as_if_nothing_had_happened(
+    folder, tmp_path, programs, how
+):
+    """Stopped at some moment, twice; metrics and weights are those of the whole run."""
+    sections = REPLAY + "[lora]\nrank = 2\n"
+    changes = ("optimizer.epochs=4", "optimizer.batch_size=1")
+    whole = loop.train(run_of(folder, tmp_path / "whole", sections, *changes))
+    run_of(folder, tmp_path / "cut", sections)
+    path = folder / "cut.toml"
+    text = path.read_text().replace("epochs = 2", "epochs = 4")
+    path.write_text(text.replace("batch_size = 2", "batch_size = 1"))
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "JAX_COMPILATION_CACHE_DIR": programs,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    cut = 0
+    for n_saved in (1, 2):
+        process = subprocess.Popen([sys.executable, script, path], env=environment)
+        deadline = time.monotonic() + 200
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list((tmp_path / "cut/checkpoints").glob("[0-9]*"))) >= n_saved:
+                process.send_signal(how)
+                break
+            time.sleep(0.02)
+        cut += process.wait(timeout=200) in (128 + how, -how)
+    assert cut
+    again = loop.train(read_train_file(path))
+    for one, other in zip(*map(jax.tree.leaves, (whole.model, again.model)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    lines = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("whole", "cut")
+    ]
+    for one, other in zip(*lines, strict=True):
+        for key in one.keys() - {"seconds", "compilations"}:
+            assert one[key] == other[key], key
