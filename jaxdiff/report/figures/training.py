@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from jaxdiff.report.figures.style import LINES, SERIES, grid, new_figure, to_png
 
@@ -52,6 +53,10 @@ def draw_learning(records: Sequence[Mapping]) -> bytes:
         one.set_ylabel(f"RMS error of {label}")
     for one in axes.flat:
         one.set_yscale("log")
+        one.yaxis.set_major_formatter("{x:g}")
+        one.yaxis.set_minor_formatter("{x:g}")
+        one.tick_params(axis="y", which="minor", labelsize=7)
+        one.xaxis.set_major_locator(MaxNLocator(integer=True))
         one.legend(frameon=False, fontsize=8)
         grid(one)
     for one in axes[1]:
@@ -77,7 +82,7 @@ def draw_parity(predictions: Mapping[str, np.ndarray]) -> bytes:
         above.set_ylabel(f"predicted {kind}  ({unit})")
         below.set_ylabel(f"error  (m{unit})")
         below.set_xlabel(f"labelled {kind}  ({unit})")
-        above.legend(frameon=False, fontsize=8, markerscale=4)
+        above.legend(frameon=False, fontsize=8)
         grid(above)
         grid(below)
     return to_png(figure)
