@@ -23,6 +23,7 @@ from jaxdiff.finetune import loop, prepare
 from jaxdiff.finetune.adaptation import Adaptation, Lora, initial_weights, with_heads
 from jaxdiff.io.trainfile import read_train_file
 from jaxdiff.models.initial import initialize
+from jaxdiff.stop import Stopped
 
 RUN = """
 seed = 3
@@ -203,9 +204,29 @@ except Stopped as error:
 """
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
-)
+def test_asked_to_stop_within_an_epoch(folder, tmp_path):
+    """After three batches of four, twice; then it goes on, to the last bit."""
+    sections = REPLAY + "[lora]\nrank = 2\n"
+    small = ("optimizer.batch_size=2",)
+    whole = loop.train(run_of(folder, tmp_path / "whole", sections, *small))
+    run, seen = run_of(folder, tmp_path / "cut", sections, *small), []
+
+    def stop(epoch, fraction):
+        seen.append((epoch, fraction))
+        if len(seen) in (3, 6):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for _ in range(2):
+        with pytest.raises(Stopped, match="goes on from there"):
+            loop.train(run, loop.Reports(batch=stop))
+    again = loop.train(run, loop.Reports(batch=stop))
+    assert seen == [(e, b / 4) for e in (1, 2) for b in (1, 2, 3, 4)]  # none twice
+    for one, other in zip(*map(jax.tree.leaves, (whole.model, again.model)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_cut_off_training_goes_on_as_if_nothing_had_happened(
     folder, tmp_path, programs, how
 ):
