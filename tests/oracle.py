@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from ase.build import bulk
 
 MPA0 = {
     "first": "RealAgnosticDensityInteractionBlock",
@@ -19,6 +20,26 @@ MPA0 = {
     "distance_transform": "Agnesi",
 }
 """Options of exactly MACE-MPA-0 (medium)."""
+
+
+TOLERANCE = {  # (energy per atom eV, forces eV/Å, stress eV/Å^3)
+    "float64": (1e-8, 1e-7, 1e-9),
+    "float32": (2e-6, 2e-5, 2e-6),
+}
+DENSITY = {
+    "first": "RealAgnosticDensityInteractionBlock",
+    "other": "RealAgnosticDensityResidualInteractionBlock",
+}
+ZBL_AGNESI = {"pair_repulsion": True, "distance_transform": "Agnesi"}
+
+
+def crystal():
+    """Four atoms of LiF in a sheared cell much narrower than twice the cutoff."""
+    atoms = bulk("LiF", "rocksalt", a=4.08) * (2, 1, 1)
+    atoms.rattle(0.1, seed=3)
+    strain = np.eye(3) + 0.05 * np.random.default_rng(0).normal(size=(3, 3))
+    atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+    return atoms
 
 
 class Upstream:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from ase.build import bulk
-from oracle import MPA0
+from oracle import DENSITY, MPA0, TOLERANCE, ZBL_AGNESI, crystal
 from typer.testing import CliRunner
 
 from jaxdiff.calculator import predict_atoms
@@ -24,26 +24,7 @@ from jaxdiff.cli import app
 from jaxdiff.models.architecture import Mace
 from jaxdiff.potential import cast
 
-TOLERANCE = {  # (energy per atom eV, forces eV/Å, stress eV/Å^3), as in test_parity
-    "float64": (1e-8, 1e-7, 1e-9),
-    "float32": (2e-6, 2e-5, 2e-6),
-}
 ENERGY, FORCES, STRESS = TOLERANCE["float64"]
-
-DENSITY = {
-    "first": "RealAgnosticDensityInteractionBlock",
-    "other": "RealAgnosticDensityResidualInteractionBlock",
-}
-ZBL_AGNESI = {"pair_repulsion": True, "distance_transform": "Agnesi"}
-
-
-def crystal():
-    """Four atoms of LiF, rattled and sheared."""
-    atoms = bulk("LiF", "rocksalt", a=4.08) * (2, 1, 1)
-    atoms.rattle(0.1, seed=3)
-    strain = np.eye(3) + 0.05 * np.random.default_rng(0).normal(size=(3, 3))
-    atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-    return atoms
 
 
 def assert_predicts(expected, found, n_atoms, dtype="float64"):

@@ -3,33 +3,13 @@
 import ase.io
 import numpy as np
 import pytest
-from ase.build import bulk
-from oracle import MPA0
+from oracle import DENSITY, MPA0, TOLERANCE, ZBL_AGNESI, crystal
 
 from jaxdiff.calculator import predict_atoms
 from jaxdiff.checkpoints import load_mace_torch
 from jaxdiff.potential import cast
 
 pytestmark = pytest.mark.oracle
-
-TOLERANCE = {  # (energy per atom eV, forces eV/Å, stress eV/Å^3)
-    "float64": (1e-8, 1e-7, 1e-9),
-    "float32": (2e-6, 2e-5, 2e-6),
-}
-DENSITY = {
-    "first": "RealAgnosticDensityInteractionBlock",
-    "other": "RealAgnosticDensityResidualInteractionBlock",
-}
-ZBL_AGNESI = {"pair_repulsion": True, "distance_transform": "Agnesi"}
-
-
-def crystal():
-    """Four atoms in a sheared cell much narrower than twice the cutoff."""
-    atoms = bulk("LiF", "rocksalt", a=4.08) * (2, 1, 1)
-    atoms.rattle(0.1, seed=3)
-    strain = np.eye(3) + 0.05 * np.random.default_rng(0).normal(size=(3, 3))
-    atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-    return atoms
 
 
 def assert_equal(upstream, model, path, atoms, dtype="float64", head=None):
