@@ -37,7 +37,8 @@ def atomic_energies(
       composition; "foundation", those of the starting model; "estimated", these plus the
       fit of what the starting model leaves; None, those of `isolated`.
     - `isolated`: energies of isolated-atom frames, eV, by atomic number.
-    - `foundation`: the starting model, for the species `numbers`.
+    - `numbers`: the species, in the order of the result; those of `frames`, or more.
+    - `foundation`: the starting model, which may know others besides.
     """
     if choice is None:
         return _given(
@@ -61,15 +62,17 @@ def atomic_energies(
             f"isolated_atom_ev = {choice!r} needs a starting model; from scratch give "
             'energies by symbol, or "average".'
         )
+    known = foundation.architecture.atomic_numbers
     start = np.asarray(foundation.constants["atomic_energies"], np.float64)[head]
+    wanted = [known.index(z) for z in numbers]
     if choice == "foundation":
-        return AtomicEnergies(start, "the starting model")
+        return AtomicEnergies(start[wanted], "the starting model")
     labelled = [frame for frame in frames if frame.energy is not None]
     graphs = graphs_of(foundation, labelled, head)
     found = frame_errors(foundation, graphs, make_plan(graphs, batch_size=4))["energy"]
-    count = composition(graphs, len(numbers))
-    rest, caution = _fit(count, -found * count.sum(axis=1), numbers)
-    return AtomicEnergies(start + rest, "the starting model, refitted", caution)
+    count = composition(graphs, len(known))
+    rest, caution = _fit(count, -found * count.sum(axis=1), known)
+    return AtomicEnergies((start + rest)[wanted], "the starting model, refitted", caution)
 
 
 def _given(energies: Mapping[str, float], numbers, source) -> AtomicEnergies:
@@ -100,7 +103,7 @@ def _fit(count: np.ndarray, energy: np.ndarray, numbers) -> tuple[np.ndarray, st
     present = int(np.sum(count.any(axis=0)))
     if rank >= present:
         return values, None
-    names = ", ".join(_symbol(z) for z in numbers)
+    names = ", ".join(_symbol(z) for z in np.array(numbers)[count.any(axis=0)])
     return values, (
         f"the compositions of the data decide {rank} of {present} isolated-atom energies "
         f"({names}); of the others the smallest were taken. Energies of frames with these "

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdiff import checkpoints
 from jaxdiff.finetune import adaptation, checks
-from jaxdiff.finetune.atomic_energies import AtomicEnergies, atomic_energies
+from jaxdiff.finetune.atomic_energies import atomic_energies
 from jaxdiff.finetune.batches import Graph, Plan, make_graph, make_plan
 from jaxdiff.finetune.errors import frame_errors, predictions
 from jaxdiff.finetune.frames import Frame, Keys, draw, read_frames, split_isolated
@@ -66,15 +66,15 @@ def prepare(run: TrainFile) -> Problem:
     if choice is None and not isolated and run.model is not None:
         choice = "estimated"
     numbers = base.architecture.atomic_numbers if base else _species(run, known)
-    wanted = _present(target, numbers)
-    found = _energies(choice, target, isolated, wanted, base)
+    wanted = _with_energies(choice, target, numbers)
+    found = atomic_energies(choice, target, isolated, wanted, base)
     notes = [f"isolated atoms: {found.source}", *([found.caution] if found.caution else [])]
     notes += [note]
     energies = _filled(found.values, wanted, numbers, base)
     if base is None:
         model = scratch_model(run, target, numbers, energies)
     else:
-        model = _with_replay_head(run, base, energies, replay)
+        model = _with_heads(run, base, energies, replay)
         if replay and run.replay and run.replay.labels == "model":
             replay = (predictions(base, replay[0]), predictions(base, replay[1]))
     problem = _arrange(run, model, target, valid, test, replay, notes)
@@ -140,9 +140,13 @@ def _species(run: TrainFile, frames: Sequence[Frame]) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
-def _present(frames: Sequence[Frame], numbers: Sequence[int]) -> tuple[int, ...]:
-    """Those of `numbers` that the frames have, in the same order."""
+def _with_energies(
+    choice, frames: Sequence[Frame], numbers: Sequence[int]
+) -> tuple[int, ...]:
+    """Those of `numbers` that the frames have or the run file names, in the same order."""
     found = {int(z) for frame in frames for z in frame.atomic_number}
+    if isinstance(choice, dict):
+        found |= {ase.data.atomic_numbers[symbol] for symbol in choice}
     return tuple(z for z in numbers if z in found)
 
 
@@ -165,15 +169,15 @@ def _base(run: TrainFile, known: Sequence[Frame], test: Sequence[Frame]) -> Mace
     return cast(model, jnp.dtype(run.precision))
 
 
-def _energies(choice, target, isolated, wanted, base) -> AtomicEnergies:
-    """Of the species that the target frames have."""
-    if base is None or choice in (None, "average") or isinstance(choice, dict):
-        return atomic_energies(choice, target, isolated, wanted)
-    return atomic_energies(choice, target, isolated, wanted, base)
-
-
 def _filled(values, wanted, numbers, base) -> np.ndarray:
     """Energies of all species [species]: the starting model's where the target has none."""
+    missing = sorted(set(numbers) - set(wanted))
+    if base is None and missing:
+        names = ", ".join(ase.data.chemical_symbols[z] for z in missing)
+        raise ValueError(
+            f"{names} stand in the validation set and in no training frame; a model from "
+            "scratch cannot learn them. Remove these frames."
+        )
     energies = np.zeros(len(numbers))
     if base is not None:
         energies = np.array(base.constants["atomic_energies"], np.float64)[0]
@@ -181,7 +185,8 @@ def _filled(values, wanted, numbers, base) -> np.ndarray:
     return energies
 
 
-def _with_replay_head(run, base: Mace, energies: np.ndarray, replay) -> Mace:
+def _with_heads(run, base: Mace, energies: np.ndarray, replay) -> Mace:
+    """The start with the target's isolated atoms, and with a head for replay if any."""
     if replay is None:
         return dataclasses.replace(
             base, constants=base.constants | {"atomic_energies": energies[None]}

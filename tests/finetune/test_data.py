@@ -1,5 +1,7 @@
 """Labels: read, missing, implausible; isolated atoms; batches of few shapes."""
 
+import dataclasses
+
 import ase
 import ase.io
 import jax
@@ -7,11 +9,13 @@ import numpy as np
 import pytest
 from labelled import labelled
 
+from jaxdiff.calculator import predict_atoms
 from jaxdiff.finetune import checks, read_frames
 from jaxdiff.finetune.atomic_energies import atomic_energies
 from jaxdiff.finetune.batches import batches, make_graph, make_plan
 from jaxdiff.finetune.frames import Keys, draw, split_isolated
 from jaxdiff.finetune.loss import predict_batch
+from jaxdiff.models.initial import initialize
 
 
 @pytest.fixture
@@ -109,6 +113,22 @@ def test_estimated_energies_find_the_shift(tmp_path, model, atoms):
     assert found.caution is None
 
 
+@pytest.mark.parametrize("choice", ["estimated", "foundation"])
+def test_a_starting_model_that_knows_more_elements(tmp_path, model, atoms, choice):
+    """Energies of the elements asked for, in their order, whatever else the model knows."""
+    wide = dataclasses.replace(model.architecture, atomic_numbers=(1, 3, 8, 9))
+    energies = np.array([[-1.0, -2.0, -3.0, -4.0]])
+    start = initialize(wide, jax.random.key(1), atomic_energies=energies, dtype=np.float64)
+    for a in atoms:
+        shift = 3.0 * np.sum(a.numbers == 3) + 5.0 * np.sum(a.numbers == 9)
+        a.info["REF_energy"] = float(predict_atoms(start, a).energy) + shift
+    frames = read_frames(written(tmp_path, atoms))
+    found = atomic_energies(choice, frames, {}, (3, 9), start)
+    expected = [1.0, 1.0] if choice == "estimated" else [-2.0, -4.0]
+    np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-6)
+    assert found.caution is None
+
+
 def test_one_composition_does_not_decide_two_energies(tmp_path, model, atoms):
     frames = read_frames(written(tmp_path, [a for a in atoms if len(a) == 8]))
     found = atomic_energies("average", frames, {}, (3, 9))
@@ -138,8 +158,6 @@ def test_forces_that_do_not_add_up(tmp_path, atoms):
 
 def test_stress_of_the_other_sign_or_unit(shared):
     """Real labels pass; with the sign of a pressure, or in GPa, they do not."""
-    import dataclasses
-
     frames = read_frames([shared / "data/lif_dft/pool_valid.extxyz"])
     checks.check_stress(frames)
     for factor, message in (

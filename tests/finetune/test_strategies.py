@@ -119,6 +119,20 @@ def test_pseudolabels_are_what_the_starting_model_says(folder, start, tmp_path):
         np.testing.assert_allclose(frame.stress, said.stress, rtol=0, atol=1e-9)
 
 
+def test_all_elements_of_the_start_are_kept(folder, model, tmp_path):
+    """Elements that the data lack keep the isolated atoms of the starting model."""
+    wide = dataclasses.replace(model.architecture, atomic_numbers=(3, 8, 9))
+    energies = np.array([[-1.5, -7.0, -2.5]])
+    start = initialize(wide, jax.random.key(8), atomic_energies=energies, dtype=jnp.float64)
+    save_native(tmp_path / "wide.safetensors", start)
+    changes = (f"model.name_or_path={tmp_path}/wide.safetensors", "model.elements=all")
+    problem = prepare(run_of(folder, tmp_path / "all", REPLAY, *changes))
+    found = np.asarray(problem.model.constants["atomic_energies"])
+    np.testing.assert_array_equal(found[1], energies[0])  # of the replay head
+    assert found[0, 1] == -7.0
+    assert np.abs(found[0, [0, 2]] - energies[0, [0, 2]]).min() > 1e-3  # estimated
+
+
 def test_few_target_frames_are_repeated(folder, tmp_path):
     """Upstream's rule: 4 frames for 3 of replay, at least three for each, make 2 times."""
     sections = REPLAY + "least_target_ratio = 3.0\n"
