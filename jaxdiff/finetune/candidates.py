@@ -14,7 +14,6 @@ import ase
 import ase.io
 import jax
 import numpy as np
-from ase.io.formats import UnknownFileTypeError
 from jaxtyping import Float, Int
 
 from jaxdiff.checkpoints import load, locate, restrict
@@ -35,6 +34,7 @@ from jaxdiff.finetune.selection import (
     stack_environments,
     take_frames,
 )
+from jaxdiff.io.ase_frames import read_atoms
 from jaxdiff.io.atomic import write_text
 from jaxdiff.models.architecture import Mace
 from jaxdiff.potential import cast
@@ -169,16 +169,7 @@ def read_candidates(paths: Sequence[Path]) -> list[Candidate]:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; give one with frames.")
-        try:
-            read = list(ase.io.iread(path, index=":"))
-        except UnknownFileTypeError:
-            raise ValueError(
-                f"{path} is of no format that ASE knows; give extxyz, .traj, XDATCAR or "
-                "the like."
-            ) from None
-        except (ValueError, KeyError, IndexError, OSError, StopIteration) as error:
-            raise ValueError(f"{path} cannot be read by ASE: {error!r}.") from error
-        found += [Candidate(atoms, path, number) for number, atoms in enumerate(read)]
+        found += [Candidate(a, path, number) for number, a in enumerate(read_atoms(path))]
     if not found:
         raise ValueError(f"no frames in {', '.join(map(str, paths))}.")
     return found

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import ase
-import ase.io
 import numpy as np
+
+from jaxdiff.io.ase_frames import read_atoms
 
 ISOLATED_ATOM = "IsolatedAtom"
 """`config_type` of frames that hold one atom, and its energy."""
@@ -133,15 +134,14 @@ def shared_frames(first: Sequence[Frame], second: Sequence[Frame]) -> list[str]:
 
 
 def _read_file(path: Path, keys: Keys) -> Iterator[Frame]:
+    read = read_atoms(path)
     frames = [
         _frame(atoms, keys, f"{path.name}, frame {number}")
-        for number, atoms in enumerate(ase.io.iread(path, index=":"))
+        for number, atoms in enumerate(read)
     ]
     for kind in ("energy", "forces"):
         if frames and all(getattr(frame, kind) is None for frame in frames):
-            atoms = ase.io.read(path, index=0)
-            assert isinstance(atoms, ase.Atoms)
-            found = sorted({*atoms.info, *atoms.arrays, *_results(atoms)})
+            found = sorted({*read[0].info, *read[0].arrays, *_results(read[0])})
             raise ValueError(
                 f"{path} has no {kind} under the key {getattr(keys, kind)!r} in any frame; "
                 f"its first has {found}. Set {kind}_key to one of them."

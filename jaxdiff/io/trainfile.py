@@ -1,9 +1,10 @@
 """Run files of `jaxdiff finetune`: TOML, checked, units in the keys."""
 
+import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -237,6 +238,33 @@ class TrainFile(_Section):
         )
 
 
+def _sentence(fault: Any) -> str:
+    """What is wrong with the first key that cannot be meant, and what is allowed there."""
+    # of a union the alternatives stand in the path
+    parts = [p for p in fault["loc"] if "[" not in str(p)]
+    where = ".".join(map(str, parts)) or "the run file"
+    if where.startswith("data.isolated_atom_ev"):
+        return (
+            f"data.isolated_atom_ev = {json.dumps(fault['input'], default=str)}; give "
+            'energies by symbol, "average", "foundation" or "estimated".'
+        )
+    if fault["type"] != "extra_forbidden":
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        return f"{where}: {message[0].lower()}{message[1:]}."
+    section: Any = TrainFile
+    for part in parts[:-1]:
+        section = _section(section.model_fields[str(part)].annotation)
+    known = list(section.model_fields)
+    close = difflib.get_close_matches(str(parts[-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
+    return f"{where} is not known; {hint}"
+
+
+def _section(annotation: Any) -> Any:
+    """The section in an annotation that may allow None."""
+    return next((a for a in get_args(annotation) if a is not type(None)), annotation)
+
+
 def read_train_file(
     path: Path, data_root: Path | None = None, overrides: list[str] | None = None
 ) -> TrainFile:
@@ -263,9 +291,7 @@ def read_train_file(
     try:
         run = TrainFile.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "run file"
-        raise ValueError(f"{path}: {key}: {first['msg']}.") from None
+        raise ValueError(f"{path}: {_sentence(error.errors()[0])}") from None
     here = path.parent if data_root is None else Path(data_root)
 
     def found(paths: list[Path]) -> list[Path]:

@@ -230,7 +230,11 @@ def test_stress_of_odd_length_is_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("epohcs = 3\n", r"optimizer\.epohcs"),
+        ("epohcs = 3\n", r"optimizer\.epohcs is not known; did you mean epochs\?"),
+        ("[optimiser]\nepochs = 3\n", r"optimiser is not known; did you mean optimizer\?"),
+        ("[stage_two]\nrefit = true\n", r"stage_two.epochs: field required"),
+        ("[lora]\nrnk = 3\n", r"lora.rnk is not known; did you mean rank\?"),
+        ("[lora]\nrank = 3\n", r"\[lora\] needs a model to start from"),
         ("learning_rate = 0.01\nlearning_rate = 3", "not valid TOML"),
     ],
 )
@@ -240,6 +244,18 @@ def test_run_file_errors_are_one_line(folder, tmp_path, line, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_train_file(path)
     assert "\n" not in str(caught.value)
+
+
+def test_isolated_atoms_by_an_unknown_word(folder, tmp_path):
+    path = run_file(folder, tmp_path / "bad", 1)
+    with pytest.raises(ValueError, match='= "foundatoin"; give energies by symbol, "aver'):
+        read_train_file(path, overrides=["data.isolated_atom_ev=foundatoin"])
+
+
+def test_a_data_file_that_is_none(folder, tmp_path):
+    (tmp_path / "junk.extxyz").write_bytes(bytes(range(128, 228)))
+    with pytest.raises(ValueError, match=r"junk.extxyz cannot be read by ASE"):
+        read_frames([tmp_path / "junk.extxyz"])
 
 
 def test_absent_data_file(folder, tmp_path):
