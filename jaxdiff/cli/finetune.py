@@ -36,7 +36,10 @@ def finetune(
 
     try:
         run = read_train_file(run_file, data, set)
-        _check(run) if check else _train(run)
+        if check:
+            _check(run)
+        else:
+            _train(run)
     except Stopped as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from None

@@ -3,10 +3,11 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from jaxdiff.finetune.batches import Graph, Plan, batches, make_graph, make_plan
 from jaxdiff.finetune.frames import Frame
@@ -109,15 +110,41 @@ def rows_of_types(
     return rows
 
 
-def graphs_of(model: Mace, frames: Sequence[Frame], head: int = 0) -> list[Graph]:
-    """The frames with the model's cutoff, isolated atoms and precision."""
+def graphs_of(
+    model: Mace,
+    frames: Sequence[Frame],
+    head: int = 0,
+    weight: Callable[[Frame], float] = lambda frame: 1.0,
+) -> list[Graph]:
+    """The frames with the model's cutoff, isolated atoms and precision.
+
+    `weight` of a frame multiplies its own.
+    """
     arch = model.architecture
     energies = np.asarray(model.constants["atomic_energies"])[head]
     dtype = np.dtype(model_dtype(model)).type
     return [
-        make_graph(f, arch.atomic_numbers, energies, arch.cutoff, head, dtype=dtype)
+        make_graph(f, arch.atomic_numbers, energies, arch.cutoff, head, weight(f), dtype)
         for f in frames
     ]
+
+
+def label_pairs(
+    model: Mace, graphs: Sequence[Graph], plan: Plan
+) -> dict[str, Float[np.ndarray, "labels 2"]]:
+    """Labels and predictions side by side: energy, eV/atom, forces, eV/Å, each component.
+
+    Energies are without isolated atoms; labels that are missing are left out.
+    """
+    energy, forces = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    for _, batch in batches(graphs, plan):
+        found = jax.device_get(_compiled(predict_batch)(model, batch))
+        both = np.stack([batch.energy, found.energy], -1) / batch.n_atoms[:, None]
+        energy.append(both[batch.energy_weight > 0])
+        of_atom = batch.atom_weight * batch.forces_weight[batch.graph]
+        both = np.stack([batch.forces, found.forces], -1)
+        forces.append(both[of_atom > 0].reshape(-1, 2))
+    return {"energy": np.concatenate(energy), "forces": np.concatenate(forces)}
 
 
 def error_table(

@@ -23,6 +23,7 @@ from jaxdiff.finetune.batches import (
 from jaxdiff.finetune.files import Record, RunFiles
 from jaxdiff.finetune.loss import Loss, LossWeights, batch_loss
 from jaxdiff.finetune.prepare import DataSet, Problem, prepare
+from jaxdiff.finetune.provenance import require_same_run
 from jaxdiff.io.atomic import write_text
 from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Mace
@@ -59,11 +60,12 @@ def train(run: TrainFile, reports: Reports = Reports()) -> Trained:  # noqa: B00
     Writes `metrics.jsonl`, a record per epoch, and orbax checkpoints, the last two and
     the best; with a stage two, the best epoch is one of that stage.
 
-    Raises `Stopped` when the process is asked to stop, after saving; `FloatingPointError`
-    when the loss is no number.
+    Raises `ValueError` when the folder holds another run, `Stopped` when the process is
+    asked to stop, after saving, and `FloatingPointError` when the loss is no number.
     """
     run.directory.mkdir(parents=True, exist_ok=True)
     problem = prepare(run)
+    require_same_run(run)
     reports.start(problem)
     with StopRequest() as request:
         return _epochs(run, problem, reports, request)

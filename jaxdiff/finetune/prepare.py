@@ -12,8 +12,8 @@ import numpy as np
 from jaxdiff import checkpoints
 from jaxdiff.finetune import adaptation, checks
 from jaxdiff.finetune.atomic_energies import atomic_energies
-from jaxdiff.finetune.batches import Graph, Plan, make_graph, make_plan
-from jaxdiff.finetune.errors import frame_errors, predictions
+from jaxdiff.finetune.batches import Graph, Plan, make_plan
+from jaxdiff.finetune.errors import frame_errors, graphs_of, predictions
 from jaxdiff.finetune.frames import Frame, Keys, draw, read_frames, split_isolated
 from jaxdiff.io.trainfile import ReplaySection, TrainFile
 from jaxdiff.models.architecture import Architecture, Mace
@@ -250,24 +250,11 @@ def density_pairs(frames: Sequence[Frame], cutoff: float) -> float:
 def _arrange(run, model, target, valid, test, replay, notes) -> Problem:
     of_type = run.data.weight_of_type
 
-    def graphs(frames, head, weight):
-        energies = np.asarray(model.constants["atomic_energies"])[head]
-        arch, dtype = model.architecture, np.dtype(run.precision).type
-        return [
-            make_graph(
-                f,
-                arch.atomic_numbers,
-                energies,
-                arch.cutoff,
-                head,
-                weight * of_type.get(f.config_type, 1.0),
-                dtype,
-            )
-            for f in frames
-        ]
-
     def data_set(name, frames, head=0, weight=1.0):
-        return DataSet(name, head, list(frames), graphs(frames, head, weight))
+        def of_frame(frame):
+            return weight * of_type.get(frame.config_type, 1.0)
+
+        return DataSet(name, head, list(frames), graphs_of(model, frames, head, of_frame))
 
     train_sets, valid_sets = [data_set("train", target)], [data_set("valid", valid)]
     repeated = train_sets[0].graphs

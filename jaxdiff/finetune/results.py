@@ -1,13 +1,9 @@
 """What a training run leaves: error tables, predictions, the model with its provenance."""
 
 import dataclasses
-import hashlib
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from jaxdiff import checkpoints
@@ -15,12 +11,12 @@ from jaxdiff.finetune import errors
 from jaxdiff.finetune.errors import ErrorRow
 from jaxdiff.finetune.loop import Trained
 from jaxdiff.finetune.prepare import DataSet, Problem
+from jaxdiff.finetune.provenance import provenance
 from jaxdiff.io.atomic import write_text
 from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Mace
 
 ERRORS, PREDICTIONS, MODEL = "errors.json", "predictions.npz", "model.safetensors"
-_PACKAGES = ("jaxdiff", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def data_sets(problem: Problem) -> list[DataSet]:
@@ -84,49 +80,6 @@ def write_predictions(path: Path, model: Mace, problem: Problem) -> None:
     """
     arrays = {}
     for data in [*problem.valid, *problem.test]:
-        isolated = np.asarray(model.constants["atomic_energies"], np.float64)[data.head]
-        found = errors.predictions(model, data.frames, head=data.head)
-        energy, forces = [], []
-        for label, said, graph in zip(data.frames, found, data.graphs, strict=True):
-            rest = isolated[graph.arrays.species].sum()
-            if label.energy is not None and said.energy is not None:
-                energy.append(
-                    [(e - rest) / label.n_atoms for e in (label.energy, said.energy)]
-                )
-            if label.forces is not None and said.forces is not None:
-                forces.append(np.stack([label.forces, said.forces], -1).reshape(-1, 2))
-        arrays[f"{data.name}.energy"] = np.array(energy).reshape(-1, 2)
-        arrays[f"{data.name}.forces"] = np.concatenate([*forces, np.zeros((0, 2))])
+        pairs = errors.label_pairs(model, data.graphs, problem.plan)
+        arrays |= {f"{data.name}.{kind}": array for kind, array in pairs.items()}
     np.savez_compressed(path, **arrays)
-
-
-def provenance(run: TrainFile) -> dict:
-    """Run file, hashes of all data and of the starting model, versions, device."""
-    files = [*run.data.train, *run.data.valid]
-    files += [path for paths in run.data.test.values() for path in paths]
-    files += [*run.replay.train, *run.replay.valid] if run.replay else []
-    record = {
-        "run_file": run.model_dump_json(exclude={"directory", "data", "replay"}),
-        "data": run.data.model_dump(mode="json", exclude={"train", "valid", "test"}),
-        "data_sha256": {path.name: _sha256(path) for path in files},
-        "versions": {name: version(name) for name in _PACKAGES}
-        | {"python": platform.python_version()},
-        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
-        "precision": run.precision,
-    }
-    if run.model is not None:
-        with checkpoints.locate(run.model.name_or_path) as path:
-            record["starting_model"] = run.model.name_or_path
-            record["starting_model_sha256"] = _sha256(path)
-    return record
-
-
-def _sha256(path: Path) -> str:
-    """Of a file, or of all files of a folder in their order."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    total = hashlib.sha256()
-    for part in sorted(p for p in path.rglob("*") if p.is_file()):
-        total.update(part.name.encode() + part.read_bytes())
-    return total.hexdigest()

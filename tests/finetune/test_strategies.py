@@ -19,7 +19,7 @@ from labelled import labelled
 from jaxdiff.calculator import predict_atoms
 from jaxdiff.checkpoints import restrict_heads, save_native
 from jaxdiff.checkpoints.layout import flatten
-from jaxdiff.finetune import loop, prepare
+from jaxdiff.finetune import files, loop, prepare, provenance
 from jaxdiff.finetune.adaptation import Adaptation, Lora, initial_weights, with_heads
 from jaxdiff.io.trainfile import read_train_file
 from jaxdiff.models.initial import initialize
@@ -216,6 +216,33 @@ except Stopped as error:
     print(error)
     sys.exit(error.exit_code)
 """
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "optimizer.learning_rate=0.01",
+            r"optimizer.learning_rate = 0.02, and now it is 0.01",
+        ),
+        ("seed=4", r"seed = 3, and now it is 4"),
+        (
+            "data.train=['valid.extxyz', 'train.extxyz']",
+            r"data_sha256|data.train = \['train",
+        ),
+    ],
+)
+def test_a_folder_of_another_run(folder, tmp_path, change, message):
+    """Refused, and what is there stays; more epochs are the same run."""
+    run = run_of(folder, tmp_path / "run")
+    files.RunFiles(run.directory).close()
+    provenance.require_same_run(run)
+    provenance.require_same_run(run_of(folder, tmp_path / "run", "", "optimizer.epochs=9"))
+    before = (tmp_path / "run/run.json").read_bytes()
+    other = run_of(folder, tmp_path / "run", "", change, 'data.allow=["shared_frames"]')
+    with pytest.raises(ValueError, match=f"{message}.*another directory"):
+        provenance.require_same_run(other)
+    assert (tmp_path / "run/run.json").read_bytes() == before
 
 
 def test_asked_to_stop_within_an_epoch(folder, tmp_path):
