@@ -180,6 +180,25 @@ def test_weight_of_a_configuration_multiplies_its_terms(files, model):
         assert min(parts) > 0
 
 
+def test_a_batch_that_is_not_full_counts_its_own_frames(files, model):
+    """Two frames with a place left over have the loss of two frames alone."""
+    energies = np.asarray(model.constants["atomic_energies"])[0]
+    cutoff = model.architecture.cutoff
+    graphs = [
+        make_graph(f, (3, 9), energies, cutoff, dtype=np.float64)
+        for f in read_frames([files])
+    ]
+    for kind in KINDS:
+        whole, part = (
+            loss_terms(jax.jit(predict_batch)(model, batch), batch, Loss(kind))
+            for batch in (
+                join(graphs[:2], make_plan(graphs[:2], batch_size=2)),
+                join(graphs[:2], make_plan(graphs, batch_size=3)),
+            )
+        )
+        np.testing.assert_allclose(whole, part, rtol=1e-12)
+
+
 def test_missing_labels_have_no_gradient(files, model):
     """Of a frame without stress the stress does not matter, in any loss."""
     batch = ours(model, files, [0, 0, 0])
