@@ -123,6 +123,15 @@ def draw(
     return drawn, [frame for k, frame in enumerate(frames) if k not in chosen]
 
 
+def with_small_forces(frames: Sequence[Frame], largest: float | None) -> list[Frame]:
+    """The frames whose labels have no component of a force above `largest`, eV/Å."""
+    return [
+        frame
+        for frame in frames
+        if largest is None or frame.forces is None or np.abs(frame.forces).max() <= largest
+    ]
+
+
 def shared_frames(first: Sequence[Frame], second: Sequence[Frame]) -> list[str]:
     """Where frames stand that are in both sets: a split that leaks."""
     known = {frame.digest: frame.source for frame in first}

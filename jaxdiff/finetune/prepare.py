@@ -14,8 +14,15 @@ from jaxdiff.finetune import adaptation, checks
 from jaxdiff.finetune.atomic_energies import atomic_energies
 from jaxdiff.finetune.batches import Graph, Plan, make_plan
 from jaxdiff.finetune.errors import frame_errors, graphs_of, predictions
-from jaxdiff.finetune.frames import Frame, Keys, draw, read_frames, split_isolated
-from jaxdiff.io.trainfile import ReplaySection, TrainFile
+from jaxdiff.finetune.frames import (
+    Frame,
+    Keys,
+    draw,
+    read_frames,
+    split_isolated,
+    with_small_forces,
+)
+from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Architecture, Mace
 from jaxdiff.models.initial import initialize
 from jaxdiff.potential import cast
@@ -58,7 +65,7 @@ def prepare(run: TrainFile) -> Problem:
     target, isolated = split_isolated(read_frames(run.data.train, _keys(run.data)))
     target, valid, note = _splits(run, target)
     test = {name: _read(paths, run.data) for name, paths in run.data.test.items()}
-    replay = _read_replay(run.replay, run.seed) if run.replay else None
+    replay = _read_replay(run)
     known = [*target, *valid, *(replay[0] + replay[1] if replay else [])]
     base = _base(run, known, [f for frames in test.values() for f in frames])
 
@@ -94,21 +101,24 @@ def _read(paths: Sequence[Path], section) -> list[Frame]:
 
 def _splits(run: TrainFile, frames: list[Frame]) -> tuple[list[Frame], list[Frame], str]:
     """Training and validation frames of the target, and what became of the others."""
-    data = run.data
-    if data.valid:
-        valid = _read(data.valid, data)
-    else:
-        order = np.random.default_rng([run.seed, len(frames)]).permutation(len(frames))
+    data, largest = run.data, run.data.largest_force_ev_per_angstrom
+    valid = _read(data.valid, data) if data.valid else []
+    n_read = len(frames) + len(valid)
+    frames, valid = with_small_forces(frames, largest), with_small_forces(valid, largest)
+    n_large = n_read - len(frames) - len(valid)
+    if not data.valid:
+        order = np.random.default_rng([run.draw_seed, len(frames)]).permutation(len(frames))
         n_valid = max(1, round(data.valid_fraction * len(frames)))
         held = set(order[:n_valid].tolist())
         valid = [frame for k, frame in enumerate(frames) if k in held]
         frames = [frame for k, frame in enumerate(frames) if k not in held]
     if data.frames_of_type:
-        frames, _ = draw(frames, data.frames_of_type, run.seed)
-    if not frames:
+        frames, _ = draw(frames, data.frames_of_type, run.draw_seed)
+    if not (frames and valid):
         raise ValueError(
-            f"no frame is left for training after {len(valid)} were held back for "
-            "validation; give more frames, or files for data.valid."
+            f"{len(frames)} frames are left for training and {len(valid)} for validation, "
+            f"{n_large} of {n_read} were left out for their forces; give more frames, "
+            "files for data.valid, or a larger data.largest_force_ev_per_angstrom."
         )
     missing = {
         kind: sum(getattr(frame, kind) is None for frame in frames)
@@ -116,20 +126,31 @@ def _splits(run: TrainFile, frames: list[Frame]) -> tuple[list[Frame], list[Fram
     }
     lacking = ", ".join(f"{n} without {kind}" for kind, n in missing.items() if n)
     note = f"{len(frames)} frames for training, {len(valid)} for validation"
-    return frames, valid, note + (f"; {lacking}" if lacking else "")
+    large = f"; {n_large} with larger forces left out" if n_large else ""
+    return frames, valid, note + large + (f"; {lacking}" if lacking else "")
 
 
-def _read_replay(section: ReplaySection, seed: int) -> tuple[list[Frame], list[Frame]]:
-    frames = _read(section.train, section)
+def _read_replay(run: TrainFile) -> tuple[list[Frame], list[Frame]] | None:
+    section, largest = run.replay, run.data.largest_force_ev_per_angstrom
+    if section is None:
+        return None
+    frames = with_small_forces(_read(section.train, section), largest)
     if section.count is not None:
         if section.count > len(frames):
             raise ValueError(
                 f"replay.count = {section.count}, and the files have {len(frames)} frames; "
                 "ask for fewer."
             )
-        order = np.random.default_rng([seed, len(frames)]).permutation(len(frames))
+        order = np.random.default_rng([run.draw_seed, len(frames)]).permutation(len(frames))
         frames = [frames[k] for k in sorted(order[: section.count])]
-    return frames, _read(section.valid, section)
+    valid = with_small_forces(_read(section.valid, section), largest)
+    if not (frames and valid):
+        raise ValueError(
+            f"{len(frames)} replay frames are left for training and {len(valid)} for "
+            f"validation with forces up to {largest} eV/Å; raise "
+            "data.largest_force_ev_per_angstrom."
+        )
+    return frames, valid
 
 
 def _species(run: TrainFile, frames: Sequence[Frame]) -> tuple[int, ...]:

@@ -61,6 +61,10 @@ class DataSection(_Section):
     - `valid_fraction`: of the training frames, drawn with the seed, where `valid` is empty.
     - `frames_of_type`: how many frames of each config_type are drawn for training; none:
       all. Those not drawn are not used.
+    - `largest_force_ev_per_angstrom`: frames with a larger component of a force are left
+      out of training and validation, also of replay.
+    - `draw_seed`: of all that is drawn, also replay frames; none: the run's seed. With one,
+      runs of several seeds are a committee on the same frames.
     - `isolated_atom_ev`: energies by symbol, "average", "foundation" or "estimated";
       without it, from frames of config_type IsolatedAtom, or with a starting model
       "estimated".
@@ -73,6 +77,8 @@ class DataSection(_Section):
     valid_fraction: float = Field(default=0.1, gt=0, lt=1)
     test: dict[str, list[Path]] = {}
     frames_of_type: dict[str, int] = {}
+    largest_force_ev_per_angstrom: float | None = Field(default=None, gt=0)
+    draw_seed: int | None = Field(default=None, ge=0)
     energy_key: str = "REF_energy"
     forces_key: str = "REF_forces"
     stress_key: str = "REF_stress"
@@ -217,6 +223,11 @@ class TrainFile(_Section):
             if self.scratch is not None and getattr(self, section) is not None:
                 raise ValueError(f"[{section}] needs a model to start from: give [model]")
         return self
+
+    @property
+    def draw_seed(self) -> int:
+        """Of the frames that are drawn."""
+        return self.seed if self.data.draw_seed is None else self.data.draw_seed
 
     @property
     def total_epochs(self) -> int:

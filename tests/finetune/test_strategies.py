@@ -94,6 +94,42 @@ def test_new_heads_start_as_the_only_one(start):
         np.testing.assert_allclose(array, leaves(start)[name], rtol=1e-15)
 
 
+def test_frames_with_large_forces_are_left_out(folder, tmp_path):
+    """Of all sets that training sees, and counted; none left is an error."""
+    largest = {}
+    for name in ("train", "valid", "replay", "replay_valid"):
+        read = ase.io.read(folder / f"{name}.extxyz", ":")
+        largest[name] = [np.abs(a.arrays["REF_forces"]).max() for a in read]
+    limit = float(np.median(largest["train"]))
+    option = f"data.largest_force_ev_per_angstrom={limit}"
+    problem = prepare(run_of(folder, tmp_path / "small", REPLAY, option))
+    kept = {"train": problem.train_sets[0], "valid": problem.valid[0]}
+    kept |= {"replay": problem.train_sets[1], "replay_valid": problem.valid[1]}
+    for name, data in kept.items():
+        assert len(data.frames) == np.sum(np.array(largest[name]) <= limit)
+    n_left_out = sum(np.sum(np.array(largest[n]) > limit) for n in ("train", "valid"))
+    assert any(f"{n_left_out} with larger forces left out" in n for n in problem.notes)
+    with pytest.raises(ValueError, match="0 frames are left for training"):
+        prepare(
+            run_of(folder, tmp_path / "s", "", "data.largest_force_ev_per_angstrom=1e-9")
+        )
+
+
+def test_a_committee_trains_on_the_same_frames(folder, tmp_path):
+    """With a draw seed, runs of other seeds have the same frames; without, others."""
+
+    def drawn(*overrides):
+        chosen = "data.frames_of_type={ bulk = 1, interstitial = 1 }"
+        problem = prepare(
+            run_of(folder, tmp_path / "d", REPLAY + "count = 1", chosen, *overrides)
+        )
+        return [[f.source for f in s.frames] for s in problem.train_sets]
+
+    same = [drawn(f"seed={k}", "data.draw_seed=5") for k in range(4)]
+    assert same == same[:1] * 4
+    assert len({str(drawn(f"seed={k}")) for k in range(4)}) > 1
+
+
 def test_replay_trains_both_heads_and_the_target_decides(folder, tmp_path):
     """Shared weights move; each head has its errors; both heads are in the model."""
     run = run_of(folder, tmp_path / "replay", REPLAY)
