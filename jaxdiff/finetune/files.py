@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -29,7 +31,7 @@ class RunFiles:
         if number is None:
             return start
         restored = self._latest.restore(number, args=ocp.args.StandardRestore(start))
-        return cast(optimizer.TrainState, restored)
+        return cast(optimizer.TrainState, _unplaced(restored))
 
     def best(self, like: optimizer.Weights) -> optimizer.Weights:
         """The averaged weights of the best epoch."""
@@ -40,7 +42,7 @@ class RunFiles:
                 "epoch at least, with labels in the validation set."
             )
         restored = self._best.restore(number, args=ocp.args.StandardRestore(like))
-        return cast(optimizer.Weights, restored)
+        return cast(optimizer.Weights, _unplaced(restored))
 
     def save(self, state: optimizer.TrainState, best: bool = False) -> None:
         """Keep a state, unless it is kept; its average first where it is the best."""
@@ -74,6 +76,11 @@ class RunFiles:
         """Wait for what is being written."""
         self._latest.close()
         self._best.close()
+
+
+def _unplaced(tree: Any) -> Any:
+    """As fresh arrays: orbax binds them to a device, for which programs compile anew."""
+    return jax.tree.map(lambda array: jnp.array(np.asarray(array)), tree)
 
 
 def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:

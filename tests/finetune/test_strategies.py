@@ -13,13 +13,14 @@ import ase.io
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from labelled import labelled
 
 from jaxdiff.calculator import predict_atoms
 from jaxdiff.checkpoints import restrict_heads, save_native
 from jaxdiff.checkpoints.layout import flatten
-from jaxdiff.finetune import files, loop, prepare, provenance
+from jaxdiff.finetune import files, loop, optimizer, prepare, provenance
 from jaxdiff.finetune.adaptation import Adaptation, Lora, initial_weights, with_heads
 from jaxdiff.io.trainfile import read_train_file
 from jaxdiff.models.initial import initialize
@@ -299,6 +300,27 @@ def test_asked_to_stop_within_an_epoch(folder, tmp_path):
     assert seen == [(e, b / 4) for e in (1, 2) for b in (1, 2, 3, 4)]  # none twice
     for one, other in zip(*map(jax.tree.leaves, (whole.model, again.model)), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_restored_state_needs_no_new_program(tmp_path):
+    """Arrays that are bound to a device are other arguments: all would compile again."""
+    weights = {"weights.embedding": jnp.ones((2, 3))}
+    state = optimizer.initial_state(weights, optax.scale_by_adam(), 0.1)
+    kept = files.RunFiles(tmp_path)
+    kept.save(state, best=True)
+    double = jax.jit(lambda tree: jax.tree.map(lambda x: 2 * x, tree))
+    restored = kept.latest(state)
+    for one, other in zip(*map(jax.tree.leaves, (state, restored)), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+    double(state)
+    double(restored)
+    assert double._cache_size() == 1
+    best = kept.best(weights)
+    double(weights)
+    double(best)
+    assert double._cache_size() == 2
+    kept.close()
 
 
 @pytest.mark.long
