@@ -25,6 +25,7 @@ from jaxdiff.finetune.loss import Loss, LossWeights, batch_loss
 from jaxdiff.finetune.prepare import DataSet, Problem, prepare
 from jaxdiff.finetune.provenance import require_same_run
 from jaxdiff.io.atomic import write_text
+from jaxdiff.io.lock import locked
 from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Mace
 from jaxdiff.stop import Stopped, StopRequest
@@ -60,15 +61,16 @@ def train(run: TrainFile, reports: Reports = Reports()) -> Trained:  # noqa: B00
     Writes `metrics.jsonl`, a record per epoch, and orbax checkpoints, the last two and
     the best; with a stage two, the best epoch is one of that stage.
 
-    Raises `ValueError` when the folder holds another run, `Stopped` when the process is
-    asked to stop, after saving, and `FloatingPointError` when the loss is no number.
+    Raises `ValueError` when the folder holds another run or another process is in it,
+    `Stopped` when the process is asked to stop, after saving, and `FloatingPointError`
+    when the loss is no number.
     """
-    run.directory.mkdir(parents=True, exist_ok=True)
-    problem = prepare(run)
-    require_same_run(run)
-    reports.start(problem)
-    with StopRequest() as request:
-        return _epochs(run, problem, reports, request)
+    with locked(run.directory, "directory"):
+        problem = prepare(run)
+        require_same_run(run)
+        reports.start(problem)
+        with StopRequest() as request:
+            return _epochs(run, problem, reports, request)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,7 @@ class _Session:
     """What stays the same from the first epoch to the last."""
 
     run: TrainFile
+    settings: optimizer.Settings
     step: Any
     lora: Lora | None
     files: RunFiles
@@ -104,7 +107,7 @@ def _begin(
     if run.stage_two and _in_stage_two(run, state):
         problem = _shifted(problem, _read_shares(run))
     step = make_step(run_loss(run), transform, settings)
-    return _Session(run, step, lora, files, reports, request), problem, state
+    return _Session(run, settings, step, lora, files, reports, request), problem, state
 
 
 def _epochs(
@@ -190,7 +193,8 @@ def update_settings(run: TrainFile, problem: Problem) -> optimizer.Settings:
         rate_factor=lambda name: factors.get(adaptation.group(name), 1.0),
         average_decay=section.average_decay,
         warmup_updates=math.ceil(section.warmup_epochs * per_epoch),
-        cosine_updates=section.epochs * per_epoch if cosine else None,
+        updates_per_epoch=per_epoch,
+        cosine_epochs=section.epochs if cosine else None,
         cosine_floor=section.cosine_floor or 0.0,
     )
 
@@ -252,7 +256,7 @@ def _record(session: _Session, problem: Problem, state: optimizer.TrainState) ->
         "train_loss": float(state.loss_sum) / int(state.batch),
         "valid_loss": target.pop("loss"),
         **target,
-        "learning_rate": float(state.learning_rate),
+        "learning_rate": float(optimizer.scheduled_rate(state, session.settings)),
         "compilations": session.step._cache_size(),
     }
     for data, row in zip(problem.valid[1:], others, strict=True):

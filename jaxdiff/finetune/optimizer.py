@@ -52,8 +52,9 @@ class Settings:
     - `weight_decay`: on the names that `decays` picks; decoupled for "adamw".
     - `rate_factor`: of a name, multiplies the learning rate.
     - `warmup_updates`: over which the rate rises linearly.
-    - `cosine_updates`, `cosine_floor`: the rate falls as half a cosine over so many
-      updates, to this fraction; None: it does not.
+    - `cosine_epochs`, `cosine_floor`: the rate falls as half a cosine over so many epochs
+      of `updates_per_epoch`, to this fraction; None: it does not. Later ones, those of a
+      stage two, have their own rate.
     """
 
     kind: str
@@ -64,7 +65,8 @@ class Settings:
     rate_factor: Callable[[str], float]
     average_decay: float
     warmup_updates: int = 0
-    cosine_updates: int | None = None
+    updates_per_epoch: int = 1
+    cosine_epochs: int | None = None
     cosine_floor: float = 0.0
 
 
@@ -170,13 +172,14 @@ def initial_state(
 def scheduled_rate(state: TrainState, settings: Settings) -> Float[Array, ""]:
     """The learning rate of the next update."""
     rate = state.learning_rate
-    done = state.updates.astype(rate.dtype)
     if settings.warmup_updates:
+        done = state.updates.astype(rate.dtype)
         rate = rate * jnp.minimum(1.0, (done + 1) / settings.warmup_updates)
-    if settings.cosine_updates:
-        part = jnp.minimum(1.0, done / settings.cosine_updates)
-        floor = settings.cosine_floor
-        rate = rate * (floor + (1 - floor) * 0.5 * (1 + jnp.cos(jnp.pi * part)))
+    if settings.cosine_epochs:
+        done = state.epoch + state.batch.astype(rate.dtype) / settings.updates_per_epoch
+        floor, part = settings.cosine_floor, done / settings.cosine_epochs
+        factor = floor + (1 - floor) * 0.5 * (1 + jnp.cos(jnp.pi * part))
+        rate = rate * jnp.where(state.epoch < settings.cosine_epochs, factor, 1.0)
     return rate
 
 

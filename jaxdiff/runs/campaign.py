@@ -21,13 +21,14 @@ import filelock
 import h5py
 
 from jaxdiff.io import runfile
+from jaxdiff.io.lock import LOCK
 from jaxdiff.io.runfile import RunFile
 
 FORMAT, FORMAT_VERSION = "jaxdiff-campaign", 1
 
 PLAN, STUDY, UNITS = "campaign.json", "study.toml", "units"
 SERIES, FINAL_STATE = "series.h5", "final.extxyz"
-LOCK, PROGRESS = "lock", "progress.json"
+PROGRESS = "progress.json"
 
 MAX_UNITS = 10_000  # four digits
 

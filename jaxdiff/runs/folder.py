@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from jaxdiff.io import atomic, runfile
+from jaxdiff.io.lock import LOCK, locked
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.series import PARTS, SERIES
 from jaxdiff.runs import checkpoint
 
-RUN_FILE, LOCK, PROGRESS, FINAL = "run.toml", "lock", "progress.json", "final.extxyz"
+RUN_FILE, PROGRESS, FINAL = "run.toml", "progress.json", "final.extxyz"
 
 FREE = {  # may change before a run goes on: no trace but, in groups, of rounding
     ("production", "duration_ps"),
@@ -24,29 +23,12 @@ FREE = {  # may change before a run goes on: no trace but, in groups, of roundin
 }
 
 
-PATIENCE_S = 3.0
-"""How long a lock is waited for: one that is only probed is free again at once."""
-
-
 @contextmanager
 def claimed(directory: Path) -> Iterator[None]:
     """Keep other processes out of the folder, which is made if need be."""
-    try:
-        _check_free(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(directory / LOCK, timeout=PATIENCE_S)
-        with lock:
-            yield
-    except filelock.Timeout:
-        raise ValueError(
-            f"another process is running in {directory}; wait for it or stop it, or give "
-            "another folder (--set output.directory=...)."
-        ) from None
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise OSError(
-            f"output.directory = {directory} cannot be written ({error.strerror}); give "
-            "another one (--set output.directory=...)."
-        ) from error
+    _check_free(directory)
+    with locked(directory, "output.directory"):
+        yield
 
 
 def prepare(run: RunFile, directory: Path) -> bool:
@@ -68,7 +50,7 @@ def _has_begun(directory: Path) -> bool:
 
 def _check_free(directory: Path) -> None:
     """Refuse a folder with files that no run has left, before anything is written."""
-    if not directory.exists() or _has_begun(directory):
+    if not directory.is_dir() or _has_begun(directory):
         return
     ours = {LOCK, RUN_FILE, PROGRESS, PARTS, f"{checkpoint.LATEST}.new"}
     ours |= {f".{name}.partial" for name in ours}  # cut off before the first checkpoint

@@ -156,18 +156,25 @@ def test_learning_rate_of_a_group():
 
 
 def test_warm_up_and_cosine():
-    chosen = settings(warmup_updates=4, cosine_updates=10, cosine_floor=0.1)
+    """Five epochs of two updates; then a stage with a rate of its own."""
+    chosen = settings(
+        warmup_updates=4, updates_per_epoch=2, cosine_epochs=5, cosine_floor=0.1
+    )
     transform = optimizer.transformation(chosen)
     state = optimizer.initial_state({"weights.embedding": jnp.ones(1)}, transform, 2.0)
     rates = []
-    for _ in range(12):
+    for number in range(12):
+        if number == 10:
+            state = optimizer.begin_stage(state, 0.3)
         rates.append(float(optimizer.scheduled_rate(state, chosen)))
         state = optimizer.update(
             state, {"weights.embedding": jnp.ones(1)}, jnp.zeros(()), transform, chosen
         )
-    u = np.minimum(np.arange(12), 10)
-    expected = 2.0 * (0.1 + 0.45 * (1 + np.cos(np.pi * u / 10)))
+        if number % 2:
+            state = optimizer.end_epoch(state, 1.0, decay=1.0, factor=0.5, patience=99)
+    expected = 2.0 * (0.1 + 0.45 * (1 + np.cos(np.pi * np.arange(12) / 10)))
     expected[:4] *= np.array([1, 2, 3, 4]) / 4
+    expected[10:] = 0.3
     np.testing.assert_allclose(rates, expected, rtol=1e-12)
 
 

@@ -22,6 +22,7 @@ from jaxdiff.checkpoints import restrict_heads, save_native
 from jaxdiff.checkpoints.layout import flatten
 from jaxdiff.finetune import files, loop, optimizer, prepare, provenance
 from jaxdiff.finetune.adaptation import Adaptation, Lora, initial_weights, with_heads
+from jaxdiff.io import lock
 from jaxdiff.io.trainfile import read_train_file
 from jaxdiff.models.initial import initialize
 from jaxdiff.stop import Stopped
@@ -282,6 +283,21 @@ def test_a_folder_of_another_run(folder, tmp_path, change, message):
     assert (tmp_path / "run/run.json").read_bytes() == before
 
 
+def test_another_process_in_the_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.0)
+    run = run_of(folder, tmp_path / "taken")
+    with (
+        lock.locked(run.directory, "directory"),
+        pytest.raises(
+            ValueError, match=r"another process is running in .*--set directory="
+        ),
+    ):
+        loop.train(run)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="directory = .* cannot be written"):
+        loop.train(run_of(folder, tmp_path / "file"))
+
+
 def test_asked_to_stop_within_an_epoch(folder, tmp_path):
     """After three batches of four, twice; then it goes on, to the last bit."""
     small = ("optimizer.batch_size=1",)
@@ -324,17 +340,17 @@ def test_a_restored_state_needs_no_new_program(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(("how", "times"), [(signal.SIGTERM, 2), (signal.SIGKILL, 10)])
 def test_cut_off_training_goes_on_as_if_nothing_had_happened(
-    folder, tmp_path, programs, how
+    folder, tmp_path, programs, how, times
 ):
-    """Stopped at some moment, twice; metrics and weights are those of the whole run."""
+    """At random moments, also of starting; metrics and weights are the whole run's."""
     sections = REPLAY + "[lora]\nrank = 2\n"
-    changes = ("optimizer.epochs=4", "optimizer.batch_size=1")
+    changes = ("optimizer.epochs=60", "optimizer.batch_size=1")
     whole = loop.train(run_of(folder, tmp_path / "whole", sections, *changes))
     run_of(folder, tmp_path / "cut", sections)
     path = folder / "cut.toml"
-    text = path.read_text().replace("epochs = 2", "epochs = 4")
+    text = path.read_text().replace("epochs = 2", "epochs = 60")
     path.write_text(text.replace("batch_size = 2", "batch_size = 1"))
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
@@ -343,17 +359,20 @@ def test_cut_off_training_goes_on_as_if_nothing_had_happened(
         "JAX_COMPILATION_CACHE_DIR": programs,
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    cut = 0
-    for n_saved in (1, 2):
+    rng, n_saved = np.random.default_rng(5), 0
+    for number in range(times):
         process = subprocess.Popen([sys.executable, script, path], env=environment)
-        deadline = time.monotonic() + 200
-        while process.poll() is None and time.monotonic() < deadline:
-            if len(list((tmp_path / "cut/checkpoints").glob("[0-9]*"))) >= n_saved:
-                process.send_signal(how)
-                break
-            time.sleep(0.02)
-        cut += process.wait(timeout=200) in (128 + how, -how)
-    assert cut
+        if number % 3 == 2:  # perhaps before anything is read or trained
+            time.sleep(rng.uniform(0, 10))
+        else:
+            before, deadline = n_saved, time.monotonic() + 200
+            while n_saved <= before and time.monotonic() < deadline:
+                saved = (tmp_path / "cut/checkpoints").glob("[0-9]*")
+                n_saved = max([int(p.name) for p in saved if p.name.isdigit()], default=0)
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(how)
+        assert process.wait(timeout=200) in (128 + how, -how)
     again = loop.train(read_train_file(path))
     for one, other in zip(*map(jax.tree.leaves, (whole.model, again.model)), strict=True):
         np.testing.assert_array_equal(one, other)
