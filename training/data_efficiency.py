@@ -20,7 +20,7 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from jaxdiff import checkpoints  # noqa: E402
-from jaxdiff.finetune import error_table, prepare, read_frames, results, train  # noqa: E402
+from jaxdiff.finetune import error_table, read_frames, results, train_to_folder  # noqa: E402
 from jaxdiff.io.trainfile import TrainFile, read_train_file  # noqa: E402
 from jaxdiff.report.figures import style  # noqa: E402
 
@@ -55,8 +55,7 @@ def measured(run: TrainFile, data: Path) -> dict:
     """Errors on frames that no training saw; trains where that is not done."""
     path = run.directory / "efficiency.json"
     if not path.exists():
-        before = results.errors_before(run.directory, prepare(run))
-        results.write_results(run, train(run), before)
+        train_to_folder(run)
         model = checkpoints.load(run.directory / results.MODEL)
         sets = {name: read_frames([data / f"lif_dft/{name}.extxyz"]) for name in SETS}
         rows = [row for row in error_table(model, sets, batch_size=2) if row.name in SETS]

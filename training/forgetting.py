@@ -22,7 +22,13 @@ jax.config.update("jax_enable_x64", True)
 
 from jaxdiff import checkpoints  # noqa: E402
 from jaxdiff.calculator import predict_atoms  # noqa: E402
-from jaxdiff.finetune import error_table, prepare, read_frames, results, train  # noqa: E402
+from jaxdiff.finetune import (  # noqa: E402
+    error_table,
+    prepare,
+    read_frames,
+    results,
+    train_to_folder,
+)
 from jaxdiff.finetune.frames import with_small_forces  # noqa: E402
 from jaxdiff.io.trainfile import TrainFile, read_train_file  # noqa: E402
 from jaxdiff.models.architecture import Mace  # noqa: E402
@@ -46,8 +52,7 @@ def trained(run: TrainFile) -> Mace:
     """The fine-tuned model of a run, which is made where it is not there yet."""
     path = run.directory / results.MODEL
     if not path.exists():
-        before = results.errors_before(run.directory, prepare(run))
-        results.write_results(run, train(run), before)
+        train_to_folder(run)
     return checkpoints.load(path)
 
 

@@ -66,24 +66,22 @@ def _check(run) -> None:
 def _train(run) -> None:
     from rich.console import Console
 
-    from jaxdiff.finetune import Reports, results, train
+    from jaxdiff.finetune import Reports, results
     from jaxdiff.report.training import write_figures
 
     console = Console()
-    before = []
 
     def start(problem) -> None:
         for note in problem.notes:
             console.print(note, highlight=False)
-        before.extend(results.errors_before(run.directory, problem))
+        before = results.errors_before(run.directory, problem)
         console.print(_table(before, title="before training"))
 
     def epoch(record) -> None:
         console.print(_line(record), highlight=False)
 
     with _progress() as progress:
-        trained = train(run, Reports(start, progress, epoch))
-    rows = results.write_results(run, trained, before)
+        rows = results.train_to_folder(run, Reports(start, progress, epoch))
     console.print(_table(rows, title="after training"))
     for path in (run.directory / results.MODEL, *write_figures(run.directory)):
         console.print(str(path), highlight=False, soft_wrap=True)

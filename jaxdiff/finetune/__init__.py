@@ -4,6 +4,7 @@ from jaxdiff.finetune.errors import ErrorRow, error_table, predictions
 from jaxdiff.finetune.frames import Frame, Keys, read_frames
 from jaxdiff.finetune.loop import Reports, Trained, train
 from jaxdiff.finetune.prepare import Problem, prepare
+from jaxdiff.finetune.results import train_to_folder
 
 __all__ = [
     "ErrorRow",
@@ -17,4 +18,5 @@ __all__ = [
     "prepare",
     "read_frames",
     "train",
+    "train_to_folder",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxdiff import checkpoints
 from jaxdiff.finetune import errors
 from jaxdiff.finetune.errors import ErrorRow
-from jaxdiff.finetune.loop import Trained
+from jaxdiff.finetune.loop import Reports, Trained, train
 from jaxdiff.finetune.prepare import DataSet, Problem
 from jaxdiff.finetune.provenance import provenance
 from jaxdiff.io.atomic import write_text
@@ -17,6 +17,21 @@ from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Mace
 
 ERRORS, PREDICTIONS, MODEL = "errors.json", "predictions.npz", "model.safetensors"
+
+
+def train_to_folder(
+    run: TrainFile,
+    reports: Reports = Reports(),  # noqa: B008
+) -> list[ErrorRow]:
+    """Train as `train` does, and write errors, predictions and the model; the errors."""
+    before = []
+
+    def start(problem: Problem) -> None:
+        before.extend(errors_before(run.directory, problem))
+        reports.start(problem)
+
+    trained = train(run, dataclasses.replace(reports, start=start))
+    return write_results(run, trained, before)
 
 
 def data_sets(problem: Problem) -> list[DataSet]:
