@@ -4,6 +4,7 @@ Numbers are in the units of their keys here and become internal units once, in t
 that uses them.
 """
 
+import copy
 import difflib
 import json
 import tomllib
@@ -276,18 +277,22 @@ def overridden(
     table: dict[str, Any], overrides: list[str] | tuple[str, ...]
 ) -> dict[str, Any]:
     """The table of a TOML file with changes of the form section.key=value."""
-    table = {k: dict(v) if isinstance(v, dict) else v for k, v in table.items()}
+    table = copy.deepcopy(table)
     for override in overrides:
         name, equals, text = override.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot and section and key):
+        *sections, key = name.strip().split(".")
+        if not (equals and sections and key and all(sections)):
             raise RunFileError(
                 f"--set {override} is not of the form section.key=value, such as "
                 "--set production.duration_ps=10."
             )
-        if not isinstance(table.setdefault(section, {}), dict):
-            raise RunFileError(f"--set {override}: {section} is a value, not a section.")
-        table[section][key] = _value(text.strip())
+        place = table
+        for number, section in enumerate(sections, 1):
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                where = ".".join(sections[:number])
+                raise RunFileError(f"--set {override}: {where} is a value, not a section.")
+        place[key] = _value(text.strip())
     return table
 
 

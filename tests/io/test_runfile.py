@@ -108,6 +108,17 @@ def test_override_of_the_wrong_form(read, override):
         read(overrides=[override])
 
 
+def test_overrides_reach_tables_within_sections():
+    table = {"optimizer": {"rate_factors": {"products": 2.0}, "epochs": 1}}
+    changes = ["optimizer.rate_factors.embedding=0.5", "optimizer.epochs=3"]
+    found = runfile.overridden(table, changes)
+    factors = {"products": 2.0, "embedding": 0.5}
+    assert found == {"optimizer": {"rate_factors": factors, "epochs": 3}}
+    assert table["optimizer"]["epochs"] == 1
+    with pytest.raises(runfile.RunFileError, match="optimizer.epochs is a value, not a"):
+        runfile.overridden(table, ["optimizer.epochs.first=1"])
+
+
 def test_missing_run_file(tmp_path):
     with pytest.raises(runfile.RunFileError, match="does not exist"):
         runfile.load(tmp_path / "none.toml")
