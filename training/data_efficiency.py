@@ -27,7 +27,7 @@ from jaxdiff.report.figures import style  # noqa: E402
 FRAMES = {76: (63, 13), 156: (129, 27), 300: (248, 52), 644: (533, 111)}
 """How many in all -> interstitial, bulk; the last are all."""
 
-STARTS, SEEDS, UPDATES = ("scratch", "naive"), (1, 2, 3), 800
+STARTS, SEEDS, UPDATES = ("scratch", "naive"), (1, 2, 3), 600
 SETS = ("pool_test", "loop_valid")
 TRAIN = ("pool_train", "loop_step0_train", "loop_ft1_train", "loop_ft2_train")
 
