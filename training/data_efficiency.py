@@ -24,8 +24,10 @@ from jaxdiff.finetune import error_table, read_frames, results, train_to_folder 
 from jaxdiff.io.trainfile import TrainFile, read_train_file  # noqa: E402
 from jaxdiff.report.figures import style  # noqa: E402
 
-FRAMES = {76: (63, 13), 156: (129, 27), 300: (248, 52), 644: (533, 111)}
-"""How many in all -> interstitial, bulk; the last are all."""
+FRAMES = {76: (63, 13), 156: (129, 27), 300: (248, 52), 604: (493, 111)}
+"""How many in all -> interstitial, bulk; the last are all without large forces."""
+
+LARGEST_FORCE = 10.0  # eV/Å
 
 STARTS, SEEDS, UPDATES = ("scratch", "naive"), (1, 2, 3), 600
 SETS = ("pool_test", "loop_valid")
@@ -42,6 +44,7 @@ def run_of(start: str, n_frames: int, seed: int, data: Path, out: Path) -> Train
             "valid": [data / "lif_dft/pool_valid.extxyz"],
             "frames_of_type": {"interstitial": interstitial, "bulk": bulk},
             "draw_seed": seed,
+            "largest_force_ev_per_angstrom": LARGEST_FORCE,
         }
     )
     epochs = round(UPDATES * (run.optimizer.batch_size or 1) / n_frames)

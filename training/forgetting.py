@@ -122,7 +122,7 @@ def table(found: dict[str, dict]) -> str:
 
 def draw(found: dict[str, dict]) -> bytes:
     """Errors as bars, dimer curves below."""
-    figure = new_figure(9.6, 6.4)
+    figure = new_figure(10.0, 7.0)
     axes = figure.subplots(2, 3)
     names = list(found)
     bars = (
@@ -130,33 +130,28 @@ def draw(found: dict[str, dict]) -> bytes:
         ("replay_train", "forces_mae", "replay, forces MAE  (meV/Å)"),
         ("replay_train", "energy_mae", "replay, energy MAE  (meV/atom)"),
     )
-    for one, (data, key, label) in zip(axes[0], bars, strict=True):
-        values = [found[n]["errors"].get(data, {}).get(key, np.nan) for n in names]
-        one.barh(
-            range(len(names)),
-            values,
-            color=[SERIES[k % len(SERIES)] for k in range(len(names))],
-        )
-        one.set_yticks(range(len(names)), names)
-        one.set_xscale("log")
+    for column, (one, (data, key, label)) in enumerate(zip(axes[0], bars, strict=True)):
+        values = [found[n]["errors"].get(data, {}).get(key, 0.0) for n in names]
+        drawn = one.barh(range(len(names)), values, color=SERIES[0])
+        one.bar_label(drawn, [f"{v:.0f}" if v else "–" for v in values], padding=3, size=7)
+        one.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+        one.set_xlim(0, 1.15 * max(values))
         one.invert_yaxis()
         one.set_title(label, fontsize=9)
+    curves = [name for name in names if not name.endswith("head")]
     for one, pair in zip(axes[1], found[names[0]]["dimers"], strict=True):
-        for k, name in enumerate(names):
-            curve = found[name]["dimers"][pair]
-            one.plot(
-                DISTANCES,
-                curve,
-                LINES[k % len(LINES)],
-                color=SERIES[k % len(SERIES)],
-                label=name,
-            )
+        for k, name in enumerate(curves):
+            look = {"color": SERIES[k % len(SERIES)], "ls": LINES[k % len(LINES)]}
+            one.plot(DISTANCES, found[name]["dimers"][pair], label=name, **look)
         one.set_title(pair, fontsize=9)
         one.set_xlabel("distance  (Å)")
         one.set_yscale("symlog", linthresh=1.0)
         grid(one)
     axes[1, 0].set_ylabel("energy  (eV)")
-    axes[1, 2].legend(fontsize=7)
+    handles, labels = axes[1, 0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, fontsize=8, ncols=len(curves), loc="outside lower center"
+    )
     return to_png(figure)
 
 
