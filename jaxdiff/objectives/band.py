@@ -1,0 +1,211 @@
+"""Paths between minima: nudged elastic bands with a climbing image.
+
+The tangents are those of Henkelman and Jónsson (doi:10.1063/1.1323224), the climbing image
+that of Henkelman, Uberuaga and Jónsson (doi:10.1063/1.1329672), the first path that of
+Smidstrup et al. (IDPP, doi:10.1063/1.4878664). All functions work under vmap: many bands.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxdiff.objectives.relax import descend, largest_norm
+from jaxdiff.objectives.surface import EnergyAndForce
+
+SPRING = 5.0
+"""Constant of the springs between images, eV/Å^2; it decides their spacing alone."""
+
+Images = Callable[
+    [Float[Array, "images atoms 3"]],
+    tuple[Float[Array, " images"], Float[Array, "images atoms 3"]],
+]
+"""Energies and forces of all inner images of a band."""
+
+
+@struct.dataclass
+class Band:
+    """A path, its ends included.
+
+    - `position` [images, atoms, 3], Å, unwrapped: nothing jumps by a lattice vector.
+    - `energy` [images], eV; `force` [images, atoms, 3], eV/Å, true forces.
+    - `largest_force`: of the band's forces on its images, eV/Å.
+    - `steps`: force calls per image; `converged`: as asked for.
+    """
+
+    position: Float[Array, "images atoms 3"]
+    energy: Float[Array, " images"]
+    force: Float[Array, "images atoms 3"]
+    largest_force: Float[Array, ""]
+    steps: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+def tangents(
+    position: Float[Array, "images atoms 3"], energy: Float[Array, " images"]
+) -> Float[Array, "inner atoms 3"]:
+    """Unit tangents at the inner images, towards the neighbour that lies higher."""
+    ahead, behind = position[2:] - position[1:-1], position[1:-1] - position[:-2]
+    up = (energy[2:] - energy[1:-1])[:, None, None]
+    down = (energy[:-2] - energy[1:-1])[:, None, None]
+    larger = jnp.maximum(jnp.abs(up), jnp.abs(down))
+    smaller = jnp.minimum(jnp.abs(up), jnp.abs(down))
+    is_higher_ahead = up > down
+    mixed = jnp.where(
+        is_higher_ahead,
+        ahead * larger + behind * smaller,
+        ahead * smaller + behind * larger,
+    )
+    tangent = jnp.where((up > 0) & (down < 0), ahead, mixed)
+    tangent = jnp.where((up < 0) & (down > 0), behind, tangent)
+    square = jnp.sum(tangent**2, axis=(1, 2), keepdims=True)
+    return tangent / jnp.sqrt(jnp.maximum(square, 1e-24))
+
+
+def band_force(
+    position: Float[Array, "images atoms 3"],
+    energy: Float[Array, " images"],
+    force: Float[Array, "inner atoms 3"],
+    climbing: Int[Array, ""] | int = -1,
+    spring: float = SPRING,
+) -> Float[Array, "inner atoms 3"]:
+    """What moves the inner images: springs along the path, forces across it.
+
+    The image `climbing`, counted from 0 among the inner ones, feels no spring, and the
+    force along the path the other way round; -1: none does.
+    """
+    tangent = tangents(position, energy)
+    ahead, behind = position[2:] - position[1:-1], position[1:-1] - position[:-2]
+
+    def length(vector):
+        return jnp.sqrt(jnp.sum(vector**2, axis=(1, 2), keepdims=True))
+
+    along = jnp.sum(force * tangent, axis=(1, 2), keepdims=True)
+    pull = spring * (length(ahead) - length(behind))
+    climbs = (jnp.arange(len(force)) == climbing)[:, None, None]
+    return force + jnp.where(climbs, -2 * along, pull - along) * tangent
+
+
+def relax_band(
+    images: Images,
+    position: Float[Array, "images atoms 3"],
+    ends: tuple[Float[Array, ""], Float[Array, ""]],
+    *,
+    largest_force: float,
+    max_steps: int,
+    climbing: Int[Array, ""] | int = -1,
+    spring: float = SPRING,
+) -> tuple[Float[Array, "images atoms 3"], Int[Array, ""]]:
+    """Let the inner images follow their forces; positions and force calls per image.
+
+    `ends` are the energies of the two ends, which stay.
+    """
+    first, last = position[:1], position[-1:]
+
+    def force(inner):
+        energy, true = images(inner)
+        whole = jnp.concatenate([first, inner, last])
+        energies = jnp.concatenate([ends[0][None], energy, ends[1][None]])
+        return band_force(whole, energies, true, climbing, spring)
+
+    inner, steps = descend(force, position[1:-1], largest_force, max_steps)
+    return jnp.concatenate([first, inner, last]), steps
+
+
+def straight(
+    first: Float[Array, "atoms 3"], last: Float[Array, "atoms 3"], n_inner: int
+) -> Float[Array, "images atoms 3"]:
+    """Equal steps from one end to the other, both included."""
+    part = jnp.linspace(0.0, 1.0, n_inner + 2)[:, None, None]
+    return first + part * (last - first)
+
+
+def idpp(
+    first: Float[Array, "atoms 3"],
+    last: Float[Array, "atoms 3"],
+    n_inner: int,
+    cell: Float[Array, "3 3"],
+    *,
+    largest_force: float = 0.1,
+    max_steps: int = 200,
+) -> Float[Array, "images atoms 3"]:
+    """A first path whose distances between atoms change as evenly as they can.
+
+    Distances are those of nearest images, close ones weigh most (by their fourth power).
+    """
+    inverse = jnp.linalg.inv(cell)
+    off = ~jnp.eye(len(first), dtype=bool)
+
+    def distance(position):
+        vector = position[:, None] - position[None]
+        vector = vector - jnp.round(vector @ inverse) @ cell
+        square = jnp.sum(vector**2, axis=-1)
+        return jnp.sqrt(jnp.where(off, square, 1.0))
+
+    part = jnp.linspace(0.0, 1.0, n_inner + 2)[1:-1, None, None]
+    wanted = distance(first) + part * (distance(last) - distance(first))
+
+    def mismatch(position, target):
+        found = distance(position)
+        return 0.5 * jnp.sum(jnp.where(off, (target - found) ** 2 / found**4, 0.0))
+
+    def images(inner):
+        value, gradient = jax.vmap(jax.value_and_grad(mismatch))(inner, wanted)
+        return value, -gradient
+
+    path = straight(first, last, n_inner)
+    nothing = jnp.zeros(())
+    return relax_band(
+        images,
+        path,
+        (nothing, nothing),
+        largest_force=largest_force,
+        max_steps=max_steps,
+        spring=1.0,
+    )[0]
+
+
+def find_band(
+    energy_and_force: EnergyAndForce,
+    path: Float[Array, "images atoms 3"],
+    *,
+    largest_force: float = 0.02,
+    loose_force: float = 0.2,
+    max_steps: int = 500,
+    spring: float = SPRING,
+) -> Band:
+    """The minimum-energy path near `path`, whose ends are taken as they are.
+
+    First all images relax to `loose_force`; the highest of them then climbs, until the
+    forces of the band are below `largest_force`.
+    """
+    first, last = energy_and_force(path[0]), energy_and_force(path[-1])
+    ends = first[0], last[0]
+    images = jax.vmap(energy_and_force)
+    loose, n_loose = relax_band(
+        images, path, ends, largest_force=loose_force, max_steps=max_steps, spring=spring
+    )
+    climbing = jnp.argmax(images(loose[1:-1])[0])
+    position, n_tight = relax_band(
+        images,
+        loose,
+        ends,
+        largest_force=largest_force,
+        max_steps=max_steps,
+        climbing=climbing,
+        spring=spring,
+    )
+    energy, force = images(position[1:-1])
+    energies = jnp.concatenate([ends[0][None], energy, ends[1][None]])
+    forces = jnp.concatenate([first[1][None], force, last[1][None]])
+    left = largest_norm(band_force(position, energies, force, climbing, spring))
+    return Band(
+        position=position,
+        energy=energies,
+        force=forces,
+        largest_force=left,
+        steps=n_loose + n_tight + 2,
+        converged=left <= largest_force,
+    )

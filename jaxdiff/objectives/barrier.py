@@ -1,0 +1,237 @@
+"""Barriers of named paths, and their gradient with respect to the force field.
+
+At a stationary point the energy does not change to first order with the positions, so the
+derivative of a barrier is that of the two energies at fixed positions (envelope theorem):
+
+    d(E_saddle - E_minimum)/d theta = dE/d theta (x_saddle) - dE/d theta (x_minimum)
+
+No search is differentiated. What is neglected is the residual force times dx/d theta, so
+both points must be converged.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdiff.models.architecture import Mace
+from jaxdiff.objectives.band import Band, find_band, idpp
+from jaxdiff.objectives.paths import Path
+from jaxdiff.objectives.relax import Relaxed, minimize
+from jaxdiff.objectives.saddle import Modes, lowest_modes, polish
+from jaxdiff.objectives.surface import Surface, evaluate, hessian_product
+
+Weights = dict[str, Any]
+"""As `Mace.weights`."""
+
+
+class SearchFailed(ValueError):
+    """A path without a barrier: what went wrong, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How hard a search tries.
+
+    - `n_images`: inner images of a band.
+    - `end_force`, `band_force`, `saddle_force`: largest forces, eV/Å, at the ends, of the
+      band, and at the saddle.
+    - `max_steps`: of each of the relaxations.
+    - `rattle`: displacements of the first path's inner images, Å, drawn with `seed`: a path
+      along a mirror plane would never leave it, though a lower one lies beside it.
+    """
+
+    n_images: int = 7
+    end_force: float = 1e-3
+    band_force: float = 0.02
+    saddle_force: float = 1e-3
+    max_steps: int = 1000
+    rattle: float = 0.05
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Barrier:
+    """A path over a saddle: its band, its two minima and the saddle between them.
+
+    - `modes`: the two lowest of the saddle; exactly one is negative.
+    """
+
+    band: Band
+    start: Relaxed
+    end: Relaxed
+    saddle: Relaxed
+    modes: Modes
+
+    @property
+    def forward_ev(self) -> float:
+        """From the start, eV."""
+        return float(self.saddle.energy - self.start.energy)
+
+    @property
+    def backward_ev(self) -> float:
+        """From the end, eV."""
+        return float(self.saddle.energy - self.end.energy)
+
+    @property
+    def force_calls(self) -> int:
+        """Of minima and band, each image counted."""
+        n_inner = len(self.band.energy) - 2
+        calls = self.start.steps + self.end.steps + n_inner * self.band.steps
+        return int(calls)
+
+
+_SAME = 0.1  # Å: ends nearer than this in their largest atomic displacement are one
+_DIP = 0.005  # eV: an inner image so far below both neighbours lies in a minimum
+
+
+def find_barrier(
+    model: Mace,
+    surface: Surface,
+    path: Path,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Barrier:
+    """Relax both ends, find the band between them, polish its highest image.
+
+    Raises `SearchFailed` where there is no such barrier; the sentence says why.
+    """
+
+    start, end = _ends(model, surface, path, settings)
+    position = idpp(start.position, end.position, settings.n_images, surface.cell)
+    noise = jax.random.normal(jax.random.key(settings.seed), position[1:-1].shape)
+    position = position.at[1:-1].add(settings.rattle * noise)
+    band = _search_band(surface, model, position, settings.band_force, settings.max_steps)
+    _check_band(band, path, settings)
+    try:
+        saddle, modes = _top(model, surface, band, settings)
+    except ValueError as error:
+        raise SearchFailed(f"{path.name}: {error}") from error
+    if modes.n_negative != 1:
+        found = ", ".join(f"{f:.2f}" for f in modes.frequency_thz)
+        raise SearchFailed(
+            f"{path.name}: the top of the path has the lowest frequencies {found} THz "
+            "(negative: imaginary), and a saddle has exactly one imaginary; the atoms go "
+            "another way. Use more images, or another path."
+        )
+    return Barrier(band, start, end, saddle, modes)
+
+
+@jax.jit
+def _search_minima(surface, model, positions, largest_force, max_steps):
+    def search(position):
+        return minimize(
+            partial(surface.energy_and_force, model),
+            position,
+            largest_force=largest_force,
+            max_steps=max_steps,
+        )
+
+    return jax.vmap(search)(positions)
+
+
+@jax.jit
+def _search_band(surface, model, path, largest_force, max_steps):
+    return find_band(
+        partial(surface.energy_and_force, model),
+        path,
+        largest_force=largest_force,
+        max_steps=max_steps,
+    )
+
+
+def _top(
+    model: Mace, surface: Surface, band: Band, settings: Settings
+) -> tuple[Relaxed, Modes]:
+    """The saddle next to the highest image, and its modes."""
+    product = partial(hessian_product, surface, model)
+    saddle = polish(
+        partial(evaluate, surface, model),
+        product,
+        band.position[jnp.argmax(band.energy)],
+        largest_force=settings.saddle_force,
+    )
+    return saddle, lowest_modes(product, saddle.position, surface.mass)
+
+
+def _ends(
+    model: Mace, surface: Surface, path: Path, settings: Settings
+) -> tuple[Relaxed, Relaxed]:
+    positions = jnp.stack([path.first, path.last])
+    both = _search_minima(surface, model, positions, settings.end_force, settings.max_steps)
+    start, end = (jax.tree.map(lambda x, k=k: x[k], both) for k in (0, 1))
+    for name, found in (("start", start), ("end", end)):
+        if not np.isfinite(float(found.energy)):
+            raise SearchFailed(
+                f"{path.name}: the energy of the {name} is not a number: atoms came so "
+                "close that neighbours find no room. Try another lattice constant or model."
+            )
+        if not found.converged:
+            raise SearchFailed(
+                f"{path.name}: the {name} has forces up to "
+                f"{float(found.largest_force):.2g} eV/Å after {settings.max_steps} steps, "
+                f"and {settings.end_force} is asked for; allow more steps."
+            )
+    apart = np.linalg.norm(np.asarray(start.position - end.position), axis=1).max()
+    if apart < _SAME:
+        raise SearchFailed(
+            f"{path.name}: both ends relax to the same minimum ({apart:.3f} Å apart); this "
+            "model has no such pair of minima."
+        )
+    return start, end
+
+
+def _check_band(band: Band, path: Path, settings: Settings) -> None:
+    if not np.all(np.isfinite(np.asarray(band.energy))):
+        raise SearchFailed(
+            f"{path.name}: an energy of the band is not a number: atoms came so close that "
+            "neighbours find no room. Use more images."
+        )
+    energy = np.asarray(band.energy)
+    depth = np.minimum(energy[:-2], energy[2:]) - energy[1:-1]
+    if depth.max() > _DIP:
+        raise SearchFailed(
+            f"{path.name}: image {int(depth.argmax()) + 1} of the band lies "
+            f"{depth.max():.3f} eV below its neighbours, in a minimum between the ends: "
+            "this is a chain of jumps, not one. Look for each of them."
+        )
+    if not band.converged:
+        raise SearchFailed(
+            f"{path.name}: the band has forces up to {float(band.largest_force):.2g} eV/Å "
+            f"after {settings.max_steps} steps a stage, and {settings.band_force} is asked "
+            "for; allow more steps, or larger forces."
+        )
+    if int(jnp.argmax(band.energy)) in (0, len(band.energy) - 1):
+        raise SearchFailed(
+            f"{path.name}: no image lies higher than both ends: there is no barrier "
+            "between them."
+        )
+
+
+def energy_gap(
+    model: Mace,
+    surface: Surface,
+    saddle: Float[Array, "atoms 3"],
+    minimum: Float[Array, "atoms 3"],
+) -> Float[Array, ""]:
+    """E(saddle) - E(minimum), eV, at fixed positions: its gradient is the barrier's."""
+    saddle, minimum = map(jax.lax.stop_gradient, (saddle, minimum))
+    return surface.energy(model, saddle) - surface.energy(model, minimum)
+
+
+def barrier_gradient(
+    model: Mace,
+    surface: Surface,
+    saddle: Float[Array, "atoms 3"],
+    minimum: Float[Array, "atoms 3"],
+) -> tuple[Float[Array, ""], Weights]:
+    """The barrier, eV, and its derivative over every weight, as `model.weights`."""
+
+    def gap(weights):
+        trial = dataclasses.replace(model, weights=weights)
+        return energy_gap(trial, surface, saddle, minimum)
+
+    return jax.value_and_grad(gap)(model.weights)

@@ -1,0 +1,101 @@
+"""Minima of an energy surface, by FIRE; under vmap, of many at once."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax_md import minimize as jax_md_minimize
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxdiff.objectives.surface import EnergyAndForce
+
+MAX_MOVE = 0.2
+"""Longest step of all coordinates together, Å."""
+
+
+@struct.dataclass
+class Relaxed:
+    """Where a search ended.
+
+    - `position` [atoms, 3], Å; `energy`, eV; `force` [atoms, 3], eV/Å.
+    - `largest_force`: of the atoms, eV/Å; `steps`: force calls.
+    - `converged`: whether `largest_force` is what was asked for.
+    """
+
+    position: Float[Array, "atoms 3"]
+    energy: Float[Array, ""]
+    force: Float[Array, "atoms 3"]
+    largest_force: Float[Array, ""]
+    steps: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+def largest_norm(force: Float[Array, "*lead 3"]) -> Float[Array, ""]:
+    """Length of the longest vector."""
+    return jnp.sqrt(jnp.max(jnp.sum(force**2, axis=-1)))
+
+
+def descend(
+    force: Callable[[Float[Array, "*lead 3"]], Float[Array, "*lead 3"]],
+    position: Float[Array, "*lead 3"],
+    largest_force: float,
+    max_steps: int,
+) -> tuple[Float[Array, "*lead 3"], Int[Array, ""]]:
+    """Follow a force field by FIRE (doi:10.1103/PhysRevLett.97.170201) to where it ends.
+
+    `force` need not be the gradient of anything: a band's is not. One optimiser state
+    serves all coordinates. Returns positions and force calls; a force that is not a number
+    ends the search.
+    """
+
+    def shift(position, step):
+        length = jnp.sqrt(jnp.sum(step**2))
+        return position + step * jnp.minimum(1.0, MAX_MOVE / jnp.maximum(length, 1e-12))
+
+    begin, step = jax_md_minimize.fire_descent(force, shift, dt_start=0.1, dt_max=0.4)
+
+    def unfinished(carry):
+        state, n_steps = carry
+        return (largest_norm(state.force) > largest_force) & (n_steps < max_steps)
+
+    def advance(carry):
+        state, n_steps = carry
+        return step(state), n_steps + 1
+
+    start = begin(position), jnp.asarray(1, jnp.int32)
+    state, n_steps = jax.lax.while_loop(unfinished, advance, start)
+    return state.position, n_steps
+
+
+def minimize(
+    energy_and_force: EnergyAndForce,
+    position: Float[Array, "atoms 3"],
+    *,
+    largest_force: float = 0.01,
+    max_steps: int = 500,
+) -> Relaxed:
+    """The minimum that steepest descent with inertia reaches from `position`."""
+    found, n_steps = descend(
+        lambda x: energy_and_force(x)[1], position, largest_force, max_steps
+    )
+    return relaxed(energy_and_force, found, n_steps + 1, largest_force)
+
+
+def relaxed(
+    energy_and_force: EnergyAndForce,
+    position: Float[Array, "atoms 3"],
+    steps: Int[Array, ""] | int,
+    largest_force: float,
+) -> Relaxed:
+    """Energy and forces at the end of a search."""
+    energy, force = energy_and_force(position)
+    largest = largest_norm(force)
+    return Relaxed(
+        position=position,
+        energy=energy,
+        force=force,
+        largest_force=largest,
+        steps=jnp.asarray(steps, jnp.int32),
+        converged=largest <= largest_force,
+    )

@@ -1,0 +1,102 @@
+"""The energy surface of a crystal: a function of the model and of positions alone."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float
+
+from jaxdiff import neighbors, potential
+from jaxdiff.models.architecture import Architecture, Mace
+from jaxdiff.neighbors import Neighbors
+from jaxdiff.system import System
+
+_MARGIN = 0.75  # Å: rows have room for all within the cutoff and this, times _HEADROOM
+_HEADROOM = 1.2  # atoms that pass each other crowd
+
+
+@struct.dataclass
+class Surface:
+    """Species, cell and room for neighbours of a crystal.
+
+    - `cell` [3, 3], Å; `mass` [atoms], u.
+    - `lists`: of some configuration; their capacity counts, their content does not.
+    - `architecture`, `atomic_number`: static.
+    """
+
+    cell: Any
+    mass: Any
+    lists: Neighbors
+    architecture: Architecture = struct.field(pytree_node=False)
+    atomic_number: tuple[int, ...] = struct.field(pytree_node=False)
+
+    def energy_and_force(
+        self, model: Mace, position: Float[Array, "atoms 3"]
+    ) -> tuple[Float[Array, ""], Float[Array, "atoms 3"]]:
+        """Energy, eV, and forces, eV/Å; not-a-number where a row of neighbours is full.
+
+        Neighbours are found anew for every position: no list can be stale.
+        """
+        cutoff = self.architecture.cutoff
+        fixed = jax.lax.stop_gradient(position)
+        lists = neighbors.update(fixed, self.cell, self.lists, cutoff, 0.0)
+        function = potential.make_energy_and_force(
+            self.architecture, np.array(self.atomic_number)
+        )
+        energy, force, _ = function(model, position, self.cell, lists)
+        valid = jnp.where(lists.overflow, jnp.nan, 1.0)
+        return energy * valid, force * valid
+
+    def energy(self, model: Mace, position: Float[Array, "atoms 3"]) -> Float[Array, ""]:
+        """Energy, eV; differentiable over the model's weights and over positions."""
+        return self.energy_and_force(model, position)[0]
+
+
+@jax.jit
+def evaluate(
+    surface: Surface, model: Mace, position: Float[Array, "atoms 3"]
+) -> tuple[Float[Array, ""], Float[Array, "atoms 3"]]:
+    """Energy and forces, compiled once for all models of an architecture."""
+    return surface.energy_and_force(model, position)
+
+
+@jax.jit
+def hessian_product(
+    surface: Surface,
+    model: Mace,
+    position: Float[Array, "atoms 3"],
+    vector: Float[Array, "atoms 3"],
+) -> Float[Array, "atoms 3"]:
+    """The Hessian of the energy times a vector, eV/Å^2 times its unit; compiled once."""
+
+    def along(x):
+        force = surface.energy_and_force(model, x)[1]
+        return -jnp.sum(force * jax.lax.stop_gradient(vector))
+
+    return jax.grad(along)(position)
+
+
+EnergyAndForce = Callable[
+    [Float[Array, "atoms 3"]], tuple[Float[Array, ""], Float[Array, "atoms 3"]]
+]
+"""Positions, Å, to energy, eV, and forces, eV/Å: what searches are given."""
+
+
+def make_surface(architecture: Architecture, system: System) -> Surface:
+    """The surface of a system, for a model of this architecture."""
+    potential.species_index(np.asarray(system.atomic_number), architecture.atomic_numbers)
+    position, cell, cutoff = system.position, system.cell, architecture.cutoff
+    wide = neighbors.neighbor_rows(position, cell, cutoff + _MARGIN)[0]
+    capacity = math.ceil(wide.shape[1] * _HEADROOM)
+    lists = neighbors.allocate(position, cell, cutoff, 0.0, capacity=capacity)
+    return Surface(
+        cell=jnp.asarray(system.cell),
+        mass=jnp.asarray(system.mass),
+        lists=lists,
+        architecture=architecture,
+        atomic_number=tuple(int(z) for z in system.atomic_number),
+    )

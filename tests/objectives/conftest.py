@@ -1,0 +1,24 @@
+"""The embedded model's collinear jump in 65 atoms, found once."""
+
+import jax.numpy as jnp
+import pytest
+
+from jaxdiff.checkpoints import load_default
+from jaxdiff.objectives.barrier import Settings, find_barrier
+from jaxdiff.objectives.paths import lithium_path
+from jaxdiff.objectives.surface import make_surface
+from jaxdiff.potential import cast
+
+
+@pytest.fixture(scope="package")
+def compact():
+    """The embedded model in float64."""
+    return cast(load_default(), jnp.float64)
+
+
+@pytest.fixture(scope="package")
+def collinear(compact):
+    """The surface of the cell, and the barrier."""
+    path = lithium_path("collinear", (2, 2, 2))
+    surface = make_surface(compact.architecture, path.system)
+    return surface, find_barrier(compact, surface, path, Settings(n_images=3))
