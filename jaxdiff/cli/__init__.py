@@ -7,6 +7,7 @@ import typer
 
 from jaxdiff.cli import campaign, model
 from jaxdiff.cli.analyze import analyze
+from jaxdiff.cli.barrier import barrier
 from jaxdiff.cli.compare import compare
 from jaxdiff.cli.export import export
 from jaxdiff.cli.finetune import finetune
@@ -28,6 +29,7 @@ app.command()(export)
 app.command()(finetune)
 app.command()(select)
 app.command()(lattice)
+app.command()(barrier)
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(model.app, name="model")
 

@@ -9,7 +9,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import pydantic
 from pydantic import Field, model_validator
@@ -26,33 +26,27 @@ class RunFileError(ValueError):
     """A run file that cannot be run; one line per fault."""
 
 
-class _Section(pydantic.BaseModel):
+class Section(pydantic.BaseModel):
+    """What every table of a run file is: frozen, and nothing in it unknown."""
+
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class ModelSection(_Section):
+File = TypeVar("File", bound=Section)
+
+
+class ModelSection(Section):
     """Which force field: a registered name or a file, and the precision it runs in."""
 
     name_or_path: str = Field(min_length=1)
     precision: Literal["float32", "float64"] = "float32"
 
 
-class SystemSection(_Section):
-    """The crystal: built, or read from files, one for all replicas or one for each.
-
-    - `lattice_file`: result of `jaxdiff lattice`; each temperature then has its own lattice
-      constant, and `lattice_constant_angstrom` is not used.
-    - `interstitials`, `vacancies`, `frenkel_pairs`: of Li, on sites drawn for each replica.
-    """
+class CrystalSection(Section):
+    """The LiF crystal: conventional cells along each axis, and their edge."""
 
     supercell: tuple[int, int, int]
     lattice_constant_angstrom: float = Field(4.083428, gt=2, lt=8)
-    lattice_file: str | None = None
-    interstitials: int = Field(1, ge=0)
-    vacancies: int = Field(0, ge=0)
-    frenkel_pairs: int = Field(0, ge=0)
-    structure_files: tuple[str, ...] = ()
-    keep_velocities: bool = False
 
     @pydantic.field_validator("supercell", mode="before")
     @classmethod
@@ -70,7 +64,23 @@ class SystemSection(_Section):
         return value
 
 
-class EnsembleSection(_Section):
+class SystemSection(CrystalSection):
+    """The crystal: built, or read from files, one for all replicas or one for each.
+
+    - `lattice_file`: result of `jaxdiff lattice`; each temperature then has its own lattice
+      constant, and `lattice_constant_angstrom` is not used.
+    - `interstitials`, `vacancies`, `frenkel_pairs`: of Li, on sites drawn for each replica.
+    """
+
+    lattice_file: str | None = None
+    interstitials: int = Field(1, ge=0)
+    vacancies: int = Field(0, ge=0)
+    frenkel_pairs: int = Field(0, ge=0)
+    structure_files: tuple[str, ...] = ()
+    keep_velocities: bool = False
+
+
+class EnsembleSection(Section):
     """Temperatures, replicas, time step, thermostat; and the seed, without a default.
 
     `replica_range`: run only these replicas, from the first up to but without the second;
@@ -100,7 +110,7 @@ class EnsembleSection(_Section):
         return value
 
 
-class EquilibrationSection(_Section):
+class EquilibrationSection(Section):
     """Dynamics before anything is counted; friction is that of Langevin dynamics."""
 
     duration_ps: float = Field(ge=0)
@@ -108,7 +118,7 @@ class EquilibrationSection(_Section):
     friction_per_ps: float = Field(5.0, gt=0, le=1000)
 
 
-class ProductionSection(_Section):
+class ProductionSection(Section):
     """Dynamics in which hops are counted.
 
     `csvr`: stochastic velocity rescaling, which leaves diffusion alone and is ergodic;
@@ -120,7 +130,7 @@ class ProductionSection(_Section):
     friction_per_ps: float = Field(1.0, gt=0, le=1000)
 
 
-class BarostatSection(_Section):
+class BarostatSection(Section):
     """Stochastic cell rescaling, for `jaxdiff lattice` only.
 
     `compressibility_per_gpa` is an estimate; it only scales `pressure_time_ps`.
@@ -131,13 +141,13 @@ class BarostatSection(_Section):
     compressibility_per_gpa: float = Field(0.0156, gt=0)
 
 
-class NeighborsSection(_Section):
+class NeighborsSection(Section):
     """Skin of the neighbour lists: wider costs pairs, narrower costs rebuilds."""
 
     skin_angstrom: float = Field(0.4, ge=0, le=3)
 
 
-class HopsSection(_Section):
+class HopsSection(Section):
     """The detector: one frame per stride; a hop counts after `dwell_strides` in a core.
 
     `crossings_per_chunk`: frames kept per replica and chunk at crossings between sites.
@@ -149,7 +159,7 @@ class HopsSection(_Section):
     crossings_per_chunk: int = Field(0, ge=0, le=10_000)
 
 
-class OutputSection(_Section):
+class OutputSection(Section):
     """Where the series goes, how often to write, and how many frames to skip.
 
     - `checkpoint_minutes`: between two checkpoints, from which a run goes on by itself.
@@ -164,7 +174,7 @@ class OutputSection(_Section):
     positions_every_ps: float | None = Field(None, gt=0)
 
 
-class RunFile(_Section):
+class RunFile(Section):
     """A whole run."""
 
     model: ModelSection
@@ -243,6 +253,13 @@ class RunFile(_Section):
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunFile:
     """Read a run file, with overrides such as `ensemble.seed=7`."""
+    return parse(read_table(path, overrides))
+
+
+def read_table(
+    path: str | Path, overrides: list[str] | tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The table of a TOML file with its overrides, not yet checked."""
     path = Path(path)
     if not path.is_file():
         raise RunFileError(f"{path} does not exist; give the path of a run file (TOML).")
@@ -250,15 +267,20 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunFi
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise RunFileError(f"{path} is not valid TOML: {error}.") from None
-    return parse(overridden(table, overrides))
+    return overridden(table, overrides)
 
 
 def parse(table: dict[str, Any]) -> RunFile:
     """Check a run file that has been read; all faults are told at once."""
+    return checked(RunFile, table)
+
+
+def checked(kind: type[File], table: dict[str, Any]) -> File:
+    """Check a table against a kind of run file; all faults are told at once."""
     try:
-        return RunFile.model_validate(table)
+        return kind.model_validate(table)
     except pydantic.ValidationError as error:
-        lines = [_sentence(fault) for fault in error.errors()]
+        lines = [_sentence(fault, kind) for fault in error.errors()]
         raise RunFileError("\n".join(lines)) from None
 
 
@@ -303,10 +325,10 @@ def _value(text: str) -> Any:
         return text  # a bare word is a string
 
 
-def _sentence(fault: Any) -> str:
+def _sentence(fault: Any, kind: type[Section]) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return _unknown(fault["loc"])
+        return _unknown(fault["loc"], kind)
     if fault["type"] == "missing":
         return f"{where} is missing; {_purpose(where)}."
     message = str(fault["msg"]).removeprefix("Value error, ")
@@ -315,12 +337,12 @@ def _sentence(fault: Any) -> str:
     return f"{given}{message}."
 
 
-def _unknown(location: Any) -> str:
-    known = list(RunFile.model_fields)
+def _unknown(location: Any, kind: type[Section]) -> str:
+    known = list(kind.model_fields)
     if len(location) > 1:
-        section: Any = RunFile.model_fields[location[0]].annotation
-        section = BarostatSection if location[0] == "barostat" else section
-        known = list(section.model_fields)
+        annotation: Any = kind.model_fields[location[0]].annotation
+        kinds = [annotation, *get_args(annotation)]  # X of X | None, of dict[str, X]
+        known = next(list(k.model_fields) for k in kinds if hasattr(k, "model_fields"))
     key, where = str(location[-1]), ".".join(str(part) for part in location)
     same = [name for name in known if _stem(name) == _stem(key) and name != key]
     if same:

@@ -21,7 +21,8 @@ duration_ps = 4
 [output]
 directory = "out"
 """
-RECIPES = sorted((Path(__file__).parents[2] / "simulate").glob("*.toml"))
+SIMULATE = (Path(__file__).parents[2] / "simulate").glob("*.toml")
+RECIPES = sorted(path for path in SIMULATE if path.name != "lif_barriers.toml")
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""`jaxdiff barrier`: barriers of lithium's jumps by nudged elastic bands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxdiff.cli.simulate import BAD_INPUT
+
+FIGURE = "barriers.png"
+
+
+def barrier(
+    run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
+    set: Annotated[  # the name of the option
+        list[str] | None,
+        typer.Option(help="Change a key: --set model.name_or_path=my.model."),
+    ] = None,
+) -> None:
+    """Find minima, bands and saddles; barriers.json, structures and a figure.
+
+    A path that has no barrier is reported with the reason, and the others go on. Exit
+    status 2 where no path has one.
+    """
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+    from jaxdiff.checkpoints import CheckpointError
+    from jaxdiff.io import atomic, barrierfile
+    from jaxdiff.report.figures.band import draw_bands
+    from jaxdiff.runs.barriers import search_to_folder
+
+    try:
+        run = barrierfile.load(run_file, set or [])
+        found = search_to_folder(run, _say)
+        figure = Path(run.output.directory) / FIGURE
+        atomic.write_bytes(figure, draw_bands(found))
+    except (ValueError, OSError, CheckpointError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+    typer.echo(figure)
+    if all("failed" in entry for entry in found.values()):
+        raise typer.Exit(BAD_INPUT)
+
+
+def _say(name: str, entry: dict) -> None:
+    if "failed" in entry:
+        typer.echo(f"no barrier: {entry['failed']}", err=True)
+        return
+    lowest = entry["lowest_frequencies_thz"][0]
+    typer.echo(
+        f"{name}: {entry['forward_ev']:.4f} eV forward, {entry['backward_ev']:.4f} eV "
+        f"backward; one imaginary mode, {-lowest:.2f} THz; {entry['force_calls']} force "
+        f"calls, {entry['seconds']:.0f} s"
+    )

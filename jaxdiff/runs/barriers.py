@@ -1,0 +1,183 @@
+"""Barriers into a folder: one path after another, each kept as soon as it is found."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from jaxdiff import checkpoints
+from jaxdiff.io import atomic
+from jaxdiff.io.ase_frames import read_atoms
+from jaxdiff.io.barrierfile import BarrierFile, EndsSection
+from jaxdiff.io.lock import locked
+from jaxdiff.models.architecture import Mace
+from jaxdiff.objectives import paths
+from jaxdiff.objectives.barrier import Barrier, SearchFailed, Settings, find_barrier
+from jaxdiff.objectives.surface import make_surface
+from jaxdiff.potential import cast
+from jaxdiff.system import System, from_ase, to_ase
+
+RESULTS = "barriers.json"
+
+
+def search_to_folder(
+    run: BarrierFile, report: Callable[[str, dict[str, Any]], None]
+) -> dict[str, dict[str, Any]]:
+    """Every path of a run file; the content of barriers.json, by name.
+
+    A path that is there already, of this run file and model, is not searched again. One
+    that has no barrier is kept with its reason. `report` is called after each.
+    """
+    directory = Path(run.output.directory)
+    with checkpoints.locate(run.model.name_or_path) as file:
+        model = cast(checkpoints.load(file), jnp.float64)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    identity = {"model_sha256": digest, **_what_counts(run)}
+    about = {"identity": identity, "run": run.model_dump(mode="json"), **_versions()}
+    wanted = list(all_paths(run))
+    with locked(directory, "output.directory"):
+        found = _earlier(directory, identity)
+        for path in wanted:
+            if path.name not in found:
+                found[path.name] = _searched(model, path, run, directory)
+                content = {**about, "paths": found}
+                atomic.write_text(directory / RESULTS, json.dumps(content, indent=1) + "\n")
+            report(path.name, found[path.name])
+    return found
+
+
+def all_paths(run: BarrierFile) -> Iterator[paths.Path]:
+    """Those built and those read."""
+    if run.system is not None:
+        for name in run.system.paths:
+            yield paths.lithium_path(
+                name, run.system.supercell, run.system.lattice_constant_angstrom
+            )
+    for name, ends in run.ends.items():
+        yield _read(name, ends)
+
+
+def _read(name: str, ends: EndsSection) -> paths.Path:
+    """Two structures; the shorter way round the cell is taken for every atom."""
+    first, last = (read_atoms(Path(path))[-1] for path in (ends.first, ends.last))
+    if first.numbers.tolist() != last.numbers.tolist():
+        raise ValueError(
+            f"[ends.{name}]: {ends.first} and {ends.last} have other atoms, or the same in "
+            "another order; an atom must have the same place in both."
+        )
+    if not np.allclose(first.cell.array, last.cell.array, atol=1e-6):
+        raise ValueError(
+            f"[ends.{name}]: {ends.first} and {ends.last} have other cells; a jump keeps "
+            "its cell."
+        )
+    if not all(first.pbc):
+        raise ValueError(
+            f"[ends.{name}]: {ends.first} is not periodic in all three directions; "
+            "barriers are those of crystals."
+        )
+    system = from_ase(first)
+    away = last.positions - first.positions
+    away -= np.round(away @ np.linalg.inv(system.cell)) @ system.cell
+    position = np.asarray(system.position)
+    return paths.Path(name, system, jnp.asarray(position), jnp.asarray(position + away))
+
+
+def _searched(
+    model: Mace, path: paths.Path, run: BarrierFile, directory: Path
+) -> dict[str, Any]:
+    """What is found of a path: numbers, or the reason why there are none."""
+    search = run.search
+    settings = Settings(
+        n_images=search.images,
+        end_force=search.end_force_ev_per_angstrom,
+        band_force=search.band_force_ev_per_angstrom,
+        saddle_force=search.saddle_force_ev_per_angstrom,
+        max_steps=search.max_steps,
+        rattle=search.rattle_angstrom,
+        seed=search.seed,
+    )
+    started = time.perf_counter()
+    number = tuple(sorted({int(z) for z in path.system.atomic_number}))
+    small = checkpoints.restrict(model, number)
+    surface = make_surface(small.architecture, path.system)
+    try:
+        barrier = find_barrier(small, surface, path, settings)
+    except SearchFailed as error:
+        return {"failed": str(error), "seconds": round(time.perf_counter() - started, 1)}
+    structures = directory / f"{path.name}.extxyz"
+    _write_structures(structures, path.system, barrier)
+    energy = np.asarray(barrier.band.energy) - float(barrier.start.energy)
+    return {
+        "forward_ev": barrier.forward_ev,
+        "backward_ev": barrier.backward_ev,
+        "saddle_force_ev_per_angstrom": float(barrier.saddle.largest_force),
+        "lowest_frequencies_thz": barrier.modes.frequency_thz.tolist(),
+        "path_length_angstrom": _length(barrier).tolist(),
+        "band_energy_ev": energy.tolist(),
+        "force_calls": barrier.force_calls,
+        "seconds": round(time.perf_counter() - started, 1),
+        "structures": structures.name,
+    }
+
+
+def _length(barrier: Barrier) -> np.ndarray:
+    """Along the band, from its start to each image, Å, all atoms together."""
+    step = np.diff(np.asarray(barrier.band.position), axis=0)
+    return np.concatenate([[0.0], np.cumsum(np.sqrt((step**2).sum(axis=(1, 2))))])
+
+
+def _write_structures(path: Path, system: System, barrier: Barrier) -> None:
+    """The images of the band, then the saddle; energies in eV."""
+    band, saddle = barrier.band, barrier.saddle
+    positions = [*np.asarray(band.position), np.asarray(saddle.position)]
+    energies = [*np.asarray(band.energy), np.asarray(saddle.energy)]
+    forces = [*np.asarray(band.force), np.asarray(saddle.force)]
+    labels = [*(f"image {k}" for k in range(len(band.energy))), "saddle"]
+    frames: list[ase.Atoms] = []
+    for position, energy, force, label in zip(
+        positions, energies, forces, labels, strict=True
+    ):
+        atoms = to_ase(dataclasses.replace(system, position=position, velocity=None))
+        atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=force)
+        atoms.info["label"] = label
+        frames.append(atoms)
+    partial = path.with_name(f".{path.name}.partial")
+    ase.io.write(partial, frames, format="extxyz")
+    partial.replace(path)
+
+
+def _what_counts(run: BarrierFile) -> dict[str, Any]:
+    """What decides the result of a path; more paths may be asked for later."""
+    system = run.system and run.system.model_dump(mode="json", exclude={"paths"})
+    return {"system": system, "search": run.search.model_dump(mode="json")}
+
+
+def _versions() -> dict[str, Any]:
+    names = ("jaxdiff", "jax", "jaxlib", "jax-md", "scipy")
+    device = jax.devices()[0].device_kind
+    return {"versions": {name: version(name) for name in names}, "device": device}
+
+
+def _earlier(directory: Path, identity: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    path = directory / RESULTS
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text())
+    if content["identity"] != identity:
+        differ = [k for k, v in identity.items() if content["identity"].get(k) != v]
+        raise ValueError(
+            f"{directory} holds barriers of another run ({', '.join(differ)} differ); give "
+            "another folder (--set output.directory=...)."
+        )
+    return content["paths"]

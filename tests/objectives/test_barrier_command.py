@@ -1,0 +1,125 @@
+"""`jaxdiff barrier`: what it writes, keeps and refuses."""
+
+import json
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jaxdiff.calculator import MaceCalculator
+from jaxdiff.cli import app
+from jaxdiff.io import barrierfile, runfile
+from jaxdiff.objectives.paths import NAMES, lithium_path
+from jaxdiff.system import to_ase
+
+RECIPE = Path(__file__).parents[2] / "simulate" / "lif_barriers.toml"
+
+RUN = """
+[model]
+name_or_path = "lif-compact"
+[system]
+supercell = 2
+paths = ["collinear"]
+[search]
+images = 3
+[ends.nowhere]
+first = "{folder}/one.xyz"
+last = "{folder}/one.xyz"
+[output]
+directory = "{folder}/out"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A search that has run: a path with a barrier, and one without."""
+    folder = tmp_path_factory.mktemp("barriers")
+    system = lithium_path("collinear", (2, 2, 2)).system
+    ase.io.write(folder / "one.xyz", to_ase(system), format="extxyz")
+    (folder / "run.toml").write_text(RUN.format(folder=folder))
+    result = called(folder)
+    assert result.exit_code == 0, result.output
+    assert "collinear: 0.15" in result.output
+    assert "nowhere: both ends relax to the same minimum" in result.output
+    return folder
+
+
+def called(folder, *options):
+    return CliRunner().invoke(app, ["barrier", str(folder / "run.toml"), *options])
+
+
+def test_barrier_is_that_of_the_structures_it_writes(folder):
+    entry = json.loads((folder / "out/barriers.json").read_text())["paths"]["collinear"]
+    frames = ase.io.read(folder / "out" / entry["structures"], ":")
+    assert len(frames) == 3 + 2 + 1
+    start, saddle = frames[0], frames[-1]
+    assert saddle.info["label"] == "saddle"
+    energy, force = [], []
+    for atoms in (start, saddle):
+        atoms.calc = MaceCalculator("lif-compact", precision="float64")
+        energy.append(atoms.get_potential_energy())
+        force.append(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    assert entry["forward_ev"] == pytest.approx(energy[1] - energy[0], abs=1e-5)
+    assert max(force) < 1.5e-3
+    assert entry["lowest_frequencies_thz"][0] < 0 < entry["lowest_frequencies_thz"][1]
+    assert (folder / "out/barriers.png").stat().st_size > 10_000
+
+
+def test_what_is_there_is_not_searched_again(folder):
+    before = (folder / "out/barriers.json").read_text()
+    (folder / "out/collinear.extxyz").rename(folder / "out/moved")
+    result = called(folder)
+    (folder / "out/moved").rename(folder / "out/collinear.extxyz")
+    assert result.exit_code == 0
+    assert (folder / "out/barriers.json").read_text() == before
+
+
+def test_a_folder_of_another_search_is_refused(folder):
+    result = called(folder, "--set", "search.images=5")
+    assert result.exit_code == 2
+    assert "holds barriers of another run (search differ)" in result.output
+
+
+def test_ends_with_other_atoms_are_refused(folder):
+    perfect = lithium_path("vacancy", (2, 2, 2)).system
+    ase.io.write(folder / "other.xyz", to_ase(perfect), format="extxyz")
+    out = f"output.directory={folder}/second"
+    result = called(folder, "--set", out, "--set", f"ends.nowhere.last={folder}/other.xyz")
+    assert result.exit_code == 2
+    assert "have other atoms" in result.output
+
+
+def test_the_recipe_names_every_path():
+    assert sorted(barrierfile.load(RECIPE).system.paths) == sorted(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"system": {"supercell": 2}}, "system.paths is missing"),
+        (
+            {"system": {"supercell": 2, "paths": ["colinear"]}},
+            "system.paths.0 = \"colinear\": input should be 'collinear'",
+        ),
+        (
+            {"system": {"supercell": 2, "paths": ["direct", "direct"]}},
+            "these paths occur twice: direct",
+        ),
+        ({"system": None}, "there is nothing to search"),
+        ({"system": {"cell": 2}}, "system.cell is not known; did you mean supercell"),
+        ({"ends": {"a": {"frist": "x"}}}, "ends.a.frist is not known; did you mean first"),
+        ({"ends": {"../a": {"first": "x", "last": "y"}}}, "use letters, digits"),
+        ({"search": {"image": 7}}, "search.image is not known; did you mean images?"),
+        (
+            {"search": {"max_force": 1}},
+            "search.max_force is not known",
+        ),
+        ({"system": {"supercell": 1}}, "must be at least 2"),
+    ],
+)
+def test_faults_of_a_run_file_are_sentences(change, sentence):
+    table = runfile.read_table(RECIPE) | change
+    with pytest.raises(runfile.RunFileError, match=sentence):
+        runfile.checked(barrierfile.BarrierFile, table)
