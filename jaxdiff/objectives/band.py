@@ -93,7 +93,7 @@ def relax_band(
     position: Float[Array, "images atoms 3"],
     ends: tuple[Float[Array, ""], Float[Array, ""]],
     *,
-    largest_force: float,
+    largest_force: Float[Array, ""] | float,
     max_steps: int,
     climbing: Int[Array, ""] | int = -1,
     spring: float = SPRING,
@@ -181,31 +181,36 @@ def find_band(
     First all images relax to `loose_force`; the highest of them then climbs, until the
     forces of the band are below `largest_force`.
     """
-    first, last = energy_and_force(path[0]), energy_and_force(path[-1])
-    ends = first[0], last[0]
     images = jax.vmap(energy_and_force)
-    loose, n_loose = relax_band(
-        images, path, ends, largest_force=loose_force, max_steps=max_steps, spring=spring
-    )
-    climbing = jnp.argmax(images(loose[1:-1])[0])
-    position, n_tight = relax_band(
-        images,
-        loose,
-        ends,
-        largest_force=largest_force,
-        max_steps=max_steps,
-        climbing=climbing,
-        spring=spring,
-    )
+    end_energy, end_force = images(path[jnp.array([0, -1])])
+
+    def relax(position, stage):
+        limit, climbs = stage
+        highest = jnp.argmax(images(position[1:-1])[0])
+        climbing = jnp.where(climbs, highest, -1)
+        position, n_steps = relax_band(
+            images,
+            position,
+            (end_energy[0], end_energy[1]),
+            largest_force=limit,
+            max_steps=max_steps,
+            climbing=climbing,
+            spring=spring,
+        )
+        return position, (climbing, n_steps)
+
+    # a scan, so that the model is compiled once for both
+    stages = jnp.array([loose_force, largest_force]), jnp.array([False, True])
+    position, (climbing, n_steps) = jax.lax.scan(relax, path, stages)
     energy, force = images(position[1:-1])
-    energies = jnp.concatenate([ends[0][None], energy, ends[1][None]])
-    forces = jnp.concatenate([first[1][None], force, last[1][None]])
-    left = largest_norm(band_force(position, energies, force, climbing, spring))
+    energies = jnp.concatenate([end_energy[:1], energy, end_energy[1:]])
+    forces = jnp.concatenate([end_force[:1], force, end_force[1:]])
+    left = largest_norm(band_force(position, energies, force, climbing[-1], spring))
     return Band(
         position=position,
         energy=energies,
         force=forces,
         largest_force=left,
-        steps=n_loose + n_tight + 2,
+        steps=jnp.sum(n_steps) + 3,
         converged=left <= largest_force,
     )

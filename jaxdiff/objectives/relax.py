@@ -39,7 +39,7 @@ def largest_norm(force: Float[Array, "*lead 3"]) -> Float[Array, ""]:
 def descend(
     force: Callable[[Float[Array, "*lead 3"]], Float[Array, "*lead 3"]],
     position: Float[Array, "*lead 3"],
-    largest_force: float,
+    largest_force: Float[Array, ""] | float,
     max_steps: int,
 ) -> tuple[Float[Array, "*lead 3"], Int[Array, ""]]:
     """Follow a force field by FIRE (doi:10.1103/PhysRevLett.97.170201) to where it ends.
