@@ -29,7 +29,7 @@ FRAMES = {76: (63, 13), 156: (129, 27), 300: (248, 52), 604: (493, 111)}
 
 LARGEST_FORCE = 10.0  # eV/Å
 
-STARTS, SEEDS, UPDATES = ("scratch", "naive"), (1, 2, 3), 600
+STARTS, SEEDS, UPDATES = ("scratch", "naive"), (1, 2, 3), 300
 SETS = ("pool_test", "loop_valid")
 TRAIN = ("pool_train", "loop_step0_train", "loop_ft1_train", "loop_ft2_train")
 

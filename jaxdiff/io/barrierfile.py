@@ -36,7 +36,7 @@ class SearchSection(Section):
     end_force_ev_per_angstrom: float = Field(1e-3, gt=0)
     band_force_ev_per_angstrom: float = Field(0.02, gt=0)
     saddle_force_ev_per_angstrom: float = Field(1e-3, gt=0)
-    max_steps: int = Field(1000, ge=1)
+    max_steps: int = Field(400, ge=1)
     rattle_angstrom: float = Field(0.05, ge=0, le=0.5)
     seed: int = Field(0, ge=0, lt=2**32)
 

@@ -30,7 +30,14 @@ Weights = dict[str, Any]
 
 
 class SearchFailed(ValueError):
-    """A path without a barrier: what went wrong, and what to do."""
+    """A path without a barrier: what went wrong, and what to do.
+
+    `band`: how far the search came, where there was a band.
+    """
+
+    def __init__(self, message: str, band: Band | None = None):
+        super().__init__(message)
+        self.band = band
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Settings:
     end_force: float = 1e-3
     band_force: float = 0.02
     saddle_force: float = 1e-3
-    max_steps: int = 1000
+    max_steps: int = 400
     rattle: float = 0.05
     seed: int = 0
 
@@ -109,13 +116,14 @@ def find_barrier(
     try:
         saddle, modes = _top(model, surface, band, settings)
     except ValueError as error:
-        raise SearchFailed(f"{path.name}: {error}") from error
+        raise SearchFailed(f"{path.name}: {error}", band) from error
     if modes.n_negative != 1:
         found = ", ".join(f"{f:.2f}" for f in modes.frequency_thz)
         raise SearchFailed(
             f"{path.name}: the top of the path has the lowest frequencies {found} THz "
             "(negative: imaginary), and a saddle has exactly one imaginary; the atoms go "
-            "another way. Use more images, or another path."
+            "another way. Use more images, or another path.",
+            band,
         )
     return Barrier(band, start, end, saddle, modes)
 
@@ -188,7 +196,8 @@ def _check_band(band: Band, path: Path, settings: Settings) -> None:
     if not np.all(np.isfinite(np.asarray(band.energy))):
         raise SearchFailed(
             f"{path.name}: an energy of the band is not a number: atoms came so close that "
-            "neighbours find no room. Use more images."
+            "neighbours find no room. Use more images.",
+            band,
         )
     energy = np.asarray(band.energy)
     depth = np.minimum(energy[:-2], energy[2:]) - energy[1:-1]
@@ -196,18 +205,21 @@ def _check_band(band: Band, path: Path, settings: Settings) -> None:
         raise SearchFailed(
             f"{path.name}: image {int(depth.argmax()) + 1} of the band lies "
             f"{depth.max():.3f} eV below its neighbours, in a minimum between the ends: "
-            "this is a chain of jumps, not one. Look for each of them."
+            "this is a chain of jumps, not one. Look for each of them.",
+            band,
         )
     if not band.converged:
         raise SearchFailed(
             f"{path.name}: the band has forces up to {float(band.largest_force):.2g} eV/Å "
             f"after {settings.max_steps} steps a stage, and {settings.band_force} is asked "
-            "for; allow more steps, or larger forces."
+            "for; allow more steps, or larger forces.",
+            band,
         )
     if int(jnp.argmax(band.energy)) in (0, len(band.energy) - 1):
         raise SearchFailed(
             f"{path.name}: no image lies higher than both ends: there is no barrier "
-            "between them."
+            "between them.",
+            band,
         )
 
 

@@ -23,7 +23,9 @@ from jaxdiff.io.barrierfile import BarrierFile, EndsSection
 from jaxdiff.io.lock import locked
 from jaxdiff.models.architecture import Mace
 from jaxdiff.objectives import paths
-from jaxdiff.objectives.barrier import Barrier, SearchFailed, Settings, find_barrier
+from jaxdiff.objectives.band import Band
+from jaxdiff.objectives.barrier import SearchFailed, Settings, find_barrier
+from jaxdiff.objectives.relax import Relaxed
 from jaxdiff.objectives.surface import make_surface
 from jaxdiff.potential import cast
 from jaxdiff.system import System, from_ase, to_ase
@@ -114,47 +116,51 @@ def _searched(
     try:
         barrier = find_barrier(small, surface, path, settings)
     except SearchFailed as error:
-        return {"failed": str(error), "seconds": round(time.perf_counter() - started, 1)}
+        failed = {"failed": str(error), "seconds": round(time.perf_counter() - started, 1)}
+        if error.band is None:
+            return failed
+        return failed | _band(error.band, directory / f"{path.name}.extxyz", path.system)
     structures = directory / f"{path.name}.extxyz"
-    _write_structures(structures, path.system, barrier)
-    energy = np.asarray(barrier.band.energy) - float(barrier.start.energy)
     return {
         "forward_ev": barrier.forward_ev,
         "backward_ev": barrier.backward_ev,
         "saddle_force_ev_per_angstrom": float(barrier.saddle.largest_force),
         "lowest_frequencies_thz": barrier.modes.frequency_thz.tolist(),
-        "path_length_angstrom": _length(barrier).tolist(),
-        "band_energy_ev": energy.tolist(),
         "force_calls": barrier.force_calls,
         "seconds": round(time.perf_counter() - started, 1),
-        "structures": structures.name,
+        **_band(barrier.band, structures, path.system, barrier.saddle),
     }
 
 
-def _length(barrier: Barrier) -> np.ndarray:
-    """Along the band, from its start to each image, Å, all atoms together."""
-    step = np.diff(np.asarray(barrier.band.position), axis=0)
-    return np.concatenate([[0.0], np.cumsum(np.sqrt((step**2).sum(axis=(1, 2))))])
-
-
-def _write_structures(path: Path, system: System, barrier: Barrier) -> None:
-    """The images of the band, then the saddle; energies in eV."""
-    band, saddle = barrier.band, barrier.saddle
-    positions = [*np.asarray(band.position), np.asarray(saddle.position)]
-    energies = [*np.asarray(band.energy), np.asarray(saddle.energy)]
-    forces = [*np.asarray(band.force), np.asarray(saddle.force)]
-    labels = [*(f"image {k}" for k in range(len(band.energy))), "saddle"]
+def _band(
+    band: Band, file: Path, system: System, saddle: Relaxed | None = None
+) -> dict[str, Any]:
+    """Write the images, then the saddle; energies along the path, all atoms together."""
+    points = [(f"image {k}", *_row(band, k)) for k in range(len(band.energy))]
+    if saddle is not None:
+        points.append(("saddle", saddle.position, saddle.energy, saddle.force))
     frames: list[ase.Atoms] = []
-    for position, energy, force, label in zip(
-        positions, energies, forces, labels, strict=True
-    ):
-        atoms = to_ase(dataclasses.replace(system, position=position, velocity=None))
-        atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=force)
+    for label, position, energy, force in points:
+        placed = dataclasses.replace(system, position=np.asarray(position), velocity=None)
+        atoms = to_ase(placed)
+        results = {"energy": float(energy), "forces": np.asarray(force)}
+        atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.info["label"] = label
         frames.append(atoms)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = file.with_name(f".{file.name}.partial")
     ase.io.write(partial, frames, format="extxyz")
-    partial.replace(path)
+    partial.replace(file)
+    step = np.diff(np.asarray(band.position), axis=0)
+    length = np.cumsum(np.sqrt((step**2).sum(axis=(1, 2))))
+    return {
+        "path_length_angstrom": [0.0, *length.tolist()],
+        "band_energy_ev": (np.asarray(band.energy) - float(band.energy[0])).tolist(),
+        "structures": file.name,
+    }
+
+
+def _row(band: Band, k: int) -> tuple[Any, Any, Any]:
+    return band.position[k], band.energy[k], band.force[k]
 
 
 def _what_counts(run: BarrierFile) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The embedded model's collinear jump in 65 atoms, found once."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -12,7 +13,8 @@ from jaxdiff.potential import cast
 
 @pytest.fixture(scope="package")
 def compact():
-    """The embedded model in float64."""
+    """The embedded model in float64, and precision as the command sets it: one program."""
+    jax.config.update("jax_default_matmul_precision", "highest")
     return cast(load_default(), jnp.float64)
 
 

@@ -67,8 +67,10 @@ def test_a_band_through_another_minimum_is_refused(collinear, compact):
     energy = jnp.array([0.0, 0.2, 0.01, 0.3, 0.0])
     band = dataclasses.replace(found.band, energy=energy, position=jnp.stack([middle] * 5))
     path = lithium_path("direct", (2, 2, 2))
-    with pytest.raises(SearchFailed, match="image 2 of the band lies 0.190 eV below"):
+    match = "image 2 of the band lies 0.190 eV below"
+    with pytest.raises(SearchFailed, match=match) as failed:
         barriers._check_band(band, path, Settings())
+    assert failed.value.band is band
 
 
 def test_ends_that_are_one_minimum_are_refused(compact, collinear):

@@ -67,6 +67,17 @@ def test_barrier_is_that_of_the_structures_it_writes(folder):
     assert (folder / "out/barriers.png").stat().st_size > 10_000
 
 
+def test_a_band_that_fails_is_kept_with_the_reason(folder):
+    changes = ("search.max_steps=70", "search.band_force_ev_per_angstrom=1e-9")
+    out = f"output.directory={folder}/failed"
+    result = called(folder, *(x for c in (out, *changes) for x in ("--set", c)))
+    assert result.exit_code == 2
+    entry = json.loads((folder / "failed/barriers.json").read_text())["paths"]["collinear"]
+    assert "the band has forces up to" in entry["failed"]
+    assert len(ase.io.read(folder / "failed" / entry["structures"], ":")) == 3 + 2
+    assert len(entry["band_energy_ev"]) == 3 + 2
+
+
 def test_what_is_there_is_not_searched_again(folder):
     before = (folder / "out/barriers.json").read_text()
     (folder / "out/collinear.extxyz").rename(folder / "out/moved")

@@ -37,7 +37,7 @@ def draw_bands(found: Mapping[str, Mapping[str, Any]]) -> bytes:
         axes.axhline(entry["forward_ev"], color=color, ls=":", lw=0.8)
     axes.set_xlabel("length of the path, all atoms  (Å)")
     axes.set_ylabel("energy above the start  (eV)")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(framealpha=1, edgecolor="w", fontsize=8)
     axes.margins(y=0.12)
     grid(axes)
     return to_png(figure)
