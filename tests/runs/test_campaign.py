@@ -9,10 +9,11 @@ import pytest
 from jaxdiff.io import runfile
 from jaxdiff.runs import campaign
 
-RECIPES = Path(__file__).parents[2] / "simulate"
+SIMULATE = (Path(__file__).parents[2] / "simulate").glob("*.toml")
+RECIPES = sorted(path for path in SIMULATE if path.name != "lif_barriers.toml")
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_every_recipe_can_be_planned(tmp_path, path):
     run = runfile.load(path)
     units = campaign.plan(run, tmp_path / "c", replicas_per_unit=1).units
