@@ -15,7 +15,10 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jaxdiff import neighbors
+from jaxdiff.checkpoints import restrict
 from jaxdiff.models.architecture import Architecture, Mace
+from jaxdiff.models.compiled import blocks_of, energy_and_gradient
+from jaxdiff.models.folded import Folded, fold
 from jaxdiff.models.mace import Edges, node_energy
 
 
@@ -130,17 +133,59 @@ def make_energy_and_force(
     force [atoms, 3], eV/Å, and dE/dstrain [3, 3], eV, in float64; for one replica.
     """
     species = species_index(atomic_number, architecture.atomic_numbers)
-    n_atoms = len(species)
 
-    def energy_and_force(model, position, cell, lists):
+    def evaluate(model, edges):
+        isolated = model.constants["atomic_energies"][0, species]
+        return *interaction_gradient(model, edges, jnp.asarray(species)), isolated
+
+    return _energy_and_force(evaluate, model_dtype)
+
+
+def compile_for(
+    model: Mace,
+    atomic_number: Int[np.ndarray, " atoms"],
+    *,
+    head: int = 0,
+    tolerance: float | None = None,
+    block_size: int = 4,
+) -> tuple[Folded, Callable]:
+    """A model folded for one composition, and the function that evaluates it.
+
+    The function is that of `make_energy_and_force`, with the folded model in place of the
+    model; the same numbers, sooner. It can be differentiated in reverse over positions; for
+    derivatives with respect to weights use the plain function.
+
+    - `tolerance`: None for the exact radial functions; otherwise they are tabulated, with
+      at most this error relative to the largest of them.
+    - `block_size`: atoms whose edges are in memory at once.
+
+    Raises ValueError where the architecture is not one of `folded.can_fold`.
+    """
+    present = tuple(np.unique(atomic_number).tolist())
+    model = restrict(model, present)
+    species = species_index(atomic_number, present)
+    blocks = blocks_of(species, block_size)
+
+    def evaluate(folded, edges):
+        node, gradient = energy_and_gradient(
+            folded, blocks, species, edges.displacement, edges.sender
+        )
+        return node, gradient, folded.atomic_energies[species]
+
+    function = _energy_and_force(evaluate, lambda folded: folded.first_mixing.dtype)
+    return fold(model, head=head, tolerance=tolerance), function
+
+
+def _energy_and_force(evaluate: Callable, dtype_of: Callable) -> Callable:
+    """A function of (params, edges) as one of positions, for dynamics."""
+
+    def energy_and_force(params, position, cell, lists):
+        n_atoms = position.shape[0]
         displacement = neighbors.displacement(position, cell, lists)
         sender = jnp.where(lists.sender < n_atoms, lists.sender, 0)
-        edges = Edges(
-            displacement.astype(model_dtype(model)), sender, reverse=lists.reverse
-        )
-        node, gradient = interaction_gradient(model, edges, jnp.asarray(species))
-        isolated = jnp.sum(model.constants["atomic_energies"][0, species])
-        energy = jnp.sum(node.astype(isolated.dtype)) + isolated
+        edges = Edges(displacement.astype(dtype_of(params)), sender, reverse=lists.reverse)
+        node, gradient, isolated = evaluate(params, edges)
+        energy = jnp.sum(node.astype(isolated.dtype)) + jnp.sum(isolated)
         force = forces_from_gradient(edges, gradient, n_atoms)
         used = jnp.where((lists.sender < n_atoms)[..., None], gradient, 0)
         # row by row first: the places of a row then leave no trace (PLACES_MULTIPLE)

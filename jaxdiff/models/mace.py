@@ -155,7 +155,7 @@ def node_energy(
     n_atoms = species.shape[0]
     total = jnp.zeros(n_atoms, radial.dtype)
     if arch.zbl_power is not None:
-        total = edges.total(_repulsion(model, distance, pair_species), n_atoms)
+        total = edges.total(repulsion(model, distance, pair_species), n_atoms)
 
     for layer, feature in enumerate(_layers(model, edges, radial, species)):
         total = total + _readout(model, layer, feature[0][:, 0, :], head)
@@ -195,16 +195,21 @@ def _layers(model, edges, radial, species) -> Iterator[dict[int, Array]]:
 
 def spherical_harmonics(max_ell: int, displacement: Array) -> dict[int, Array]:
     """Real harmonics of the directions, component normalised: l -> [*edges, 2l + 1]."""
+    y = joined_harmonics(max_ell, displacement)
+    return {ell: y[..., ell**2 : (ell + 1) ** 2] for ell in range(max_ell + 1)}
+
+
+def joined_harmonics(max_ell: int, displacement: Array) -> Array:
+    """`spherical_harmonics` as one array [*edges, (max_ell + 1)^2]."""
     irreps = e3nn.Irreps.spherical_harmonics(max_ell)
     square = jnp.sum(displacement**2, axis=-1)
     # times the inverse: the compiler divides in one program, and not in another
     direction = displacement * (1 / jnp.sqrt(jnp.where(square == 0, 1, square)))[..., None]
-    y = e3nn.spherical_harmonics(irreps, direction, False, "component").array
-    return {ell: y[..., ell**2 : (ell + 1) ** 2] for ell in range(max_ell + 1)}
+    return e3nn.spherical_harmonics(irreps, direction, False, "component").array
 
 
 @functools.cache
-def _coupling(l1: int, l2: int, l3: int) -> np.ndarray:
+def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
     """Clebsch-Gordan coefficients [m1, m2, m3] in component normalisation."""
     return np.asarray(e3nn.clebsch_gordan(l1, l2, l3)) * (2 * l3 + 1) ** 0.5
 
@@ -267,8 +272,8 @@ def _convolve(feature, paths, last, edges, radial, harmonic, n_atoms):
         weighted = sent[l1] * (radial @ last[n])[..., None, :]
         outer = edges.outer_total(_flat(weighted), harmonic[l2], n_atoms)
         outer = outer.reshape(*outer.shape[:2], *weighted.shape[-2:])
-        coupling = jnp.asarray(_coupling(l1, l2, l3), outer.dtype)
-        coupled[n] = jnp.einsum("ndmc,mdo->noc", outer, coupling)
+        matrix = jnp.asarray(coupling(l1, l2, l3), outer.dtype)
+        coupled[n] = jnp.einsum("ndmc,mdo->noc", outer, matrix)
     return coupled
 
 
@@ -363,7 +368,7 @@ def _readout(model, layer, scalar, head):
     return per_head[atoms, head]
 
 
-def _repulsion(model, distance, pair_species):
+def repulsion(model, distance, pair_species):
     """ZBL energy of each directed edge, eV."""
     constants = model.constants["zbl"]
     number = jnp.asarray(model.architecture.atomic_numbers, distance.dtype)

@@ -8,6 +8,7 @@ terms written out.
 import collections
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import e3nn_jax as e3nn
 import jax
@@ -85,12 +86,11 @@ def written_out_contraction(
     one_hot = jnp.asarray(species[:, None] == jnp.arange(n_species), feature.dtype)
     out = [jnp.zeros_like(x[0]) for _ in range(2 * ell + 1)]
     for nu, u_matrix in u_matrices.items():
-        inverse = jnp.asarray(_inverse_basis(max_ell, ell, int(nu)), feature.dtype)
-        coordinates = inverse @ u_matrix.reshape(-1, u_matrix.shape[-1])
+        coordinates = sparse_coordinates(max_ell, ell, int(nu), u_matrix)
         by_species = jnp.einsum("pk,zkc->zpc", coordinates, weights[nu])
         weight = jnp.einsum("nz,zpc->npc", one_hot, by_species)
         weight = jax.lax.split(weight, [1] * weight.shape[1], axis=1)
-        for path, components in enumerate(_terms(max_ell, ell, int(nu))):
+        for path, components in enumerate(sparse_basis(max_ell, ell, int(nu))):
             for m, terms in enumerate(components):
                 out[m] = out[m] + weight[path] * _polynomial(terms, x, pair)
     return jnp.concatenate(out, axis=1)
@@ -121,6 +121,12 @@ def polynomial_basis(max_ell: int, ell: int, order: int) -> np.ndarray:
     return np.moveaxis(array.reshape(*array.shape[:-1], -1, 2 * ell + 1), -1, 0)
 
 
+def sparse_coordinates(max_ell: int, ell: int, order: int, u_matrix: Any) -> Any:
+    """Coordinates [paths, k] in the sparse basis of a U matrix [m, components ** nu, k]."""
+    inverse = _inverse_basis(max_ell, ell, order).astype(u_matrix.dtype)
+    return inverse @ u_matrix.reshape(-1, u_matrix.shape[-1])
+
+
 @functools.cache
 def _inverse_basis(max_ell: int, ell: int, order: int) -> np.ndarray:
     """[paths, (2l + 1) * D ** order]: from a polynomial to its coordinates."""
@@ -129,8 +135,13 @@ def _inverse_basis(max_ell: int, ell: int, order: int) -> np.ndarray:
 
 
 @functools.cache
-def _terms(max_ell: int, ell: int, order: int) -> list[list[dict[tuple[int, ...], float]]]:
-    """The basis as [path][m] -> {components of a monomial, ascending: coefficient}."""
+def sparse_basis(
+    max_ell: int, ell: int, order: int
+) -> list[list[dict[tuple[int, ...], float]]]:
+    """The polynomial basis as [path][m] -> {monomial: coefficient}.
+
+    A monomial is the tuple of its components, ascending.
+    """
     basis = polynomial_basis(max_ell, ell, order)
     small = 1e-10 * np.abs(basis).max()
     found = [[{} for _ in range(2 * ell + 1)] for _ in range(basis.shape[-1])]
@@ -143,7 +154,7 @@ def _terms(max_ell: int, ell: int, order: int) -> list[list[dict[tuple[int, ...]
 
 
 def _count(max_ell: int, ell: int, order: int) -> int:
-    return sum(len(terms) for path in _terms(max_ell, ell, order) for terms in path)
+    return sum(len(terms) for path in sparse_basis(max_ell, ell, order) for terms in path)
 
 
 def _pairs(u_matrix: Array) -> Array:

@@ -1,4 +1,3 @@
-
 import pytest
 
 from jaxdiff.io import runfile

@@ -1,0 +1,240 @@
+"""The evaluator for a fixed composition: energies and their derivative, block by block.
+
+The same numbers as `jaxdiff.models.mace`, in another order. Atoms are taken in blocks of
+one species, so that an edge's weights exist for one block at a time and stay in the cache;
+the last layer's energy and its derivative come from one visit of a block. The derivative
+over positions is written as three passes over blocks, not left to reverse mode.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from jaxdiff.models.architecture import tensor_product_paths
+from jaxdiff.models.folded import Folded, pair_index
+from jaxdiff.models.mace import coupling, joined_harmonics, repulsion
+from jaxdiff.models.polynomial import monomials, polynomial
+from jaxdiff.models.radial import edge_features, radial_network
+
+
+@struct.dataclass
+class Blocks:
+    """Atoms in blocks of one species; all static, of the host.
+
+    - `atom` [blocks, size]: atoms, those of one species after those of another; places
+      left over hold atom 0.
+    - `used` [blocks, size]: 1, or 0 in places left over.
+    - `species` [blocks]; `place` [atoms]: where each atom stands, block * size + row.
+    """
+
+    atom: Int[np.ndarray, "blocks size"]
+    used: Float[np.ndarray, "blocks size"]
+    species: Int[np.ndarray, " blocks"]
+    place: Int[np.ndarray, " atoms"]
+
+
+def blocks_of(species: Int[np.ndarray, " atoms"], size: int) -> Blocks:
+    """Blocks of up to `size` atoms each."""
+    atom, of_block = [], []
+    for s in np.unique(species):
+        own = np.flatnonzero(species == s)
+        rows = -(-len(own) // size)
+        padded = np.full(rows * size, -1)
+        padded[: len(own)] = own
+        atom.append(padded.reshape(rows, size))
+        of_block += [s] * rows
+    atom = np.concatenate(atom)
+    place = np.zeros(len(species), np.int32)
+    place[atom[atom >= 0]] = np.flatnonzero(atom.reshape(-1) >= 0)
+    used = (atom >= 0).astype(np.float64)
+    return Blocks(np.maximum(atom, 0), used, np.asarray(of_block, np.int32), place)
+
+
+def energy_and_gradient(
+    folded: Folded,
+    blocks: Blocks,
+    species: Int[np.ndarray, " atoms"],
+    displacement: Float[Array, "atoms places 3"],
+    sender: Int[Array, "atoms places"],
+) -> tuple[Float[Array, " atoms"], Float[Array, "atoms places 3"]]:
+    """Interaction energy of each atom, eV, and the derivative of their sum, eV/Å.
+
+    Rows as those of `jaxdiff.models.mace.Edges`; the derivative is over displacements.
+    """
+    arch, dtype = folded.architecture, displacement.dtype
+
+    def geometry(displacement):
+        distance = jnp.sqrt(jnp.sum(displacement**2, axis=-1))
+        return distance, joined_harmonics(arch.max_ell, displacement)
+
+    (distance, harmonic), to_displacement = jax.vjp(geometry, displacement)
+    sender, kind = sender[blocks.atom], jnp.asarray(species)[sender][blocks.atom]
+    own = _Own(jnp.asarray(blocks.species), kind)
+    edge = distance[blocks.atom], harmonic[blocks.atom]
+    weight = jnp.asarray(blocks.used, dtype) * folded.scale
+
+    def first(own, edge):
+        return _first_layer(folded, own, *edge)
+
+    def of_atoms(block):
+        return block.reshape(-1, *block.shape[2:])[blocks.place]
+
+    energy, feature = jax.lax.map(lambda x: first(*x), (own, edge))
+
+    def sent_features(feature):
+        return _by_degree(folded.up, feature)
+
+    sent, to_feature = jax.vjp(sent_features, of_atoms(feature))
+
+    def last(along_sent, given):
+        own, edge, sender, feature, weight = given
+        energy, pull = jax.vjp(
+            lambda *x: _last_layer(folded, own, *x), *edge, sent[sender], feature
+        )
+        *along_edge, along_edge_sent, along_feature = pull(weight)
+        along_sent = along_sent.at[sender].add(along_edge_sent, mode="promise_in_bounds")
+        return along_sent, (energy, tuple(along_edge), along_feature)
+
+    along_sent, (last_energy, along_edge, along_feature) = jax.lax.scan(
+        last, jnp.zeros_like(sent), (own, edge, sender, feature, weight)
+    )
+    along_feature = along_feature + to_feature(along_sent)[0][blocks.atom]
+
+    def first_back(given):
+        own, edge, weight, along_feature = given
+        _, pull = jax.vjp(lambda *x: first(own, x), *edge)
+        used = (weight != 0)[:, None, None]
+        return pull((weight, jnp.where(used, along_feature, 0.0)))
+
+    along_first = jax.lax.map(first_back, (own, edge, weight, along_feature))
+    along_edge = tuple(
+        of_atoms(a + b) for a, b in zip(along_first, along_edge, strict=True)
+    )
+    total = folded.scale * of_atoms(energy + last_energy) + folded.shift
+    return total, to_displacement(along_edge)[0]
+
+
+@struct.dataclass
+class _Own:
+    """Species of a block's atoms [], and of those that send to them [size, places]."""
+
+    receiver: Any
+    sender: Any
+
+
+def _first_layer(folded: Folded, own: _Own, distance, harmonic):
+    """Energy [size], eV, and features [size, components, C] of a block's atoms."""
+    arch, z = folded.architecture, own.receiver
+    n_species = len(arch.atomic_numbers)
+    function, density = _radial(folded, "0", own, distance)
+    one_hot = own.sender[..., None] == jnp.arange(n_species)
+    by_species = jnp.where(one_hot[..., None, :], function[..., None], 0.0)
+    by_species = by_species.reshape(*function.shape[:-1], -1)
+    moment = jnp.einsum("bkd,bke->bde", harmonic, by_species)
+    mixing = folded.first_mixing[z]
+    basis = jnp.concatenate(
+        [
+            moment[:, ell**2 : (ell + 1) ** 2] @ mixing[ell]
+            for ell in range(arch.max_ell + 1)
+        ],
+        axis=1,
+    )
+    feature = _product(folded, "0", z, basis / (density[:, None, None] + 1.0))
+    feature = feature.at[:, 0].add(folded.first_constant[z])
+    energy = _readout(folded, "0", feature[:, 0])
+    if arch.zbl_power is not None:
+        pair = (jnp.broadcast_to(z, own.sender.shape), own.sender)
+        energy = energy + jnp.sum(repulsion(folded, distance, pair), axis=-1)
+    return energy, feature
+
+
+def _last_layer(folded: Folded, own: _Own, distance, harmonic, sent, feature):
+    """Energy [size], eV, of a block's atoms, from what is sent along their edges."""
+    arch, z = folded.architecture, own.receiver
+    function, density = _radial(folded, "1", own, distance)
+    coupled = _convolve(folded, function, harmonic, sent)
+    message = [
+        jnp.concatenate(coupled[ell], axis=-1) @ folded.last_mixing[ell]
+        for ell in range(arch.max_ell + 1)
+    ]
+    if folded.last_species is not None:
+        message = [m @ folded.last_species[ell][z] for ell, m in enumerate(message)]
+    basis = jnp.concatenate(message, axis=1) / (density[:, None, None] + 1.0)
+    scalar = _product(folded, "1", z, basis)[:, 0]
+    if folded.last_skip is not None:
+        scalar = scalar + feature[:, 0] @ folded.last_skip[z]
+    return _readout(folded, "1", scalar)
+
+
+def _convolve(folded: Folded, function, harmonic, sent):
+    """Sums over neighbours of R(r) (h x Y): degree -> [size, 2l + 1, C] of each path."""
+    arch = folded.architecture
+    size, places = function.shape[:2]
+    paths = tensor_product_paths(arch.hidden[0], arch.max_ell)
+    starts = dict(zip(arch.hidden[0], np.cumsum([0, *(2 * i + 1 for i in arch.hidden[0])]),
+                      strict=False))  # fmt: skip
+    coupled = {ell: [] for ell in range(arch.max_ell + 1)}
+    for n, (l1, l2, l3) in enumerate(paths):
+        weight = function @ folded.last_radial[:, n]
+        mine = sent[:, :, starts[l1] : starts[l1] + 2 * l1 + 1] * weight[:, :, None]
+        outer = jnp.einsum(
+            "bkd,bke->bde",
+            harmonic[..., l2**2 : (l2 + 1) ** 2],
+            mine.reshape(size, places, -1),
+        )
+        outer = outer.reshape(size, 2 * l2 + 1, 2 * l1 + 1, arch.channels)
+        matrix = jnp.asarray(coupling(l1, l2, l3), outer.dtype)
+        coupled[l3].append(jnp.einsum("bdmc,mdo->boc", outer, matrix))
+    return coupled
+
+
+def _radial(folded: Folded, layer: str, own: _Own, distance):
+    """Radial functions of the edges, and the density of each atom: 0 in blocks without."""
+    radial, gate = folded.radial[layer], folded.radial[layer].get("gate")
+    if "table" in radial:
+        pair = jnp.asarray(pair_index(len(folded.architecture.atomic_numbers)))
+        function = radial["table"](distance, pair[own.receiver][own.sender])
+        density = None if gate is None else function @ gate
+    else:
+        pair = (own.sender, jnp.broadcast_to(own.receiver, own.sender.shape))
+        basis = edge_features(folded, distance, pair)
+        activation = folded.constants["radial_activation"]
+        function = radial_network(radial["hidden"], basis, activation)
+        density = None if gate is None else jnp.tanh((basis @ gate) ** 2)
+    if density is None:
+        return function, jnp.zeros(distance.shape[0], function.dtype)
+    return function, jnp.sum(density, axis=-1)
+
+
+def _product(folded: Folded, layer: str, z, basis):
+    """Product basis and its linear mixing, all degrees in one array."""
+    arch = folded.architecture
+    contracted: list[Any] = [
+        polynomial(
+            monomials(arch.max_ell, ell, arch.correlation[int(layer)]), own[z], basis
+        )
+        for ell, own in folded.coefficient[layer].items()
+    ]
+    return _by_degree(folded.linear[layer], jnp.concatenate(contracted, axis=1))
+
+
+def _by_degree(matrices, feature):
+    """One matrix for each degree of [atoms, components, C]."""
+    starts = np.cumsum([0, *(2 * ell + 1 for ell in matrices)])
+    parts = [
+        feature[:, first : first + 2 * ell + 1] @ matrix
+        for first, (ell, matrix) in zip(starts, matrices.items(), strict=False)
+    ]
+    return jnp.concatenate(parts, axis=1)
+
+
+def _readout(folded: Folded, layer: str, scalar):
+    weights = folded.readout[layer]
+    if "linear" in weights:
+        return scalar @ weights["linear"]
+    hidden = jax.nn.silu(scalar @ weights["linear_1"])
+    return folded.constants["readout_activation"] * hidden @ weights["linear_2"]
