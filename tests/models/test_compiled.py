@@ -1,0 +1,193 @@
+"""The evaluator for a fixed composition equals the plain one."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from jaxdiff import neighbors, potential
+from jaxdiff.models.compiled import blocks_of
+from jaxdiff.models.folded import can_fold
+from jaxdiff.models.initial import initialize
+
+RESIDUAL = "RealAgnosticResidualInteractionBlock"
+DENSITY = "RealAgnosticDensityInteractionBlock"
+DENSITY_RESIDUAL = "RealAgnosticDensityResidualInteractionBlock"
+
+
+@pytest.fixture(scope="module")
+def crystal():
+    """Twelve atoms of LiF, unsorted, in a sheared cell narrower than twice the cutoff."""
+    atoms = bulk("LiF", "rocksalt", a=4.08) * (3, 2, 1)
+    atoms.rattle(0.15, seed=5)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.03 * np.ones((3, 3)).cumsum(0)), True)
+    position, cell = jnp.asarray(atoms.positions), jnp.asarray(atoms.cell.array)
+    lists = neighbors.allocate(position, cell, 4.0, 0.3)
+    return atoms.numbers, position, cell, lists
+
+
+def random_model(architecture):
+    n_heads, n_species = len(architecture.heads), len(architecture.atomic_numbers)
+    return initialize(
+        architecture,
+        jax.random.key(1),
+        atomic_energies=np.random.default_rng(0).normal(size=(n_heads, n_species)),
+        scale=0.7,
+        shift=0.2,
+        dtype=jnp.float64,
+    )
+
+
+@pytest.fixture(scope="module")
+def small(model):
+    """Fewer terms and channels: sooner compiled."""
+    light = replace(model.architecture, correlation=(2, 1), channels=4)
+    return random_model(light)
+
+
+def plain(model, crystal):
+    numbers, *where = crystal
+    function = potential.make_energy_and_force(model.architecture, numbers)
+    return jax.jit(function)(model, *where)
+
+
+def folded(model, crystal, **options):
+    numbers, *where = crystal
+    params, function = potential.compile_for(model, numbers, **options)
+    return jax.jit(function)(params, *where)
+
+
+def assert_same(found, expected, energy=1e-10, force=1e-9):
+    n_atoms, largest = len(expected[1]), np.abs(expected[1]).max()
+    assert largest > 1e-3  # something to compare
+    steep = max(1, largest)  # as random models can be
+    assert abs(found[0] - expected[0]) < energy * n_atoms * steep
+    np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=force * steep)
+    np.testing.assert_allclose(found[2], expected[2], rtol=0, atol=10 * force * steep)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"interactions": ("RealAgnosticInteractionBlock", RESIDUAL), "agnesi": False},
+        {"interactions": (RESIDUAL, "RealAgnosticInteractionBlock"), "zbl_power": None},
+        {"interactions": (DENSITY_RESIDUAL, DENSITY), "scale_shift": False},
+        {"hidden": ((0,), (0,)), "correlation": (1, 3), "radial_mlp": (8, 6)},
+        {"hidden": ((0, 1, 2), (0,)), "correlation": (2, 2), "channels": 4},
+        {"atomic_numbers": (1, 3, 8, 9), "heads": ("low", "high"), "correlation": (2, 2)},
+    ],
+    ids=lambda changes: "-".join(changes) or "as published",
+)
+def test_equal_to_the_plain_evaluator(model, crystal, changes):
+    random = random_model(replace(model.architecture, **changes))
+    assert_same(folded(random, crystal), plain(random, crystal))
+
+
+def test_head(small, crystal):
+    """Of two heads that differ, the one that is asked for."""
+    random = random_model(replace(small.architecture, heads=("low", "high")))
+    two = [folded(random, crystal, head=head) for head in (0, 1)]
+    numbers, position, cell, lists = crystal
+    sender = jnp.where(lists.sender < len(numbers), lists.sender, 0)
+    edges = potential.Edges(None, sender, reverse=lists.reverse)
+    species = potential.species_index(numbers, (3, 9))
+    for head, found in enumerate(two):
+        expected = jax.jit(potential.predict)(
+            random, neighbors.displacement(position, cell, lists), edges, species, 1.0, head
+        )
+        assert found[0] == pytest.approx(float(expected.energy), abs=1e-9)
+        np.testing.assert_allclose(found[1], expected.forces, rtol=0, atol=1e-9)
+    assert abs(two[0][0] - two[1][0]) > 1e-3
+
+
+def test_tabulated_functions_have_the_error_that_is_asked_for(small, crystal):
+    exact = plain(small, crystal)
+    largest = np.abs(exact[1]).max()
+    errors = []
+    for tolerance in (1e-3, 1e-9):
+        found = folded(small, crystal, tolerance=tolerance)
+        errors.append(np.abs(found[1] - exact[1]).max() / largest)
+    assert 1e-6 < errors[0] < 0.1
+    assert errors[1] < 1e-7
+
+
+def test_forces_are_differences_of_the_tabulated_energy(small, crystal):
+    numbers, position, cell, lists = crystal
+    params, function = potential.compile_for(small, numbers, tolerance=1e-3)
+    energy = jax.jit(lambda x: function(params, x, cell, lists)[0])
+    force = jax.jit(function)(params, position, cell, lists)[1]
+    step = 1e-4
+    for atom, axis in [(0, 0), (7, 2)]:
+        moved = jnp.zeros_like(position).at[atom, axis].set(step)
+        difference = (energy(position - moved) - energy(position + moved)) / (2 * step)
+        assert force[atom, axis] == pytest.approx(float(difference), abs=1e-6)
+
+
+def test_in_float32(small, crystal):
+    single = potential.cast(small, jnp.float32)
+    found, expected = folded(single, crystal), plain(small, crystal)
+    assert found[1].dtype == jnp.float64
+    assert_same(found, expected, energy=2e-6, force=2e-5)
+
+
+@pytest.mark.parametrize("block_size", [1, 5, 64])
+def test_size_of_blocks_does_not_matter(small, crystal, block_size):
+    assert_same(folded(small, crystal, block_size=block_size), plain(small, crystal))
+
+
+def test_blocks_hold_every_atom_once():
+    species = np.array([1, 0, 1, 1, 0, 2, 1])
+    blocks = blocks_of(species, 2)
+    assert blocks.atom.shape == (4, 2)
+    np.testing.assert_array_equal(blocks.atom.reshape(-1)[blocks.place], np.arange(7))
+    assert sorted(blocks.atom[blocks.used == 1].tolist()) == list(range(7))
+    for row, used, own in zip(blocks.atom, blocks.used, blocks.species, strict=True):
+        np.testing.assert_array_equal(species[row[used == 1]], own)
+
+
+def test_unused_places_change_nothing(small, crystal):
+    numbers, position, cell, lists = crystal
+    wide = neighbors.grow(lists, lists.capacity + 32)
+    found = folded(small, (numbers, position, cell, wide))
+    assert_same(found, plain(small, crystal))
+
+
+def test_several_replicas_at_once(small, crystal):
+    numbers, position, cell, _ = crystal
+    both = jnp.stack([position, position + 0.1 * jnp.sin(position * 7)])
+    lists = neighbors.allocate(both, cell, 4.0, 0.3)
+    params, function = potential.compile_for(small, numbers)
+    found = jax.jit(jax.vmap(function, (None, 0, None, 0)))(params, both, cell, lists)
+    for r in (0, 1):
+        own = jax.tree.map(lambda x, r=r: x[r], lists)
+        own = replace(own, reference_cell=cell)
+        expected = plain(small, (numbers, both[r], cell, own))
+        assert_same([x[r] for x in found], expected)
+
+
+def test_reverse_mode_of_forces(small, crystal):
+    """A product with the Hessian."""
+    numbers, position, cell, lists = crystal
+    direction = jnp.asarray(np.random.default_rng(4).normal(size=position.shape))
+    params, function = potential.compile_for(small, numbers)
+    reference = potential.make_energy_and_force(small.architecture, numbers)
+
+    def product(function, params):
+        def along(x):
+            return jnp.sum(function(params, x, cell, lists)[1] * direction)
+
+        return jax.jit(jax.grad(along))(position)
+
+    found, expected = product(function, params), product(reference, small)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
+def test_what_cannot_be_folded(small, crystal):
+    deep = replace(small.architecture, interactions=(DENSITY,) * 3, hidden=((0,),) * 3)
+    assert not can_fold(deep)
+    with pytest.raises(ValueError, match="3 layers .* cannot be folded"):
+        potential.compile_for(replace(small, architecture=deep), crystal[0])
