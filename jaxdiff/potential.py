@@ -17,9 +17,12 @@ from jaxtyping import Array, Float, Int
 from jaxdiff import neighbors
 from jaxdiff.checkpoints import restrict
 from jaxdiff.models.architecture import Architecture, Mace
-from jaxdiff.models.compiled import blocks_of, energy_and_gradient
-from jaxdiff.models.folded import Folded, fold
+from jaxdiff.models.compiled import blocks_of, energy_and_gradient, fitting_size
+from jaxdiff.models.folded import Folded, can_fold, fold
 from jaxdiff.models.mace import Edges, node_energy
+
+WIDE = 64
+"""From so many channels on the plain evaluator leaves a CPU's cache."""
 
 
 @struct.dataclass
@@ -141,13 +144,19 @@ def make_energy_and_force(
     return _energy_and_force(evaluate, model_dtype)
 
 
+def pays_to_compile(architecture: Architecture) -> bool:
+    """Whether `compile_for` is faster than the plain evaluator, as benchmarks show it."""
+    wide = architecture.channels >= WIDE and jax.default_backend() == "cpu"
+    return wide and can_fold(architecture)
+
+
 def compile_for(
     model: Mace,
     atomic_number: Int[np.ndarray, " atoms"],
     *,
     head: int = 0,
     tolerance: float | None = None,
-    block_size: int = 4,
+    block_size: int | None = None,
 ) -> tuple[Folded, Callable]:
     """A model folded for one composition, and the function that evaluates it.
 
@@ -157,14 +166,15 @@ def compile_for(
 
     - `tolerance`: None for the exact radial functions; otherwise they are tabulated, with
       at most this error relative to the largest of them.
-    - `block_size`: atoms whose edges are in memory at once.
+    - `block_size`: atoms whose edges are in memory at once; None: as many as a cache holds.
 
     Raises ValueError where the architecture is not one of `folded.can_fold`.
     """
     present = tuple(np.unique(atomic_number).tolist())
     model = restrict(model, present)
     species = species_index(atomic_number, present)
-    blocks = blocks_of(species, block_size)
+    folded = fold(model, head=head, tolerance=tolerance)
+    blocks = blocks_of(species, block_size or fitting_size(folded))
 
     def evaluate(folded, edges):
         node, gradient = energy_and_gradient(
@@ -173,7 +183,7 @@ def compile_for(
         return node, gradient, folded.atomic_energies[species]
 
     function = _energy_and_force(evaluate, lambda folded: folded.first_mixing.dtype)
-    return fold(model, head=head, tolerance=tolerance), function
+    return folded, function
 
 
 def _energy_and_force(evaluate: Callable, dtype_of: Callable) -> Callable:

@@ -12,7 +12,7 @@ from jaxdiff.checkpoints import load_default
 from jaxdiff.crystal import rock_salt
 from jaxdiff.finetune import error_table, read_frames
 from jaxdiff.neighbors import PLACES_MULTIPLE, allocate
-from jaxdiff.potential import cast, make_energy_and_force
+from jaxdiff.potential import cast, compile_for, make_energy_and_force
 
 
 def test_lattice_constant_is_that_of_the_data():
@@ -39,15 +39,18 @@ def test_calculator_agrees_with_ase_conventions():
     assert crystal.get_stress().shape == (6,)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
     "dtype", ["float32", pytest.param("float64", marks=pytest.mark.long)]
 )
-def test_places_of_a_row_leave_no_trace_in_multiples_of_32(dtype):
+def test_places_of_a_row_leave_no_trace_in_multiples_of_32(dtype, compiled):
     """Energy, forces and strain of one crystal, to the last bit."""
     system = rock_salt(2, interstitials=1, seed=1)
     position = system.position + np.random.default_rng(0).normal(0, 0.1, (65, 3))
     model = cast(load_default(), dtype)
     function = make_energy_and_force(model.architecture, system.atomic_number)
+    if compiled:
+        model, function = compile_for(model, system.atomic_number, tolerance=1e-6)
     cutoff, seen = float(model.architecture.cutoff), []
     for places in (3 * PLACES_MULTIPLE, 4 * PLACES_MULTIPLE, 6 * PLACES_MULTIPLE):
         lists = allocate(position, system.cell, cutoff, 0.2, capacity=places)

@@ -36,10 +36,17 @@ File = TypeVar("File", bound=Section)
 
 
 class ModelSection(Section):
-    """Which force field: a registered name or a file, and the precision it runs in."""
+    """Which force field: a registered name or a file, and how it is evaluated.
+
+    `evaluator`: "compiled" is folded for the composition, with radial functions tabulated
+    to `radial_tolerance` relative to the largest (0: exact); "plain" is the reference;
+    "auto" takes the one that is faster.
+    """
 
     name_or_path: str = Field(min_length=1)
     precision: Literal["float32", "float64"] = "float32"
+    evaluator: Literal["auto", "plain", "compiled"] = "auto"
+    radial_tolerance: float = Field(1e-6, ge=0, lt=0.01)
 
 
 class CrystalSection(Section):

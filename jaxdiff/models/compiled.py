@@ -20,6 +20,12 @@ from jaxdiff.models.mace import coupling, joined_harmonics, repulsion
 from jaxdiff.models.polynomial import monomials, polynomial
 from jaxdiff.models.radial import edge_features, radial_network
 
+CACHE = 3 * 2**19
+"""Bytes of the weights of a block's edges on a CPU."""
+ACCELERATOR_MEMORY = 2**28
+"""The same on an accelerator."""
+_PLACES = 128
+
 
 @struct.dataclass
 class Blocks:
@@ -35,6 +41,16 @@ class Blocks:
     used: Float[np.ndarray, "blocks size"]
     species: Int[np.ndarray, " blocks"]
     place: Int[np.ndarray, " atoms"]
+
+
+def fitting_size(folded: Folded) -> int:
+    """Atoms of a block whose weights of edges fit the cache, or the memory set aside.
+
+    Not by the places that a row has: sums would round otherwise when rows grow.
+    """
+    of_atom = _PLACES * folded.last_radial[0].size * folded.last_radial.dtype.itemsize
+    room = CACHE if jax.default_backend() == "cpu" else ACCELERATOR_MEMORY
+    return max(1, round(room / of_atom))
 
 
 def blocks_of(species: Int[np.ndarray, " atoms"], size: int) -> Blocks:

@@ -182,8 +182,15 @@ def load_potential(section: ModelSection, system: System) -> Potential:
         model = checkpoints.load(path)
     model = checkpoints.restrict(model, tuple(np.unique(system.atomic_number).tolist()))
     model = potential.cast(model, jnp.dtype(section.precision))
-    function = potential.make_energy_and_force(model.architecture, system.atomic_number)
-    return Potential(model, function, float(model.architecture.cutoff), sha256)
+    cutoff, number = float(model.architecture.cutoff), system.atomic_number
+    if section.evaluator == "plain" or (
+        section.evaluator == "auto" and not potential.pays_to_compile(model.architecture)
+    ):
+        function = potential.make_energy_and_force(model.architecture, number)
+        return Potential(model, function, cutoff, sha256)
+    tolerance = section.radial_tolerance or None
+    params, function = potential.compile_for(model, number, tolerance=tolerance)
+    return Potential(params, function, cutoff, sha256)
 
 
 def site_settings(run: RunFile) -> observables.SiteSettings:

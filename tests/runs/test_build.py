@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff import md
+from jaxdiff import md, neighbors, potential
 from jaxdiff.analysis.lattice import study_lattice
 from jaxdiff.crystal import rock_salt
 from jaxdiff.io import runfile
@@ -43,6 +43,28 @@ def test_defects_of_each_replica_are_drawn_for_it_and_seen_by_the_tracker():
     )  # fmt: skip
     np.testing.assert_array_equal(part.systems[0].position, placed[2])
     assert part.capacity == ensemble.capacity
+
+
+def test_the_evaluator_of_the_run_file(monkeypatch):
+    """Both give the same forces; what is faster depends on the width of the model."""
+    system = rock_salt(2, interstitials=1, seed=1)
+    lists = neighbors.allocate(system.position, system.cell, 4.5, 0.2)
+    forces, kinds = {}, {}
+    for chosen in ("plain", "compiled", "auto"):
+        section = runfile.ModelSection(name_or_path="lif-compact", evaluator=chosen)
+        found = build.load_potential(section, system)
+        kinds[chosen] = type(found.params)
+        if chosen != "auto":
+            result = jax.jit(found.energy_and_force)(
+                found.params, system.position, jnp.asarray(system.cell), lists
+            )
+            forces[chosen] = result[1]
+    assert len(set(kinds.values())) == 2
+    assert kinds["auto"] is kinds["plain"]
+    assert np.abs(forces["plain"]).max() > 0.1
+    np.testing.assert_allclose(forces["compiled"], forces["plain"], rtol=0, atol=1e-4)
+    monkeypatch.setattr(potential, "WIDE", 16)
+    assert type(build.load_potential(section, system).params) is kinds["compiled"]
 
 
 def test_each_temperature_has_its_own_lattice_constant(tmp_path):
