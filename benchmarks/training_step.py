@@ -11,10 +11,7 @@ take turns, `ROUNDS` times. Needs the `[oracle]` extra.
 """
 
 import json
-import multiprocessing
-import os
 import platform
-import resource
 import statistics
 import sys
 import tempfile
@@ -24,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from harness import alone, n_cores, peak_gib, start, write_start
 
 FRAMES = {
     "64 atoms, batch of 1": (2, 1),
@@ -34,50 +32,6 @@ FRAMES = {
 
 ROUNDS, STEPS = 2, 3
 WEIGHTS, DELTA, RATE = (1.0, 10.0, 10.0), 0.01, 1e-4
-
-
-def architecture():
-    """MACE-MPA-0's, for Li and F."""
-    from jaxdiff.models.architecture import Architecture
-
-    return Architecture(
-        scale_shift=True,
-        atomic_numbers=(3, 9),
-        heads=("default",),
-        cutoff=6.0,
-        num_bessel=10,
-        cutoff_power=5,
-        max_ell=3,
-        channels=128,
-        hidden=((0, 1), (0,)),
-        correlation=(3, 3),
-        interactions=(
-            "RealAgnosticDensityInteractionBlock",
-            "RealAgnosticDensityResidualInteractionBlock",
-        ),
-        radial_mlp=(64, 64, 64),
-        mlp_channels=16,
-        agnesi=True,
-        zbl_power=5,
-        average_neighbors=1.0,
-    )
-
-
-def start():
-    """The model with random weights that both train."""
-    import jax
-    import jax.numpy as jnp
-
-    from jaxdiff.models.initial import initialize
-
-    return initialize(
-        architecture(),
-        jax.random.key(0),
-        atomic_energies=np.zeros((1, 2)),
-        scale=0.8,
-        shift=0.0,
-        dtype=jnp.float32,
-    )
 
 
 def labelled_frames(repeats: int, count: int) -> list:
@@ -126,7 +80,7 @@ def here(path: Path, repeats: int, count: int, steps: int) -> dict:
     weights = adaptation.initial_weights(model, (), None, 0)
     state = optimizer.initial_state(weights, transform, RATE)
     step = make_step(Loss("universal", DELTA), transform, settings)
-    adapted, before, times, losses = Adaptation(model, None), _peak_gib(), [], []
+    adapted, before, times, losses = Adaptation(model, None), peak_gib(), [], []
     for _ in range(steps + 1):
         begin, total = time.perf_counter(), float(state.loss_sum)
         state = jax.block_until_ready(step(adapted, state, batch, WEIGHTS))
@@ -140,7 +94,7 @@ def upstream(path: Path, repeats: int, count: int, steps: int) -> dict:
     warnings.simplefilter("ignore")
     import torch
 
-    torch.set_num_threads(_cores())
+    torch.set_num_threads(n_cores())
     torch.serialization.add_safe_globals([slice])  # for e3nn's own constants
     from mace import data
     from mace.modules.loss import UniversalLoss
@@ -166,7 +120,7 @@ def upstream(path: Path, repeats: int, count: int, steps: int) -> dict:
     parameters = [p for n, p in model.named_parameters() if "bessel" not in n]
     optimizer = torch.optim.Adam(parameters, lr=RATE, amsgrad=True)
     average = [p.detach().clone() for p in parameters]
-    before, times, losses = _peak_gib(), [], []
+    before, times, losses = peak_gib(), [], []
     for _ in range(steps + 1):
         begin = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
@@ -182,52 +136,21 @@ def upstream(path: Path, repeats: int, count: int, steps: int) -> dict:
     return _measured(times, losses, before, count)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _peak_gib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
 def _measured(times, losses, before: float, count: int) -> dict:
     return {
         "first_step_s": round(times[0], 2),
         "step_s": [round(t, 3) for t in times[1:]],
         "losses": losses,
-        "peak_gib_per_frame": round((_peak_gib() - before) / count, 3),
+        "peak_gib_per_frame": round((peak_gib() - before) / count, 3),
     }
-
-
-def _report(connection, program, arguments) -> None:
-    connection.send(program(*arguments))
-
-
-def _alone(program, *arguments) -> dict:
-    """What a program measures in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(sender, program, arguments))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    finally:
-        process.join()
-
-
-def _write_start(path: Path) -> None:
-    from jaxdiff.checkpoints.to_mace_torch import save_mace_torch
-
-    save_mace_torch(path, start())
 
 
 def compared(path: Path, repeats: int, count: int) -> dict:
     """Both programs in turn; frames per second, their ratio, memory."""
     runs = {"jaxdiff": [], "mace_torch": []}
     for _ in range(ROUNDS):
-        runs["jaxdiff"].append(_alone(here, path, repeats, count, STEPS))
-        runs["mace_torch"].append(_alone(upstream, path, repeats, count, STEPS))
+        runs["jaxdiff"].append(alone(here, path, repeats, count, STEPS))
+        runs["mace_torch"].append(alone(upstream, path, repeats, count, STEPS))
     first = {name: found[0]["losses"][0] for name, found in runs.items()}
     assert np.isclose(first["jaxdiff"], first["mace_torch"], rtol=1e-3), first
     median = {
@@ -245,17 +168,14 @@ def compared(path: Path, repeats: int, count: int) -> dict:
 def main() -> None:
     """Measure all sizes, print and, where a file is given, record."""
     record = {
-        "cores": _cores(),
+        "cores": n_cores(),
         "machine": platform.machine(),
         "versions": {n: version(n) for n in ("jax", "jaxlib", "mace-torch", "torch")},
         "sizes": {},
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "start.model"
-        context = multiprocessing.get_context("spawn")
-        writer = context.Process(target=_write_start, args=(path,))
-        writer.start()
-        writer.join()
+        alone(write_start, path)
         for name, (repeats, count) in FRAMES.items():
             record["sizes"][name] = compared(path, repeats, count)
             print(name, json.dumps(record["sizes"][name], indent=1), flush=True)

@@ -1,0 +1,177 @@
+"""Time and memory of energy and forces: the plain and the compiled evaluator, mace-torch.
+
+python benchmarks/evaluators.py [RESULTS.jsonl]
+
+The architecture of MACE-MPA-0 (medium) for Li and F, the same random weights in all
+engines, thermal LiF with one interstitial lithium. Neighbours are listed beforehand, to the
+cutoff, in all. One configuration alone, and as many as there are cores at once, one each:
+mace-torch uses all threads for one. Each case has a process of its own, so that its peak
+memory is its own. The differences of forces are from the plain evaluator in float64. Needs
+the `[oracle]` extra.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from harness import alone, append, n_cores, peak_gib, provenance, start, write_start
+
+SIZES = {217: 3, 1001: 5}
+"""Atoms -> conventional cells along an edge."""
+
+CASES = ((217, "float32"), (217, "float64"), (1001, "float32"))
+
+ENGINES = {
+    "plain": None,
+    "compiled, exact": 0.0,
+    "compiled, tabulated to 1e-6": 1e-6,
+    "compiled, tabulated to 1e-5": 1e-5,
+    "mace-torch": None,
+}
+REPEATS = 3
+
+
+def crystal(edge: int):
+    """Positions and cell, Å, and the system that they belong to."""
+    from jaxdiff.crystal import rock_salt_interstitial
+
+    system = rock_salt_interstitial(edge)
+    rng = np.random.default_rng(0)
+    return system.position + rng.normal(0, 0.08, system.position.shape), system
+
+
+def here(engine: str, edge: int, dtype: str) -> dict:
+    """Seconds of an evaluation, of compilation, memory, forces; this program's."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_num_cpu_devices", max(2, n_cores()))
+    from jaxdiff import neighbors, potential
+
+    position, system = crystal(edge)
+    lists = neighbors.allocate(position, system.cell, 6.0, 0.0, headroom=1.0)
+    model, begin = potential.cast(start(), dtype), time.perf_counter()
+    if engine == "plain":
+        number = system.atomic_number
+        function = potential.make_energy_and_force(model.architecture, number)
+        params = model
+    else:
+        tolerance = ENGINES[engine] or None
+        params, function = potential.compile_for(
+            model, system.atomic_number, tolerance=tolerance
+        )
+    folding = time.perf_counter() - begin
+    given = (params, np.asarray(position), np.asarray(system.cell), lists)
+    inputs = [jax.device_put(given, device) for device in jax.devices()[: n_cores()]]
+    before, begin = peak_gib(), time.perf_counter()
+    jitted = jax.jit(function)
+    first = jax.block_until_ready(jitted(*inputs[0]))
+    compilation = time.perf_counter() - begin
+    one = _seconds(lambda: jax.block_until_ready(jitted(*inputs[0])))
+    peak = peak_gib() - before
+    jax.block_until_ready([jitted(*x) for x in inputs])
+    all_cores = _seconds(lambda: jax.block_until_ready([jitted(*x) for x in inputs]))
+    return {
+        "fold_s": round(folding, 2),
+        "first_call_s": round(compilation, 2),
+        "one_s": one,
+        "per_evaluation_of_all_cores_s": [round(t / len(inputs), 4) for t in all_cores],
+        "peak_gib": round(peak, 3),
+        "forces": np.asarray(first[1]),
+    }
+
+
+def upstream(path: Path, edge: int, dtype: str) -> dict:
+    """The same of mace-torch, from the same weights."""
+    warnings.simplefilter("ignore")
+    import torch
+
+    torch.set_num_threads(n_cores())
+    torch.serialization.add_safe_globals([slice])  # for e3nn's own constants
+    torch.set_default_dtype(getattr(torch, dtype))
+    from mace import data
+    from mace.tools import AtomicNumberTable, torch_geometric
+
+    from jaxdiff.system import to_ase
+
+    model = torch.load(path, weights_only=False).to(getattr(torch, dtype))
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    position, system = crystal(edge)
+    atoms = to_ase(system)
+    atoms.positions = position
+    graph = data.AtomicData.from_config(
+        data.config_from_atoms(atoms, head_name="default"),
+        z_table=AtomicNumberTable([3, 9]),
+        cutoff=6.0,
+        heads=["default"],
+    )
+    batch = torch_geometric.batch.Batch.from_data_list([graph]).to_dict()
+    before, begin = peak_gib(), time.perf_counter()
+    first = model(batch)
+    first_call = time.perf_counter() - begin
+    return {
+        "first_call_s": round(first_call, 2),
+        "one_s": _seconds(lambda: model(batch)),
+        "peak_gib": round(peak_gib() - before, 3),
+        "forces": first["forces"].detach().numpy(),
+    }
+
+
+def _seconds(function) -> list[float]:
+    times = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        function()
+        times.append(round(time.perf_counter() - begin, 4))
+    return times
+
+
+def measured(path: Path, engine: str, n_atoms: int, dtype: str) -> dict:
+    """One case."""
+    if engine == "mace-torch":
+        return alone(upstream, path, SIZES[n_atoms], dtype)
+    return alone(here, engine, SIZES[n_atoms], dtype)
+
+
+def main() -> None:
+    """Measure all cases, print and, where a file is given, record each."""
+    common = provenance("jax", "jaxlib", "mace-torch", "torch")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "start.model"
+        alone(write_start, path)
+        reference = {
+            n_atoms: measured(path, "plain", n_atoms, "float64")["forces"]
+            for n_atoms in SIZES
+        }
+        for n_atoms, dtype in CASES:
+            for engine in ENGINES:
+                found = measured(path, engine, n_atoms, dtype)
+                error = np.abs(found.pop("forces") - reference[n_atoms]).max()
+                record = {
+                    "benchmark": "evaluators",
+                    "engine": engine,
+                    "atoms": n_atoms,
+                    "dtype": dtype,
+                    **found,
+                    "largest_difference_of_forces": float(f"{error:.1e}"),
+                    **common,
+                }
+                best = found.get("per_evaluation_of_all_cores_s", found["one_s"])
+                print(
+                    f"{n_atoms} atoms, {dtype}, {engine}: one alone "
+                    f"{statistics.median(found['one_s']):.3f} s, on all cores "
+                    f"{statistics.median(best):.3f} s, {found['peak_gib']} GiB, "
+                    f"forces differ by {error:.1e} eV/Å",
+                    flush=True,
+                )
+                if len(sys.argv) > 1:
+                    append(Path(sys.argv[1]), record)
+
+
+if __name__ == "__main__":
+    main()
