@@ -49,9 +49,11 @@ def _say(name: str, entry: dict) -> None:
     if "failed" in entry:
         typer.echo(f"no barrier: {entry['failed']}", err=True)
         return
+    error = entry.get("forward_model_error_ev")
+    known = "" if error is None else f" ± {error:.4f} (model)"
     lowest = entry["lowest_frequencies_thz"][0]
     typer.echo(
-        f"{name}: {entry['forward_ev']:.4f} eV forward, {entry['backward_ev']:.4f} eV "
-        f"backward; one imaginary mode, {-lowest:.2f} THz; {entry['force_calls']} force "
-        f"calls, {entry['seconds']:.0f} s"
+        f"{name}: {entry['forward_ev']:.4f}{known} eV forward, "
+        f"{entry['backward_ev']:.4f} eV backward; one imaginary mode, {-lowest:.2f} THz; "
+        f"{entry['force_calls']} force calls, {entry['seconds']:.0f} s"
     )

@@ -41,6 +41,16 @@ class SearchSection(Section):
     seed: int = Field(0, ge=0, lt=2**32)
 
 
+class ErrorSection(Section):
+    """Frames with energies, from which the model's own error of a barrier is known.
+
+    `train`: those that the model was trained on; `valid`: others, which set the scale.
+    """
+
+    train: tuple[str, ...] = Field(min_length=1)
+    valid: tuple[str, ...] = Field(min_length=1)
+
+
 class OutputSection(Section):
     """Where barriers, structures and the figure go."""
 
@@ -53,6 +63,7 @@ class BarrierFile(Section):
     model: ModelSection
     system: SystemSection | None = None
     ends: dict[str, EndsSection] = {}
+    error: ErrorSection | None = None
     search: SearchSection = SearchSection.model_validate({})
     output: OutputSection
 

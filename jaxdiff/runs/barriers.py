@@ -17,14 +17,16 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jaxdiff import checkpoints
+from jaxdiff.finetune import read_frames
 from jaxdiff.io import atomic
 from jaxdiff.io.ase_frames import read_atoms
-from jaxdiff.io.barrierfile import BarrierFile, EndsSection
+from jaxdiff.io.barrierfile import BarrierFile, EndsSection, ErrorSection
 from jaxdiff.io.lock import locked
 from jaxdiff.models.architecture import Mace
 from jaxdiff.objectives import paths
 from jaxdiff.objectives.band import Band
-from jaxdiff.objectives.barrier import SearchFailed, Settings, find_barrier
+from jaxdiff.objectives.barrier import Barrier, SearchFailed, Settings, find_barrier
+from jaxdiff.objectives.last_layer import LastLayer, energy_feature, fit_last_layer
 from jaxdiff.objectives.relax import Relaxed
 from jaxdiff.objectives.surface import make_surface
 from jaxdiff.potential import cast
@@ -50,9 +52,17 @@ def search_to_folder(
     wanted = list(all_paths(run))
     with locked(directory, "output.directory"):
         found = _earlier(directory, identity)
+        posterior = None
+        if run.error is not None and any(path.name not in found for path in wanted):
+            posterior = _posterior(model, run.error)
+            about["error"] = {
+                key: value
+                for key, value in dataclasses.asdict(posterior).items()
+                if key != "covariance"
+            }
         for path in wanted:
             if path.name not in found:
-                found[path.name] = _searched(model, path, run, directory)
+                found[path.name] = _searched(model, path, run, directory, posterior)
                 content = {**about, "paths": found}
                 atomic.write_text(directory / RESULTS, json.dumps(content, indent=1) + "\n")
             report(path.name, found[path.name])
@@ -95,8 +105,17 @@ def _read(name: str, ends: EndsSection) -> paths.Path:
     return paths.Path(name, system, jnp.asarray(position), jnp.asarray(position + away))
 
 
+def _posterior(model: Mace, section: ErrorSection) -> LastLayer:
+    train, valid = (read_frames(list(files)) for files in (section.train, section.valid))
+    return fit_last_layer(model, train, valid)
+
+
 def _searched(
-    model: Mace, path: paths.Path, run: BarrierFile, directory: Path
+    model: Mace,
+    path: paths.Path,
+    run: BarrierFile,
+    directory: Path,
+    posterior: LastLayer | None,
 ) -> dict[str, Any]:
     """What is found of a path: numbers, or the reason why there are none."""
     search = run.search
@@ -124,12 +143,34 @@ def _searched(
     return {
         "forward_ev": barrier.forward_ev,
         "backward_ev": barrier.backward_ev,
+        **_errors(model, posterior, barrier, path.system),
         "saddle_force_ev_per_angstrom": float(barrier.saddle.largest_force),
         "lowest_frequencies_thz": barrier.modes.frequency_thz.tolist(),
         "force_calls": barrier.force_calls,
         "seconds": round(time.perf_counter() - started, 1),
         **_band(barrier.band, structures, path.system, barrier.saddle),
     }
+
+
+def _errors(
+    model: Mace, posterior: LastLayer | None, barrier: Barrier, system: System
+) -> dict[str, float]:
+    """Standard errors of both barriers that come from the model."""
+    if posterior is None:
+        return {}
+    start, saddle, end = (
+        energy_feature(model, _atoms(system, point.position))
+        for point in (barrier.start, barrier.saddle, barrier.end)
+    )
+    return {
+        "forward_model_error_ev": posterior.standard_error(saddle - start),
+        "backward_model_error_ev": posterior.standard_error(saddle - end),
+    }
+
+
+def _atoms(system: System, position: Any) -> ase.Atoms:
+    placed = dataclasses.replace(system, position=np.asarray(position), velocity=None)
+    return to_ase(placed)
 
 
 def _band(
@@ -141,8 +182,7 @@ def _band(
         points.append(("saddle", saddle.position, saddle.energy, saddle.force))
     frames: list[ase.Atoms] = []
     for label, position, energy, force in points:
-        placed = dataclasses.replace(system, position=np.asarray(position), velocity=None)
-        atoms = to_ase(placed)
+        atoms = _atoms(system, position)
         results = {"energy": float(energy), "forces": np.asarray(force)}
         atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.info["label"] = label
@@ -166,7 +206,10 @@ def _row(band: Band, k: int) -> tuple[Any, Any, Any]:
 def _what_counts(run: BarrierFile) -> dict[str, Any]:
     """What decides the result of a path; more paths may be asked for later."""
     system = run.system and run.system.model_dump(mode="json", exclude={"paths"})
-    return {"system": system, "search": run.search.model_dump(mode="json")}
+    counts = {"system": system, "search": run.search.model_dump(mode="json")}
+    if run.error is not None:
+        counts["error"] = run.error.model_dump(mode="json")
+    return counts
 
 
 def _versions() -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """`jaxdiff barrier`: what it writes, keeps and refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
+from ase.build import bulk
 from typer.testing import CliRunner
 
 from jaxdiff.calculator import MaceCalculator
@@ -27,9 +29,26 @@ images = 3
 [ends.nowhere]
 first = "{folder}/one.xyz"
 last = "{folder}/one.xyz"
+[error]
+train = ["{folder}/train.xyz"]
+valid = ["{folder}/valid.xyz"]
 [output]
 directory = "{folder}/out"
 """
+
+
+def labelled(count, seed):
+    """Cells of LiF with the embedded model's energies and 1 meV/atom of noise."""
+    rng, frames = np.random.default_rng(seed), []
+    for _ in range(count):
+        atoms = bulk("LiF", "rocksalt", a=4.08, cubic=True)
+        atoms.positions += rng.normal(0, 0.1, (8, 3))
+        atoms.calc = MaceCalculator("lif-compact")
+        energy = atoms.get_potential_energy() + rng.normal(0, 8e-3)
+        atoms.calc = None
+        atoms.info["REF_energy"] = energy
+        frames.append(atoms)
+    return frames
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +57,25 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("barriers")
     system = lithium_path("collinear", (2, 2, 2)).system
     ase.io.write(folder / "one.xyz", to_ase(system), format="extxyz")
+    for name, seed in (("train", 0), ("valid", 1)):
+        ase.io.write(folder / f"{name}.xyz", labelled(8, seed), format="extxyz")
     (folder / "run.toml").write_text(RUN.format(folder=folder))
     result = called(folder)
     assert result.exit_code == 0, result.output
-    assert "collinear: 0.15" in result.output
+    assert re.search(r"collinear: 0\.15\d\d ± 0\.\d+ \(model\) eV forward", result.output)
     assert "nowhere: both ends relax to the same minimum" in result.output
     return folder
+
+
+def test_the_models_own_error_of_a_barrier(folder):
+    content = json.loads((folder / "out/barriers.json").read_text())
+    assert content["error"]["n_train"] == 8
+    entry = content["paths"]["collinear"]
+    # both ends are equivalent
+    assert entry["backward_model_error_ev"] == pytest.approx(
+        entry["forward_model_error_ev"], rel=0.05
+    )
+    assert 1e-4 < entry["forward_model_error_ev"] < 1
 
 
 def called(folder, *options):
