@@ -45,6 +45,7 @@ def labelled(count, seed):
         atoms.positions += rng.normal(0, 0.1, (8, 3))
         atoms.calc = MaceCalculator("lif-compact")
         energy = atoms.get_potential_energy() + rng.normal(0, 8e-3)
+        atoms.arrays["REF_forces"] = atoms.get_forces()
         atoms.calc = None
         atoms.info["REF_energy"] = energy
         frames.append(atoms)
