@@ -112,13 +112,14 @@ def draw(found: dict) -> bytes:
                 style.intervals(one, x, middle, bound, *look, name)
                 one.plot(x, middle, color=style.SERIES[number], lw=0.8)
         one.set_xscale("log")
-        one.set_yscale("log")
+        one.set_ylim(0, None)
         one.set_xticks(list(FRAMES), [str(n) for n in FRAMES], minor=False)
         one.minorticks_off()
         one.set_xlabel("frames for training")
         one.set_ylabel(label)
         style.grid(one)
-    axes[1].legend(fontsize=7)
+    entries = axes[0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside upper center", ncols=4, fontsize=8)
     return style.to_png(figure)
 
 
