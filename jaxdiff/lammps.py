@@ -1,0 +1,134 @@
+"""Our evaluator inside a LAMMPS script: forces, energy and virial by `fix external`.
+
+LAMMPS keeps the integrator, its thermostats and its output; on one rank, in `units metal`,
+in a cell that is periodic in all directions:
+
+    lmp = lammps.lammps()
+    lmp.commands_string("units metal ... pair_style zero 8.0; pair_coeff * *")
+    drive(lmp, "lif-compact", ["Li", "F"])
+    lmp.command("run 1000")
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.data
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdiff import checkpoints, neighbors, potential
+from jaxdiff.models.architecture import Mace
+
+
+def drive(
+    lmp: Any,
+    model: Mace | str | Path,
+    elements: Sequence[str],
+    *,
+    fix: str = "jaxdiff",
+    precision: str = "float32",
+    tolerance: float | None = 1e-6,
+    skin: float = 0.5,
+) -> None:
+    """Let a model make the forces of a LAMMPS instance that has its atoms.
+
+    - `lmp`: a `lammps.lammps` object.
+    - `elements`: the element of each of its atom types, in their order.
+    - `fix`: the name of the fix, with `energy yes virial yes`.
+    - `tolerance`: see `potential.compile_for`; `skin`: of the neighbour lists, Å.
+
+    Raises ValueError for several ranks, other units, open boundaries, or types without an
+    element. Needs `jax.config.update("jax_enable_x64", True)`.
+    """
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise ValueError(
+            "positions need 64 bits: call jax.config.update('jax_enable_x64', True) before "
+            "anything else."
+        )
+    if lmp.extract_setting("world_size") != 1:
+        raise ValueError(
+            f"LAMMPS runs on {lmp.extract_setting('world_size')} ranks; the forces come "
+            "from one process: run it on one rank, and give that process more cores."
+        )
+    if (units := lmp.extract_global("units")) != "metal":
+        raise ValueError(f"LAMMPS has units {units!r}; use 'units metal' (eV, Å).")
+    if not all(lmp.extract_box()[5]):
+        raise ValueError("LAMMPS has an open boundary; use 'boundary p p p'.")
+    if lmp.extract_setting("ntypes") != len(elements):
+        raise ValueError(
+            f"LAMMPS has {lmp.extract_setting('ntypes')} atom types and {len(elements)} "
+            f"elements are given ({', '.join(elements)}); give one for each type."
+        )
+    if not isinstance(model, Mace):
+        model = checkpoints.load(model)
+    driver = _Driver(lmp, potential.cast(model, precision), elements, fix, tolerance, skin)
+    lmp.command(f"fix {fix} all external pf/callback 1 1")
+    lmp.command(f"fix_modify {fix} energy yes virial yes")
+    lmp.set_fix_external_callback(fix, driver.set_forces, lmp)
+
+
+class _Driver:
+    """What lasts from step to step: the program, unwrapped positions, neighbour lists."""
+
+    def __init__(self, lmp, model, elements, fix, tolerance, skin):
+        self.fix, self.skin = fix, skin
+        self.cutoff = float(model.architecture.cutoff)
+        order = np.argsort(lmp.numpy.extract_atom("id")[: lmp.get_natoms()])
+        kind = lmp.numpy.extract_atom("type")[order] - 1
+        number = np.array([ase.data.atomic_numbers[e] for e in elements])[kind]
+        self.params, function = potential.compile_for(model, number, tolerance=tolerance)
+        self.position = lmp.numpy.extract_atom("x")[order].copy()
+        self.lists = self.allocated(_cell(lmp))
+
+        def step(params, position, cell, lists):
+            given = (position[None], cell[None], lists)
+            lists = neighbors.refresh(*given, self.cutoff, self.skin)
+            own = jax.tree.map(lambda x: x[0], lists)
+            covered = neighbors.is_covered(cell, own)
+            return function(params, position, cell, own), lists, covered
+
+        self.step = jax.jit(step)
+
+    def allocated(self, cell):
+        """Lists of the present positions, made on the host, with a leading axis of one."""
+        return neighbors.allocate(self.position[None], cell, self.cutoff, self.skin)
+
+    def set_forces(self, lmp, timestep, n_local, tag, x, f) -> None:
+        """Called by LAMMPS at every step: fill `f`, and tell energy and virial.
+
+        What is raised here LAMMPS prints and goes on, so forces that could not be computed
+        are not numbers, and the run ends at its next look at the clock.
+        """
+        f[:n_local] = np.nan
+        try:
+            self.fill(lmp, tag[:n_local] - 1, x[:n_local], f[:n_local])
+        except BaseException:
+            lmp.force_timeout()
+            raise
+
+    def fill(self, lmp, row, x, f) -> None:
+        """Forces of the atoms that LAMMPS has in these rows of ours."""
+        cell = _cell(lmp)
+        moved = x - self.position[row]
+        moved -= np.round(moved @ np.linalg.inv(cell)) @ cell
+        self.position[row] += moved
+        position = jnp.asarray(self.position)
+        result, lists, covered = self.step(self.params, position, cell, self.lists)
+        if bool(lists.overflow[0]) or not bool(covered):
+            self.lists = self.allocated(cell)
+            result, lists, _ = self.step(self.params, position, cell, self.lists)
+        self.lists = lists
+        energy, force, strain = jax.device_get(result)
+        f[:] = force[row]
+        lmp.fix_external_set_energy_global(self.fix, float(energy))
+        virial = -strain[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+        lmp.fix_external_set_virial_global(self.fix, virial.tolist())
+
+
+def _cell(lmp) -> np.ndarray:
+    """Lattice vectors as rows, Å."""
+    low, high, xy, yz, xz = lmp.extract_box()[:5]
+    lx, ly, lz = np.subtract(high, low)
+    return np.array([[lx, 0.0, 0.0], [xy, ly, 0.0], [xz, yz, lz]])
