@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 
-def architecture(atomic_numbers=(3, 9)):
+def architecture():
     """MACE-MPA-0's (medium), for Li and F."""
     from jaxdiff.models.architecture import Architecture
 
     return Architecture(
         scale_shift=True,
-        atomic_numbers=atomic_numbers,
+        atomic_numbers=(3, 9),
         heads=("default",),
         cutoff=6.0,
         num_bessel=10,

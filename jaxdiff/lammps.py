@@ -4,7 +4,7 @@ LAMMPS keeps the integrator, its thermostats and its output; on one rank, in `un
 in a cell that is periodic in all directions:
 
     lmp = lammps.lammps()
-    lmp.commands_string("units metal ... pair_style zero 8.0; pair_coeff * *")
+    lmp.file("in.lif")  # with atoms, pair_style zero 8.0, pair_coeff * *
     drive(lmp, "lif-compact", ["Li", "F"])
     lmp.command("run 1000")
 """
@@ -39,8 +39,8 @@ def drive(
     - `fix`: the name of the fix, with `energy yes virial yes`.
     - `tolerance`: see `potential.compile_for`; `skin`: of the neighbour lists, Å.
 
-    Raises ValueError for several ranks, other units, open boundaries, or types without an
-    element. Needs `jax.config.update("jax_enable_x64", True)`.
+    Raises ValueError for several ranks, other units, open boundaries, types without an
+    element, or ids with gaps. Needs `jax.config.update("jax_enable_x64", True)`.
     """
     if jnp.zeros(()).dtype != jnp.float64:
         raise ValueError(
@@ -60,6 +60,17 @@ def drive(
         raise ValueError(
             f"LAMMPS has {lmp.extract_setting('ntypes')} atom types and {len(elements)} "
             f"elements are given ({', '.join(elements)}); give one for each type."
+        )
+    if unknown := [e for e in elements if e not in ase.data.atomic_numbers]:
+        raise ValueError(
+            f"{unknown[0]!r} is no chemical element; give symbols such as 'Li', one for "
+            "each atom type."
+        )
+    n_atoms = lmp.get_natoms()
+    if sorted(lmp.numpy.extract_atom("id")[:n_atoms]) != list(range(1, n_atoms + 1)):
+        raise ValueError(
+            f"the ids of LAMMPS's {n_atoms} atoms are not 1 to {n_atoms}; use "
+            "'reset_atoms id' first."
         )
     if not isinstance(model, Mace):
         model = checkpoints.load(model)

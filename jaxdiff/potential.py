@@ -145,7 +145,7 @@ def make_energy_and_force(
 
 
 def pays_to_compile(architecture: Architecture) -> bool:
-    """Whether `compile_for` is faster than the plain evaluator, as benchmarks show it."""
+    """Whether `compile_for` is taken by default: for wide models on a CPU."""
     wide = architecture.channels >= WIDE and jax.default_backend() == "cpu"
     return wide and can_fold(architecture)
 

@@ -74,8 +74,8 @@ def read_frames(paths: Sequence[Path | str], keys: Keys = Keys()) -> list[Frame]
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(
-                f"{path}: no such data file. Give a path that exists; paths in a run file "
-                "are relative to the run file."
+                f"{path}: no such data file (looked for at {path.resolve()}). Give a path "
+                "that exists."
             )
         for frame in _read_deepmd(path) if path.is_dir() else _read_file(path, keys):
             frames.setdefault(frame.digest, frame)

@@ -6,6 +6,7 @@ the last layer's energy and its derivative come from one visit of a block. The d
 over positions is written as three passes over blocks, not left to reverse mode.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -16,7 +17,13 @@ from jaxtyping import Array, Float, Int
 
 from jaxdiff.models.architecture import tensor_product_paths
 from jaxdiff.models.folded import Folded, pair_index
-from jaxdiff.models.mace import coupling, joined_harmonics, repulsion
+from jaxdiff.models.mace import (
+    coupling,
+    join_degrees,
+    joined_harmonics,
+    repulsion,
+    split_degrees,
+)
 from jaxdiff.models.polynomial import monomials, polynomial
 from jaxdiff.models.radial import edge_features, radial_network
 
@@ -81,36 +88,26 @@ def energy_and_gradient(
 
     Rows as those of `jaxdiff.models.mace.Edges`; the derivative is over displacements.
     """
-    arch, dtype = folded.architecture, displacement.dtype
-
-    def geometry(displacement):
-        distance = jnp.sqrt(jnp.sum(displacement**2, axis=-1))
-        return distance, joined_harmonics(arch.max_ell, displacement)
-
+    geometry = functools.partial(_geometry, folded.architecture.max_ell)
     (distance, harmonic), to_displacement = jax.vjp(geometry, displacement)
     sender, kind = sender[blocks.atom], jnp.asarray(species)[sender][blocks.atom]
     own = _Own(jnp.asarray(blocks.species), kind)
     edge = distance[blocks.atom], harmonic[blocks.atom]
-    weight = jnp.asarray(blocks.used, dtype) * folded.scale
-
-    def first(own, edge):
-        return _first_layer(folded, own, *edge)
+    weight = jnp.asarray(blocks.used, displacement.dtype) * folded.scale
 
     def of_atoms(block):
         return block.reshape(-1, *block.shape[2:])[blocks.place]
 
-    energy, feature = jax.lax.map(lambda x: first(*x), (own, edge))
-
-    def sent_features(feature):
-        return _by_degree(folded.up, feature)
-
-    sent, to_feature = jax.vjp(sent_features, of_atoms(feature))
+    energy, feature = jax.lax.map(
+        lambda given: _first_layer(folded, given[0], *given[1]), (own, edge)
+    )
+    send = functools.partial(_by_degree, folded.up)
+    sent, to_feature = jax.vjp(send, of_atoms(feature))
 
     def last(along_sent, given):
         own, edge, sender, feature, weight = given
-        energy, pull = jax.vjp(
-            lambda *x: _last_layer(folded, own, *x), *edge, sent[sender], feature
-        )
+        layer = functools.partial(_last_layer, folded, own)
+        energy, pull = jax.vjp(layer, *edge, sent[sender], feature)
         *along_edge, along_edge_sent, along_feature = pull(weight)
         along_sent = along_sent.at[sender].add(along_edge_sent, mode="promise_in_bounds")
         return along_sent, (energy, tuple(along_edge), along_feature)
@@ -122,7 +119,7 @@ def energy_and_gradient(
 
     def first_back(given):
         own, edge, weight, along_feature = given
-        _, pull = jax.vjp(lambda *x: first(own, x), *edge)
+        _, pull = jax.vjp(functools.partial(_first_layer, folded, own), *edge)
         used = (weight != 0)[:, None, None]
         return pull((weight, jnp.where(used, along_feature, 0.0)))
 
@@ -132,6 +129,12 @@ def energy_and_gradient(
     )
     total = folded.scale * of_atoms(energy + last_energy) + folded.shift
     return total, to_displacement(along_edge)[0]
+
+
+def _geometry(max_ell: int, displacement):
+    """Lengths of edges, Å, and harmonics of their directions."""
+    distance = jnp.sqrt(jnp.sum(displacement**2, axis=-1))
+    return distance, joined_harmonics(max_ell, displacement)
 
 
 @struct.dataclass
@@ -191,12 +194,11 @@ def _convolve(folded: Folded, function, harmonic, sent):
     arch = folded.architecture
     size, places = function.shape[:2]
     paths = tensor_product_paths(arch.hidden[0], arch.max_ell)
-    starts = dict(zip(arch.hidden[0], np.cumsum([0, *(2 * i + 1 for i in arch.hidden[0])]),
-                      strict=False))  # fmt: skip
+    by_degree = split_degrees(sent, arch.hidden[0])
     coupled = {ell: [] for ell in range(arch.max_ell + 1)}
     for n, (l1, l2, l3) in enumerate(paths):
         weight = function @ folded.last_radial[:, n]
-        mine = sent[:, :, starts[l1] : starts[l1] + 2 * l1 + 1] * weight[:, :, None]
+        mine = by_degree[l1] * weight[:, :, None]
         outer = jnp.einsum(
             "bkd,bke->bde",
             harmonic[..., l2**2 : (l2 + 1) ** 2],
@@ -240,12 +242,8 @@ def _product(folded: Folded, layer: str, z, basis):
 
 def _by_degree(matrices, feature):
     """One matrix for each degree of [atoms, components, C]."""
-    starts = np.cumsum([0, *(2 * ell + 1 for ell in matrices)])
-    parts = [
-        feature[:, first : first + 2 * ell + 1] @ matrix
-        for first, (ell, matrix) in zip(starts, matrices.items(), strict=False)
-    ]
-    return jnp.concatenate(parts, axis=1)
+    parts = split_degrees(feature, tuple(matrices))
+    return join_degrees({ell: parts[ell] @ matrix for ell, matrix in matrices.items()})
 
 
 def _readout(folded: Folded, layer: str, scalar):

@@ -32,7 +32,8 @@ class Folded:
     - `last_species` l -> [Z, C, C], of a last layer without a residual, or None;
       `last_skip` [Z, C, C], of one with it, or None.
     - `coefficient` "0", "1" -> l -> [Z, monomials, C], `linear` "0", "1" -> l -> [C, C].
-    - `readout` "0", "1" -> matrices; `atomic_energies` [Z] float64, eV; `shift` [], eV.
+    - `readout` "0", "1" -> matrices; `atomic_energies` [Z] float64, eV; `scale` and
+      `shift` [] of the interaction energy, eV.
     """
 
     radial: dict
@@ -54,7 +55,7 @@ class Folded:
 
 
 def can_fold(architecture: Architecture) -> bool:
-    """Two layers, scalars out of the last: as all published foundation models have it."""
+    """Two layers, scalars out of the last: as MACE-MPA-0 has it."""
     return len(architecture.interactions) == 2 and architecture.hidden[1] == (0,)
 
 

@@ -265,7 +265,7 @@ def _message(model, layer, feature, edges, radial, harmonic, species):
 
 def _convolve(feature, paths, last, edges, radial, harmonic, n_atoms):
     """Per path: sum over neighbours of R(r) (h x Y), [atoms, 2 l3 + 1, channels]."""
-    sent = _split_degrees(edges.at_sender(_join_degrees(feature)), tuple(feature))
+    sent = split_degrees(edges.at_sender(join_degrees(feature)), tuple(feature))
     coupled = {}
     # path by path: the weights are split and nothing is joined, for edges' values are large
     for n, (l1, l2, l3) in enumerate(paths):
@@ -302,13 +302,13 @@ def _flat(edge):
     return edge.reshape(*edge.shape[:-2], -1)
 
 
-def _join_degrees(feature):
+def join_degrees(feature):
     """l -> [atoms, 2l + 1, channels] to one array [atoms, components, channels]."""
     return jnp.concatenate(list(feature.values()), axis=1)
 
 
-def _split_degrees(joined, degrees):
-    """The inverse of `_join_degrees`, on any leading axes."""
+def split_degrees(joined, degrees):
+    """The inverse of `join_degrees`, on any leading axes."""
     starts = np.cumsum([0, *(2 * ell + 1 for ell in degrees)])
     return {ell: joined[..., starts[n] : starts[n + 1], :] for n, ell in enumerate(degrees)}
 

@@ -80,6 +80,10 @@ def test_energy_forces_and_pressure_are_the_calculators(crystal, started):
     assert energy == pytest.approx(crystal.get_potential_energy(), abs=1e-6)
     bar = -crystal.get_stress()[:3].mean() / units.GIGAPASCAL * 1e4
     assert started.get_thermo("press") == pytest.approx(bar, rel=1e-5)
+    names = ("pxx", "pyy", "pzz", "pyz", "pxz", "pxy")  # Voigt's order, as ASE has it
+    each = -crystal.get_stress() / units.GIGAPASCAL * 1e4
+    found = [started.get_thermo(name) for name in names]
+    np.testing.assert_allclose(found, each, rtol=1e-5, atol=0.1)
 
 
 def test_a_run_conserves_energy_and_crosses_the_cell(crystal, started):
@@ -115,7 +119,12 @@ def test_a_fault_stops_the_run(started, monkeypatch):
 def test_what_lammps_must_be(started):
     with pytest.raises(ValueError, match=r"2 atom types and 1 elements are given \(Li\)"):
         drive(started, load_default(), ["Li"])
+    with pytest.raises(ValueError, match="'X1' is no chemical element"):
+        drive(started, load_default(), ["Li", "X1"])
     with jax.enable_x64(False), pytest.raises(ValueError, match="64 bits"):
+        drive(started, load_default(), ["Li", "F"])
+    started.commands_string("group gone id 5\ndelete_atoms group gone compress no")
+    with pytest.raises(ValueError, match="the ids of LAMMPS's 64 atoms are not 1 to 64"):
         drive(started, load_default(), ["Li", "F"])
     other = load_lammps().lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
     with pytest.raises(ValueError, match="units 'lj'; use 'units metal'"):
