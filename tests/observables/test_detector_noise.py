@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import LATTICE, PUSH, correlated_noise
+from synthetic_hops import LATTICE, PUSH, correlated_noise
 
 from jaxdiff.analysis.defects import CLASSES, DefectHistory
 from jaxdiff.observables import SiteSettings, as_supercell, initialize, observe
