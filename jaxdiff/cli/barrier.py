@@ -30,7 +30,7 @@ def barrier(
     from jaxdiff.checkpoints import CheckpointError
     from jaxdiff.io import atomic, barrierfile
     from jaxdiff.report.figures.band import draw_bands
-    from jaxdiff.runs.barriers import search_to_folder
+    from jaxdiff.runs.barriers import diffusion, search_to_folder
 
     try:
         run = barrierfile.load(run_file, set or [])
@@ -40,6 +40,8 @@ def barrier(
     except (ValueError, OSError, CheckpointError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from None
+    for defect, result in diffusion(run, found).items():
+        _say_diffusion(defect, result)
     typer.echo(figure)
     if all("failed" in entry for entry in found.values()):
         raise typer.Exit(BAD_INPUT)
@@ -52,8 +54,23 @@ def _say(name: str, entry: dict) -> None:
     error = entry.get("forward_model_error_ev")
     known = "" if error is None else f" ± {error:.4f} (model)"
     lowest = entry["lowest_frequencies_thz"][0]
+    prefactor = entry.get("prefactor_thz")
+    tries = "" if prefactor is None else f", prefactor {prefactor:.2f} THz"
     typer.echo(
         f"{name}: {entry['forward_ev']:.4f}{known} eV forward, "
-        f"{entry['backward_ev']:.4f} eV backward; one imaginary mode, {-lowest:.2f} THz; "
+        f"{entry['backward_ev']:.4f} eV backward; "
+        f"one imaginary mode, {-lowest:.2f} THz{tries}; "
         f"{entry['force_calls']} force calls, {entry['seconds']:.0f} s"
     )
+    if "no_prefactor" in entry:
+        typer.echo(f"{name}: no prefactor: {entry['no_prefactor']}", err=True)
+
+
+def _say_diffusion(defect: str, result: dict) -> None:
+    typer.echo(f"{defect} ({', '.join(result['paths'])}), harmonic:")
+    for row in result["rows"]:
+        typer.echo(
+            f"  {row['temperature_kelvin']:g} K: D_def "
+            f"{row['defect_diffusivity_cm2_per_s']:.3g} cm²/s, Ea "
+            f"{row['activation_energy_ev']:.4f} eV"
+        )

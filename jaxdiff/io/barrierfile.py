@@ -1,7 +1,7 @@
 """The run file of `jaxdiff barrier`: TOML, every unit in its key, nothing unknown."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,16 @@ class ErrorSection(Section):
     valid: tuple[str, ...] = Field(min_length=1)
 
 
+class RatesSection(Section):
+    """Prefactors of the jumps, and what the defects' diffusivities are with them.
+
+    `radius_angstrom`: atoms further from those that jump are held; none: all vibrate.
+    """
+
+    temperatures_kelvin: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    radius_angstrom: float | None = Field(None, gt=0)
+
+
 class OutputSection(Section):
     """Where barriers, structures and the figure go."""
 
@@ -64,6 +74,7 @@ class BarrierFile(Section):
     system: SystemSection | None = None
     ends: dict[str, EndsSection] = {}
     error: ErrorSection | None = None
+    rates: RatesSection | None = None
     search: SearchSection = SearchSection.model_validate({})
     output: OutputSection
 

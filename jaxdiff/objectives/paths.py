@@ -30,7 +30,30 @@ KICKS: Mapping[str, tuple[int, int, int]] = types.MappingProxyType(
 )
 """Where the lattice Li goes: the interstitial's displacement from it, times these signs."""
 
-NAMES = (*KICKS, "direct", "vacancy")
+INTERSTITIAL = (*KICKS, "direct")
+NAMES = (*INTERSTITIAL, "vacancy")
+
+LENGTHS: Mapping[str, float] = types.MappingProxyType(
+    {
+        "collinear": 3**0.5 / 2,
+        "noncollinear_1": 0.5**0.5,
+        "noncollinear_2": 0.5,
+        "direct": 0.5,
+        "vacancy": 0.5**0.5,
+    }
+)
+"""How far the defect goes, in lattice constants."""
+
+MULTIPLICITIES: Mapping[str, int] = types.MappingProxyType(
+    {
+        "collinear": 4,
+        "noncollinear_1": 12,
+        "noncollinear_2": 12,
+        "direct": 6,
+        "vacancy": 12,
+    }
+)
+"""How many ways of a kind lead away from a site: over each of the lattice Li around it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,18 +82,35 @@ def polish(
         if not math.isfinite(largest) or n_steps == max_steps:
             break
 
-        def times(vector, here=here):
-            return np.asarray(product(here, jnp.reshape(vector, here.shape))).ravel()
-
-        hessian = _symmetric(times, here.size)
-        step = minres(hessian, np.ravel(force), rtol=1e-3, maxiter=200)[0]
-        step = step.reshape(here.shape)
+        step = solve(product, here, force, tolerance=1e-3)
         here = here + step * min(1.0, _MAX_STEP / max(np.abs(step).max(), 1e-12))
     raise ValueError(
         f"the largest force is {largest:.2g} eV/Å after {n_steps} Newton steps, and "
         f"{largest_force} is asked for; start nearer to the saddle (a tighter band, more "
         "images), or allow larger forces."
     )
+
+
+def solve(
+    product: HessianProduct,
+    position: Float[Array, "atoms 3"],
+    force: Float[Array, "atoms 3"],
+    *,
+    tolerance: float = 1e-6,
+    max_steps: int = 200,
+) -> Float[np.ndarray, "atoms 3"]:
+    """The displacement with H displacement = force, Å, by MINRES; of least length.
+
+    `tolerance`: of the residual, relative; MINRES also ends after `max_steps` products.
+    """
+    here = jnp.asarray(position)
+
+    def times(vector):
+        return np.asarray(product(here, jnp.reshape(vector, here.shape))).ravel()
+
+    hessian = _symmetric(times, here.size)
+    found = minres(hessian, np.ravel(force), rtol=tolerance, maxiter=max_steps)[0]
+    return found.reshape(here.shape)
 
 
 def lowest_modes(

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -16,23 +17,28 @@ import jax.numpy as jnp
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from jaxdiff import checkpoints
+from jaxdiff import checkpoints, units
 from jaxdiff.finetune import read_frames
 from jaxdiff.io import atomic
 from jaxdiff.io.ase_frames import read_atoms
-from jaxdiff.io.barrierfile import BarrierFile, EndsSection, ErrorSection
+from jaxdiff.io.barrierfile import (
+    BarrierFile,
+    EndsSection,
+    ErrorSection,
+    RatesSection,
+)
 from jaxdiff.io.lock import locked
 from jaxdiff.models.architecture import Mace
-from jaxdiff.objectives import paths
+from jaxdiff.objectives import harmonic, paths
 from jaxdiff.objectives.band import Band
 from jaxdiff.objectives.barrier import Barrier, SearchFailed, Settings, find_barrier
 from jaxdiff.objectives.last_layer import LastLayer, energy_feature, fit_last_layer
 from jaxdiff.objectives.relax import Relaxed
-from jaxdiff.objectives.surface import make_surface
+from jaxdiff.objectives.surface import Surface, make_surface
 from jaxdiff.potential import cast
 from jaxdiff.system import System, from_ase, to_ase
 
-RESULTS = "barriers.json"
+RESULTS, DIFFUSION = "barriers.json", "diffusion.json"
 
 
 def search_to_folder(
@@ -66,6 +72,9 @@ def search_to_folder(
                 content = {**about, "paths": found}
                 atomic.write_text(directory / RESULTS, json.dumps(content, indent=1) + "\n")
             report(path.name, found[path.name])
+        if run.rates is not None:
+            content = json.dumps(diffusion(run, found), indent=1)
+            atomic.write_text(directory / DIFFUSION, content + "\n")
     return found
 
 
@@ -140,16 +149,71 @@ def _searched(
             return failed
         return failed | _band(error.band, directory / f"{path.name}.extxyz", path.system)
     structures = directory / f"{path.name}.extxyz"
+    vibrations = {} if run.rates is None else _prefactor(small, surface, barrier, run.rates)
     return {
         "forward_ev": barrier.forward_ev,
         "backward_ev": barrier.backward_ev,
         **_errors(model, posterior, barrier, path.system),
         "saddle_force_ev_per_angstrom": float(barrier.saddle.largest_force),
         "lowest_frequencies_thz": barrier.modes.frequency_thz.tolist(),
+        **vibrations,
         "force_calls": barrier.force_calls,
         "seconds": round(time.perf_counter() - started, 1),
         **_band(barrier.band, structures, path.system, barrier.saddle),
     }
+
+
+def _prefactor(
+    model: Mace, surface: Surface, barrier: Barrier, section: RatesSection
+) -> dict[str, Any]:
+    """Of the way forward; or why there is none."""
+    atoms, ends = None, (barrier.start.position, barrier.end.position)
+    if section.radius_angstrom is not None:
+        atoms = harmonic.atoms_around(surface, *ends, section.radius_angstrom)
+    points = barrier.saddle.position, barrier.start.position
+    try:
+        rate = harmonic.harmonic_rate(model, surface, *points, atoms)
+    except ValueError as error:
+        return {"no_prefactor": str(error)}
+    n_atoms = len(ends[0]) if atoms is None else len(atoms)
+    return {"prefactor_thz": rate.prefactor_thz, "vibrating_atoms": n_atoms}
+
+
+def diffusion(run: BarrierFile, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Diffusivities of interstitial and vacancy from the paths that have a rate.
+
+    Those named in `system` alone: how many of a kind leave a site is known of them.
+    """
+    results: dict[str, Any] = {}
+    if run.rates is None or run.system is None:
+        return results
+    for defect, names in (("interstitial", paths.INTERSTITIAL), ("vacancy", ("vacancy",))):
+        used = [n for n in names if "prefactor_thz" in found.get(n, {})]
+        used = [n for n in used if n in run.system.paths]
+        if not used:
+            continue
+        a = run.system.lattice_constant_angstrom
+        jumps = harmonic.Jumps(
+            [a * paths.LENGTHS[n] for n in used], [paths.MULTIPLICITIES[n] for n in used]
+        )
+        barriers = jnp.array([found[n]["forward_ev"] for n in used])
+        prefactors = jnp.array([found[n]["prefactor_thz"] for n in used])
+        rows = []
+        for temperature in run.rates.temperatures_kelvin:
+            log_rate = jnp.log(prefactors) - barriers / (units.KB * temperature)
+            rows.append(
+                {
+                    "temperature_kelvin": temperature,
+                    "defect_diffusivity_cm2_per_s": math.exp(
+                        jumps.log_diffusivity(log_rate)
+                    ),
+                    "activation_energy_ev": float(
+                        jumps.activation_energy(log_rate, barriers)
+                    ),
+                }
+            )
+        results[defect] = {"paths": used, "rows": rows}
+    return results
 
 
 def _errors(
@@ -209,6 +273,8 @@ def _what_counts(run: BarrierFile) -> dict[str, Any]:
     counts = {"system": system, "search": run.search.model_dump(mode="json")}
     if run.error is not None:
         counts["error"] = run.error.model_dump(mode="json")
+    if run.rates is not None:
+        counts["vibrations"] = {"radius_angstrom": run.rates.radius_angstrom}
     return counts
 
 

@@ -32,6 +32,9 @@ last = "{folder}/one.xyz"
 [error]
 train = ["{folder}/train.xyz"]
 valid = ["{folder}/valid.xyz"]
+[rates]
+temperatures_kelvin = [300, 600]
+radius_angstrom = 3.0
 [output]
 directory = "{folder}/out"
 """
@@ -77,6 +80,23 @@ def test_the_models_own_error_of_a_barrier(folder):
         entry["forward_model_error_ev"], rel=0.05
     )
     assert 1e-4 < entry["forward_model_error_ev"] < 1
+
+
+def test_diffusivity_is_that_of_the_rate_and_the_jumps(folder):
+    """4 ways of length √3a/2 from each site: D = 4 k (3 a²/4) / 6 = k a²/2."""
+    entry = json.loads((folder / "out/barriers.json").read_text())["paths"]["collinear"]
+    found = json.loads((folder / "out/diffusion.json").read_text())
+    assert list(found) == ["interstitial"]
+    assert found["interstitial"]["paths"] == ["collinear"]
+    assert entry["vibrating_atoms"] == 21
+    a = barrierfile.load(folder / "run.toml").system.lattice_constant_angstrom
+    for row, temperature in zip(found["interstitial"]["rows"], (300, 600), strict=True):
+        factor = np.exp(-entry["forward_ev"] / (8.617333e-5 * temperature))
+        rate = entry["prefactor_thz"] * 1e12 * factor  # 1/s
+        expected = rate * (a * 1e-8) ** 2 / 2
+        assert row["temperature_kelvin"] == temperature
+        assert row["defect_diffusivity_cm2_per_s"] == pytest.approx(expected, rel=1e-5)
+        assert row["activation_energy_ev"] == pytest.approx(entry["forward_ev"])
 
 
 def called(folder, *options):
