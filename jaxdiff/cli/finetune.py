@@ -1,6 +1,7 @@
 """`jaxdiff finetune`: from labelled frames to a model file, its errors and figures."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -77,12 +78,23 @@ def _train(run) -> None:
         before = results.errors_before(run.directory, problem)
         console.print(_table(before, title="before training"))
 
+    def targets(values) -> None:
+        for name, (value, goal) in values.items():
+            console.print(f"target {name}: {value:.4f} now, {goal:.4f} wanted")
+
     def epoch(record) -> None:
         console.print(_line(record), highlight=False)
 
     with _progress() as progress:
-        rows = results.train_to_folder(run, Reports(start, progress, epoch))
+        rows = results.train_to_folder(run, Reports(start, progress, targets, epoch))
     console.print(_table(rows, title="after training"))
+    if run.targets:
+        for name, found in json.loads(
+            (run.directory / results.TARGETS).read_text()
+        ).items():
+            console.print(
+                f"target {name}: {found['value']:.4f}, {found['goal']:.4f} wanted"
+            )
     for path in (run.directory / results.MODEL, *write_figures(run.directory)):
         console.print(str(path), highlight=False, soft_wrap=True)
 
@@ -111,6 +123,7 @@ def _line(record: dict) -> str:
         f"forces {record['forces_rmse']:.1f} meV/Å, "
         f"stress {record['stress_rmse']:.2f} meV/Å^3  "
         f"rate {record['learning_rate']:.2e}  {record['seconds']:.0f} s"
+        + "".join(f"  {k} {v:.4f}" for k, v in record.get("targets", {}).items())
     )
 
 

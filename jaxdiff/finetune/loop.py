@@ -24,10 +24,12 @@ from jaxdiff.finetune.files import Record, RunFiles
 from jaxdiff.finetune.loss import Loss, LossWeights, batch_loss
 from jaxdiff.finetune.prepare import DataSet, Problem, prepare
 from jaxdiff.finetune.provenance import require_same_run
+from jaxdiff.finetune.targets import Targets, departure, of_epoch, target_loss
 from jaxdiff.io.atomic import write_text
 from jaxdiff.io.lock import locked
 from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Mace
+from jaxdiff.objectives.barrier import SearchFailed
 from jaxdiff.stop import Stopped, StopRequest
 
 SHARES = "species_energies.json"
@@ -39,11 +41,13 @@ class Reports:
 
     - `start`: with the problem, before the first step.
     - `batch`: with the epoch and the fraction of it that is done.
+    - `targets`: with the value of each target at the start, by name, and its goal.
     - `epoch`: with the record of each.
     """
 
     start: Callable[[Problem], None] = lambda problem: None
     batch: Callable[[int, float], None] = lambda epoch, fraction: None
+    targets: Callable[[dict[str, tuple[float, float]]], None] = lambda values: None
     epoch: Callable[[Record], None] = lambda record: None
 
 
@@ -106,7 +110,7 @@ def _begin(
     files.truncate_metrics(int(state.epoch))
     if run.stage_two and _in_stage_two(run, state):
         problem = _shifted(problem, _read_shares(run))
-    step = make_step(run_loss(run), transform, settings)
+    step = make_step(run_loss(run), transform, settings, run.loss.start_weight)
     return _Session(run, settings, step, lora, files, reports, request), problem, state
 
 
@@ -121,10 +125,11 @@ def _epochs(
         begin, epoch = time.perf_counter(), int(state.epoch)
         if run.stage_two and epoch == run.optimizer.epochs and int(state.batch) == 0:
             problem, state = _begin_stage_two(session, problem, state)
-        state = _updates(session, problem, state)
+        targets = _targets(session, problem, state)
+        state = _updates(session, problem, state, targets)
         if request.signal is not None:
             _stop(session, state)
-        record = _record(session, problem, state)
+        record = _record(session, problem, state, targets)
         record["seconds"] = round(time.perf_counter() - begin, 1)
         better = record["valid_loss"] < float(state.best_loss)
         state = optimizer.end_epoch(
@@ -199,8 +204,13 @@ def update_settings(run: TrainFile, problem: Problem) -> optimizer.Settings:
     )
 
 
-def make_step(loss: Loss, transform: Any, settings: optimizer.Settings) -> Any:
-    """One compiled update: (adaptation, state, batch, loss weights) -> state."""
+def make_step(
+    loss: Loss, transform: Any, settings: optimizer.Settings, start_weight: float = 0.0
+) -> Any:
+    """One compiled update: (adaptation, state, batch, loss weights, targets) -> state.
+
+    `start_weight`: of the departure from the starting weights.
+    """
 
     @jax.jit
     def step(
@@ -208,9 +218,16 @@ def make_step(loss: Loss, transform: Any, settings: optimizer.Settings) -> Any:
         state: optimizer.TrainState,
         batch: Batch,
         loss_weights: LossWeights,
+        targets: Targets = (),
     ) -> optimizer.TrainState:
         def objective(weights):
-            return batch_loss(adapted.assemble(weights), batch, loss, loss_weights)
+            model = adapted.assemble(weights)
+            value = batch_loss(model, batch, loss, loss_weights)
+            if start_weight:
+                value = value + start_weight * departure(model, adapted.base)
+            if targets:
+                value = value + target_loss(model, targets)
+            return value
 
         value, gradient = jax.value_and_grad(objective)(state.weights)
         return optimizer.update(state, gradient, value, transform, settings)
@@ -218,7 +235,25 @@ def make_step(loss: Loss, transform: Any, settings: optimizer.Settings) -> Any:
     return step
 
 
-def _updates(session: _Session, problem: Problem, state: optimizer.TrainState):
+def _targets(session: _Session, problem: Problem, state: optimizer.TrainState) -> Targets:
+    """The targets of this epoch, at the stationary points of its first weights."""
+    run, epoch = session.run, int(state.epoch)
+    model = session.model(problem, state.weights)
+    try:
+        targets = of_epoch(run.directory, epoch, model, run.targets)
+    except SearchFailed as error:
+        session.files.close()
+        raise ValueError(f"epoch {epoch + 1}, target: {error}") from error
+    if targets and epoch == 0:
+        session.reports.targets(
+            {t.name: (float(t.value(model)), t.section.goal) for t in targets}
+        )
+    return targets
+
+
+def _updates(
+    session: _Session, problem: Problem, state: optimizer.TrainState, targets: Targets
+) -> optimizer.TrainState:
     """The batches of one epoch that are still to be done; fewer when asked to stop."""
     run, epoch, done = session.run, int(state.epoch), int(state.batch)
     stage = run.stage(epoch)
@@ -232,7 +267,7 @@ def _updates(session: _Session, problem: Problem, state: optimizer.TrainState):
             continue
         if session.request.signal is not None:
             return state
-        state = session.step(adapted, state, batch, loss_weights)
+        state = session.step(adapted, state, batch, loss_weights, targets)
         session.reports.batch(epoch + 1, (number + 1) / total)
     mean = float(state.loss_sum) / total
     if not np.isfinite(mean):
@@ -243,8 +278,10 @@ def _updates(session: _Session, problem: Problem, state: optimizer.TrainState):
     return state
 
 
-def _record(session: _Session, problem: Problem, state: optimizer.TrainState) -> Record:
-    """Losses and errors after an epoch; the first head's decide which epoch is best."""
+def _record(
+    session: _Session, problem: Problem, state: optimizer.TrainState, targets: Targets
+) -> Record:
+    """Losses and errors after an epoch; targets and the first head decide which is best."""
     run, model = session.run, session.model(problem, state.average)
     stage = run.stage(int(state.epoch))
     weights = stage.energy_weight, stage.forces_weight, stage.stress_weight
@@ -259,6 +296,9 @@ def _record(session: _Session, problem: Problem, state: optimizer.TrainState) ->
         "learning_rate": float(optimizer.scheduled_rate(state, session.settings)),
         "compilations": session.step._cache_size(),
     }
+    if targets:
+        record["valid_loss"] += float(target_loss(model, targets))
+        record["targets"] = {t.name: float(t.value(model)) for t in targets}
     for data, row in zip(problem.valid[1:], others, strict=True):
         record |= {f"{data.name}_{key}": value for key, value in row.items()}
     return record

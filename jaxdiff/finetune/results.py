@@ -12,11 +12,13 @@ from jaxdiff.finetune.errors import ErrorRow
 from jaxdiff.finetune.loop import Reports, Trained, train
 from jaxdiff.finetune.prepare import DataSet, Problem
 from jaxdiff.finetune.provenance import provenance
+from jaxdiff.finetune.targets import outcome
 from jaxdiff.io.atomic import write_text
 from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.architecture import Mace
 
 ERRORS, PREDICTIONS, MODEL = "errors.json", "predictions.npz", "model.safetensors"
+TARGETS = "targets.json"
 
 
 def train_to_folder(
@@ -67,6 +69,9 @@ def write_results(
     _write_errors(directory / ERRORS, before, rows)
     write_predictions(directory / PREDICTIONS, trained.model, problem)
     checkpoints.save_native(directory / MODEL, trained.model, provenance(run))
+    if run.targets:
+        found = outcome(directory, trained.model, run.targets)
+        write_text(directory / TARGETS, json.dumps(found, indent=1) + "\n")
     return rows
 
 

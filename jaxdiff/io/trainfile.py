@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -14,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from jaxdiff.io.runfile import overridden
+from jaxdiff.io.barrierfile import PathName
+from jaxdiff.io.runfile import CrystalSection, overridden
 
 Group = Literal["embedding", "interactions", "products", "readouts"]
 AtomicEnergyChoice = dict[str, float] | Literal["average", "foundation", "estimated"]
@@ -125,7 +127,11 @@ class LoraSection(_Section):
 
 
 class LossSection(_Section):
-    """One of upstream's losses; with `virials`, `stress_weight` is that of virials."""
+    """One of upstream's losses; with `virials`, `stress_weight` is that of virials.
+
+    `start_weight`: of the weights' departure from the starting model's; see
+    `jaxdiff.finetune.targets.departure`.
+    """
 
     kind: Literal["weighted", "huber", "universal"] = "universal"
     energy_weight: float = Field(default=1.0, ge=0)
@@ -133,6 +139,69 @@ class LossSection(_Section):
     stress_weight: float = Field(default=10.0, ge=0)
     huber_delta: float = Field(default=0.01, gt=0)
     virials: bool = False
+    start_weight: float = Field(default=0.0, ge=0)
+
+
+class TargetSection(CrystalSection):
+    """A number from transition-state theory that the model should have, beside its labels.
+
+    - `kind`: "barrier" of one path, "activation_energy" at a temperature, or ln of the
+      defect "diffusivity", both of all `paths` together; interstitial or vacancy.
+    - `target_ev` and `uncertainty_ev`, or `target_cm2_per_s` and `uncertainty_factor`: the
+      factor is larger than 1, such as 1.1 for 10 %.
+    - `radius_angstrom`: of the atoms that vibrate, for prefactors; none: all do.
+    - `weight`: of ((value - target) / uncertainty)^2 in the loss.
+    """
+
+    kind: Literal["barrier", "activation_energy", "diffusivity"]
+    paths: tuple[PathName, ...] = Field(min_length=1)
+    target_ev: float | None = Field(default=None, gt=0)
+    uncertainty_ev: float | None = Field(default=None, gt=0)
+    target_cm2_per_s: float | None = Field(default=None, gt=0)
+    uncertainty_factor: float | None = Field(default=None, gt=1)
+    temperature_kelvin: float | None = Field(default=None, gt=0)
+    radius_angstrom: float | None = Field(default=None, gt=0)
+    weight: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _meant(self) -> Self:
+        wanted = {"target_ev", "uncertainty_ev"}
+        if self.kind == "diffusivity":
+            wanted = {"target_cm2_per_s", "uncertainty_factor"}
+        if self.kind != "barrier":
+            wanted |= {"temperature_kelvin"}
+        numbers = (
+            "target_ev",
+            "uncertainty_ev",
+            "target_cm2_per_s",
+            "uncertainty_factor",
+            "temperature_kelvin",
+        )
+        given = {name for name in numbers if getattr(self, name) is not None}
+        if given != wanted:
+            raise ValueError(
+                f'kind = "{self.kind}" takes {", ".join(sorted(wanted))}; given '
+                f"{', '.join(sorted(given)) or 'none of them'}"
+            )
+        if self.kind == "barrier" and len(self.paths) > 1:
+            raise ValueError("a barrier is that of one path; give one target for each")
+        if len(set(self.paths)) < len(self.paths):
+            raise ValueError(f"a path occurs twice in {', '.join(self.paths)}")
+        if "vacancy" in self.paths and len(self.paths) > 1:
+            raise ValueError(
+                "the vacancy is another defect than the interstitial; give each a target"
+            )
+        return self
+
+    @property
+    def goal(self) -> float:
+        """In eV, or ln of cm²/s."""
+        return self.target_ev or math.log(self.target_cm2_per_s or 1.0)
+
+    @property
+    def uncertainty(self) -> float:
+        """Of `goal`."""
+        return self.uncertainty_ev or math.log(self.uncertainty_factor or math.e)
 
 
 class OptimizerSection(_Section):
@@ -212,6 +281,7 @@ class TrainFile(_Section):
     freeze: FreezeSection | None = None
     lora: LoraSection | None = None
     loss: LossSection = Field(default_factory=LossSection)
+    targets: tuple[TargetSection, ...] = ()
     optimizer: OptimizerSection
     stage_two: StageTwoSection | None = None
 
@@ -219,6 +289,10 @@ class TrainFile(_Section):
     def _one_start(self) -> Self:
         if (self.model is None) == (self.scratch is None):
             raise ValueError("give either [model], to start from, or [scratch]")
+        if self.scratch is not None and (self.targets or self.loss.start_weight):
+            raise ValueError(
+                "targets and loss.start_weight need a model to start from: give [model]"
+            )
         for section in ("replay", "freeze", "lora"):
             if self.scratch is not None and getattr(self, section) is not None:
                 raise ValueError(f"[{section}] needs a model to start from: give [model]")

@@ -11,8 +11,8 @@ and between two models, exactly as far as the theory goes,
 
 The averages at the dividing surface TS are over the frames in which molecular dynamics
 crosses it: positions do not depend on velocities there, so those that the crossings found
-are canonical (doi:10.1063/1.436049). Anharmonic motion is in, and jumps of all kinds, as often
-as they occur. What is not: that the fraction of crossings which come back changes.
+are canonical (doi:10.1063/1.436049). Anharmonic motion is in, and jumps of all kinds, as
+often as they occur. What is not: that the fraction of crossings which come back changes.
 """
 
 import dataclasses

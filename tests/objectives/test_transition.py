@@ -46,8 +46,8 @@ def toy(**changed):
 def dynamics(model, n_particles, n_steps, seed):
     """Langevin dynamics (OBABO): visits of x to the two cores, and frames in between.
 
-    Hops [particles] are changes of the core last visited. Of each step that x crosses 0, the
-    nearer of the two frames is what `crossing` holds.
+    Hops [particles] are changes of the core last visited. Of each step that x crosses 0,
+    the nearer of the two frames is what `crossing` holds.
     """
     surface, step, friction = Valley(), 0.1, 0.25
     force = jax.grad(lambda x: -surface.energy(model, x[None]))
