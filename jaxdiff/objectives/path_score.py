@@ -1,4 +1,4 @@
-r"""Derivatives of averages over paths of Langevin dynamics, from the paths' own probability.
+r"""Derivatives of averages over paths of Langevin dynamics, from the probability of paths.
 
 For an observable A of a path that starts in the canonical ensemble,
 
