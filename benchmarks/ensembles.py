@@ -6,8 +6,8 @@ LiF with one interstitial lithium at 500 K, as `jaxdiff simulate` runs it: therm
 neighbour lists with a skin, detector of hops, float32 model and float64 state. The embedded
 model with steps of 2.5 fs, and MACE-MPA-0's architecture with weak random forces and steps
 of 0.5 fs, so that atoms stay about where they are. Each case has a process of its own; the
-first chunk compiles, the median of the others counts. Nanoseconds per day are those of steps
-of 1 fs.
+first chunk compiles, the median of the others counts. Nanoseconds per day are those of 1 fs
+steps.
 """
 
 import argparse
