@@ -337,8 +337,8 @@ def _sentence(fault: Any) -> str:
         message = str(fault["msg"]).removeprefix("Value error, ")
         return f"{where}: {message[0].lower()}{message[1:]}."
     section: Any = TrainFile
-    for part in parts[:-1]:
-        section = _section(section.model_fields[str(part)].annotation)
+    for part in (p for p in parts[:-1] if isinstance(p, str)):
+        section = _section(section.model_fields[part].annotation)
     known = list(section.model_fields)
     close = difflib.get_close_matches(str(parts[-1]), known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
