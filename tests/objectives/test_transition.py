@@ -113,7 +113,7 @@ def test_slope_is_that_of_counted_hops(frames, name):
 
 
 def test_change_between_models_is_that_of_counted_hops(frames):
-    """Not a small one: the rate halves."""
+    """Not a small one."""
     other = toy(well=0.45, pinched=2.0)
     before, after = run(toy(), 2)[0], run(other, 2)[0]
     change = [energies(other, Valley(), x) - energies(toy(), Valley(), x) for x in frames]
