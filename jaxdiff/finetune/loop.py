@@ -246,7 +246,7 @@ def _targets(session: _Session, problem: Problem, state: optimizer.TrainState) -
         raise ValueError(f"epoch {epoch + 1}, target: {error}") from error
     if targets and epoch == 0:
         session.reports.targets(
-            {t.name: (float(t.value(model)), t.section.goal) for t in targets}
+            {t.section.name: (float(t.value(model)), t.section.goal) for t in targets}
         )
     return targets
 
@@ -298,7 +298,7 @@ def _record(
     }
     if targets:
         record["valid_loss"] += float(target_loss(model, targets))
-        record["targets"] = {t.name: float(t.value(model)) for t in targets}
+        record["targets"] = {t.section.name: float(t.value(model)) for t in targets}
     for data, row in zip(problem.valid[1:], others, strict=True):
         record |= {f"{data.name}_{key}": value for key, value in row.items()}
     return record

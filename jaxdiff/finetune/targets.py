@@ -56,18 +56,10 @@ class Target:
     log_prefactor: Float[Array, " paths"]
     section: TargetSection = struct.field(pytree_node=False)
 
-    @property
-    def name(self) -> str:
-        """Kind and paths."""
-        return "_".join((self.section.kind, *self.section.paths))
-
     def value(self, model: Mace) -> Float[Array, ""]:
         """What the model has: eV, or ln of cm²/s; differentiable over its weights."""
-        gaps = jnp.stack(
-            [
-                energy_gap(model, self.surface, saddle, minimum)
-                for saddle, minimum in zip(self.saddle, self.minimum, strict=True)
-            ]
+        gaps = jax.lax.map(
+            lambda ends: energy_gap(model, self.surface, *ends), (self.saddle, self.minimum)
         )
         if self.section.kind == "barrier":
             return gaps[0]
@@ -216,7 +208,7 @@ def outcome(
     found = {}
     for old, new in zip(before, refreshed(model, before), strict=True):
         value = float(new.value(model))
-        found[new.name] = {
+        found[new.section.name] = {
             "value": value,
             "goal": new.section.goal,
             "uncertainty": new.section.uncertainty,

@@ -194,6 +194,12 @@ class TargetSection(CrystalSection):
         return self
 
     @property
+    def name(self) -> str:
+        """Kind, paths and temperature: what it is called where its value is reported."""
+        at = self.temperature_kelvin
+        return "_".join((self.kind, *self.paths, *([] if at is None else [f"{at:g}K"])))
+
+    @property
     def goal(self) -> float:
         """In eV, or ln of cm²/s."""
         return self.target_ev or math.log(self.target_cm2_per_s or 1.0)
@@ -292,6 +298,12 @@ class TrainFile(_Section):
         if self.scratch is not None and (self.targets or self.loss.start_weight):
             raise ValueError(
                 "targets and loss.start_weight need a model to start from: give [model]"
+            )
+        names = [target.name for target in self.targets]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"two targets are the same ({', '.join(names)}); change kind, paths or "
+                "temperature of one"
             )
         for section in ("replay", "freeze", "lora"):
             if self.scratch is not None and getattr(self, section) is not None:

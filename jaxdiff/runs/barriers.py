@@ -290,7 +290,9 @@ def _earlier(directory: Path, identity: dict[str, Any]) -> dict[str, dict[str, A
         return {}
     content = json.loads(path.read_text())
     if content["identity"] != identity:
-        differ = [k for k, v in identity.items() if content["identity"].get(k) != v]
+        before = content["identity"]
+        keys = sorted(before.keys() | identity.keys())
+        differ = [k for k in keys if before.get(k) != identity.get(k)]
         raise ValueError(
             f"{directory} holds barriers of another run ({', '.join(differ)} differ); give "
             "another folder (--set output.directory=...)."

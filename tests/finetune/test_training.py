@@ -270,3 +270,17 @@ def test_frames_are_frozen(folder):
     frame = read_frames([folder / "train.extxyz"])[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
         frame.energy = 0.0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[[targets]]\nkind = "barrier"\npaths = ["direct"]\nsupercell = 2\n'
+        "target_ev = 0.2\nuncertainty_ev = 0.01\n",
+        "[loss]\nstart_weight = 1.0\n",
+    ],
+)
+def test_from_scratch_there_is_no_start_to_keep_to(tmp_path, more):
+    (tmp_path / "run.toml").write_text(RUN.format(directory=tmp_path, epochs=1) + more)
+    with pytest.raises(ValueError, match="need a model to start from"):
+        read_train_file(tmp_path / "run.toml")

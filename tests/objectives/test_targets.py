@@ -225,18 +225,21 @@ def test_paths_that_make_no_target(changes, message):
         section(**changes)
 
 
-def test_from_scratch_there_is_nothing_to_search_on(tmp_path):
-    text = RUN.format(folder=tmp_path, name="x", goal=0.2)
-    scratch = """[scratch]
-cutoff_angstrom = 4.0
-channels = 4
-max_ell = 1
-hidden = [[0], [0]]
-correlation = [2, 2]
-interactions = ["RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock"]
-radial_mlp = [8]
+def test_targets_of_one_name_are_refused_and_of_two_temperatures_are_not(tmp_path):
+    """What they are called is where their values are kept."""
+    table = """[[targets]]
+kind = "activation_energy"
+paths = ["collinear"]
+supercell = 2
+target_ev = 0.2
+uncertainty_ev = 0.01
+temperature_kelvin = {}
 """
-    text = text.replace('[model]\nname_or_path = "lif-compact"\n', scratch)
-    (tmp_path / "run.toml").write_text(text)
-    with pytest.raises(ValueError, match="need a model to start from"):
-        read_train_file(tmp_path / "run.toml")
+    text = RUN.format(folder=tmp_path, name="x", goal=0.2)
+    path = tmp_path / "run.toml"
+    path.write_text(text + table.format(300) + table.format(500))
+    names = [target.name for target in read_train_file(path).targets]
+    assert len(set(names)) == 3
+    path.write_text(text + table.format(300) + table.format(300))
+    with pytest.raises(ValueError, match="two targets are the same"):
+        read_train_file(path)
