@@ -42,19 +42,11 @@ def write_quiet(path: Path) -> None:
     )
 
 
-def measure(model: str, timestep_fs: float, edge: int, replicas: int) -> dict:
-    """One case: microseconds per atom and step, and what belongs to it."""
-    import jax
-
-    from jaxdiff.devices import use_every_core
-
-    jax.config.update("jax_enable_x64", True)
-    use_every_core()
-    from jaxdiff import md
+def run_of(model: str, timestep_fs: float, edge: int, replicas: int):
+    """The run file of a case."""
     from jaxdiff.io.runfile import RunFile
-    from jaxdiff.runs.build import EQUILIBRATION, build
 
-    run = RunFile.model_validate(
+    return RunFile.model_validate(
         {
             "model": {"name_or_path": model},
             "system": {"supercell": edge, "lattice_constant_angstrom": 4.083428},
@@ -72,8 +64,21 @@ def measure(model: str, timestep_fs: float, edge: int, replicas: int) -> dict:
             "output": {"directory": "unused", "chunk_ps": 1e-3 * timestep_fs * STEPS},
         }
     )
+
+
+def measure(model: str, timestep_fs: float, edge: int, replicas: int) -> dict:
+    """One case: microseconds per atom and step, and what belongs to it."""
+    import jax
+
+    from jaxdiff.devices import use_every_core
+
+    jax.config.update("jax_enable_x64", True)
+    use_every_core()
+    from jaxdiff import md
+    from jaxdiff.runs.build import EQUILIBRATION, build
+
     begin = time.perf_counter()
-    ensemble = build(run)
+    ensemble = build(run_of(model, timestep_fs, edge, replicas))
     conditions = ensemble.conditions(EQUILIBRATION)
     state = md.evaluate(
         ensemble.run_chunk, ensemble.potential.params, conditions, ensemble.first_state()

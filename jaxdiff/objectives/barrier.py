@@ -11,7 +11,6 @@ both points must be converged.
 
 import dataclasses
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +22,7 @@ from jaxdiff.objectives.band import Band, find_band, idpp
 from jaxdiff.objectives.paths import Path
 from jaxdiff.objectives.relax import Relaxed, minimize
 from jaxdiff.objectives.saddle import Modes, lowest_modes, polish
-from jaxdiff.objectives.surface import Surface, evaluate, hessian_product
-
-Weights = dict[str, Any]
-"""As `Mace.weights`."""
+from jaxdiff.objectives.surface import Surface, Weights, evaluate, hessian_product
 
 
 class SearchFailed(ValueError):
@@ -230,8 +226,10 @@ def energy_gap(
     minimum: Float[Array, "atoms 3"],
 ) -> Float[Array, ""]:
     """E(saddle) - E(minimum), eV, at fixed positions: its gradient is the barrier's."""
-    saddle, minimum = map(jax.lax.stop_gradient, (saddle, minimum))
-    return surface.energy(model, saddle) - surface.energy(model, minimum)
+    points = jax.lax.stop_gradient(jnp.stack([saddle, minimum]))
+    # mapped, so that the model is compiled once for both
+    high, low = jax.lax.map(lambda x: surface.energy(model, x), points)
+    return high - low
 
 
 def barrier_gradient(

@@ -28,9 +28,15 @@ from jaxtyping import Array, Float, Int
 
 from jaxdiff import units
 from jaxdiff.models.architecture import Mace
-from jaxdiff.objectives.barrier import Weights, barrier_gradient
+from jaxdiff.objectives.barrier import barrier_gradient
 from jaxdiff.objectives.saddle import THZ, solve
-from jaxdiff.objectives.surface import Surface, evaluate, hessian_product
+from jaxdiff.objectives.surface import (
+    Surface,
+    Weights,
+    evaluate,
+    hessian_product,
+    weighted_gradient,
+)
 
 BLOCK = 4
 """Columns of a Hessian that are made at once."""
@@ -191,41 +197,16 @@ def _log_product_gradient(model: Mace, surface: Surface, normal: _Normal) -> Wei
     size = np.sqrt(2 * RISE / normal.curvature)[:, None, None]
     move = np.zeros((len(size), *normal.position.shape))
     move[:, normal.atoms] = size * normal.vector
-    # of v.H.v / curvature the second difference is over 2 RISE
-    weights, slope = _differences(model, surface, normal.position, move, 1 / (2 * RISE), 1)
-    along = solve(partial(hessian_product, surface, model), normal.position, slope)
+    here, n = normal.position, len(move)
+    # v.H.v / curvature is a second difference over 2 RISE
+    places = jnp.concatenate([here + move, here - move, here[None]])
+    factors = np.append(np.ones(2 * n), -2 * n) / (2 * RISE)
+    weights, slope = weighted_gradient(surface, model, places, factors)
+    along = solve(partial(hessian_product, surface, model), here, slope)
     unit = _SHIFT / max(np.abs(along).max(), 1e-300)
-    shift, _ = _differences(
-        model, surface, normal.position, unit * along[None], 1 / (2 * unit), -1
-    )
+    places = jnp.stack([here + unit * along, here - unit * along])
+    shift, _ = weighted_gradient(surface, model, places, np.array([1, -1]) / (2 * unit))
     return jax.tree.map(jnp.subtract, weights, shift)
-
-
-@partial(jax.jit, static_argnames="sign")
-def _differences(model, surface, position, move, factor, sign: int):
-    """Derivatives over weights and positions of a sum of differences of the energy.
-
-    The sum over moves of E(x + move) + sign E(x - move), for even differences minus
-    2 E(x), times `factor`.
-    """
-
-    def energy(weights, place):
-        trial = dataclasses.replace(model, weights=weights)
-        return surface.energy(trial, place)
-
-    gradient = jax.grad(energy, argnums=(0, 1))
-
-    def add(so_far, given):
-        place, times = given
-        found = gradient(model.weights, place)
-        return jax.tree.map(lambda a, b: a + times * b, so_far, found), None
-
-    even = 1.0 if sign > 0 else 0.0
-    one = jnp.ones(len(move)) * factor
-    places = jnp.concatenate([position + move, position - move, position[None]])
-    factors = jnp.concatenate([one, sign * one, -2 * even * len(move) * factor[None]])
-    zero = jax.tree.map(jnp.zeros_like, (model.weights, position))
-    return jax.lax.scan(add, zero, (places, factors))[0]
 
 
 @dataclasses.dataclass(frozen=True)

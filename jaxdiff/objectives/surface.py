@@ -1,5 +1,6 @@
 """The energy surface of a crystal: a function of the model and of positions alone."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,9 @@ from jaxdiff import neighbors, potential
 from jaxdiff.models.architecture import Architecture, Mace
 from jaxdiff.neighbors import Neighbors
 from jaxdiff.system import System
+
+Weights = dict[str, Any]
+"""As `Mace.weights`."""
 
 _MARGIN = 0.75  # Å: rows have room for all within the cutoff and this, times _HEADROOM
 _HEADROOM = 1.2  # atoms that pass each other crowd
@@ -78,6 +82,36 @@ def hessian_product(
         return -jnp.sum(force * jax.lax.stop_gradient(vector))
 
     return jax.grad(along)(position)
+
+
+def energy_gradient(
+    surface: Surface, model: Mace, position: Float[Array, "atoms 3"]
+) -> tuple[Weights, Float[Array, "atoms 3"]]:
+    """Derivatives of the energy over the weights, as `model.weights`, and positions."""
+
+    def energy(weights, position):
+        return surface.energy(dataclasses.replace(model, weights=weights), position)
+
+    return jax.grad(energy, argnums=(0, 1))(model.weights, position)
+
+
+def weighted_gradient(
+    surface: Surface,
+    model: Mace,
+    positions: Float[Array, "points atoms 3"],
+    factors: Float[np.ndarray, " points"],
+) -> tuple[Weights, Float[Array, "atoms 3"]]:
+    """`energy_gradient` of many points times their factors, summed; compiled once."""
+    total = jax.tree.map(jnp.zeros_like, (model.weights, jnp.asarray(positions[0])))
+    for position, factor in zip(positions, factors, strict=True):
+        total = _add_gradient(total, factor, surface, model, position)
+    return total
+
+
+@jax.jit
+def _add_gradient(total, factor, surface, model, position):
+    own = energy_gradient(surface, model, position)
+    return jax.tree.map(lambda t, g: t + factor * g, total, own)
 
 
 EnergyAndForce = Callable[

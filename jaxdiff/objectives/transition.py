@@ -25,9 +25,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff.models.architecture import Mace
-from jaxdiff.objectives.barrier import Weights
 from jaxdiff.objectives.reweight import LEAST_FRACTION, effective_size, weights
-from jaxdiff.objectives.surface import Surface
+from jaxdiff.objectives.surface import (
+    Surface,
+    Weights,
+    energy_gradient,
+    weighted_gradient,
+)
+
+_NAMES = "crossings", "reactant frames"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +61,7 @@ def log_rate_slope(
     def mean(values):
         return -np.mean(values) / kt
 
+    transition, reactant = _checked(transition, reactant, n_blocks)
     value, error = _difference(mean, transition, reactant, n_blocks)
     return RateChange(value, error, (float(len(transition)), float(len(reactant))))
 
@@ -76,8 +83,9 @@ def log_rate_change(
     def log_mean(values):
         return jax.scipy.special.logsumexp(-jnp.asarray(values) / kt) - np.log(len(values))
 
+    transition, reactant = _checked(transition, reactant, n_blocks)
     sizes = []
-    for name, values in (("crossings", transition), ("reactant frames", reactant)):
+    for name, values in zip(_NAMES, (transition, reactant), strict=True):
         weight = weights(jnp.asarray(values), jnp.zeros(len(values)), kt)
         sizes.append(float(effective_size(weight)))
         if not sizes[-1] >= least_fraction * len(values):
@@ -90,6 +98,22 @@ def log_rate_change(
     return RateChange(value, error, (sizes[0], sizes[1]))
 
 
+def _checked(
+    transition: np.ndarray, reactant: np.ndarray, n_blocks: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both ensembles as numbers, enough of them for the blocks."""
+    both = np.asarray(transition, float), np.asarray(reactant, float)
+    for name, frames in zip(_NAMES, both, strict=True):
+        if len(frames) < 2 * n_blocks:
+            raise ValueError(
+                f"{len(frames)} {name} in {n_blocks} blocks; give twice as many frames as "
+                "blocks, or more."
+            )
+        if not np.all(np.isfinite(frames)):
+            raise ValueError(f"an energy of the {name} is not a number; leave it out.")
+    return both
+
+
 def _difference(
     function: Callable[[np.ndarray], Any],
     transition: np.ndarray,
@@ -98,15 +122,7 @@ def _difference(
 ) -> tuple[float, float]:
     """A function of the one ensemble minus that of the other, with its standard error."""
     values, squares = [], []
-    for name, frames in (("crossings", transition), ("reactant frames", reactant)):
-        frames = np.asarray(frames, float)
-        if len(frames) < 2 * n_blocks:
-            raise ValueError(
-                f"{len(frames)} {name} in {n_blocks} blocks; give twice as many frames as "
-                "blocks, or more."
-            )
-        if not np.all(np.isfinite(frames)):
-            raise ValueError(f"an energy of the {name} is not a number; leave it out.")
+    for frames in (transition, reactant):
         blocks = np.array_split(np.arange(len(frames)), n_blocks)
         left = np.array([function(np.delete(frames, block)) for block in blocks])
         squares.append(np.sum((left - left.mean()) ** 2) * (n_blocks - 1) / n_blocks)
@@ -127,7 +143,7 @@ def energy_slopes(
 @jax.jit
 def _slopes(model, surface, frames, direction):
     def along(frame):
-        slope = jax.grad(_energy, argnums=2)(model, surface, model.weights, frame)
+        slope, _ = energy_gradient(surface, model, frame)
         products = jax.tree.map(jnp.vdot, slope, direction)
         return sum(jax.tree.leaves(products), jnp.zeros(()))
 
@@ -154,20 +170,7 @@ def ensemble_gradient(
     kt: float,
 ) -> Weights:
     """d ln k over every weight, as `model.weights`; a frame in memory at a time."""
-    parts = [_mean_gradient(model, surface, jnp.asarray(x)) for x in (transition, reactant)]
-    return jax.tree.map(lambda ts, r: -(ts - r) / kt, *parts)
-
-
-@jax.jit
-def _mean_gradient(model, surface, frames):
-    def add(so_far, frame):
-        slope = jax.grad(_energy, argnums=2)(model, surface, model.weights, frame)
-        return jax.tree.map(jnp.add, so_far, slope), None
-
-    zero = jax.tree.map(jnp.zeros_like, model.weights)
-    total = jax.lax.scan(add, zero, frames)[0]
-    return jax.tree.map(lambda x: x / len(frames), total)
-
-
-def _energy(model, surface, weights, frame):
-    return surface.energy(dataclasses.replace(model, weights=weights), frame)
+    parts = (transition, reactant)
+    factors = [np.full(len(x), s / len(x)) for x, s in zip(parts, (-1, 1), strict=True)]
+    frames = jnp.concatenate([jnp.asarray(x) for x in parts])
+    return weighted_gradient(surface, model, frames, np.concatenate(factors) / kt)[0]
