@@ -22,7 +22,10 @@ SHARED = Path(os.environ.get("JAXDIFF_SHARED", Path(__file__).parents[2] / "shar
 @pytest.fixture(scope="session", autouse=True)
 def programs(tmp_path_factory) -> str:
     """Where JAX keeps what it has compiled in these tests: the same program once."""
-    directory = str(tmp_path_factory.mktemp("programs"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the folder that all processes share
+        folder = folder.parent
+    directory = str(folder / "programs")
     jax.config.update("jax_compilation_cache_dir", directory)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     return directory

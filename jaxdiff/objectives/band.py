@@ -181,36 +181,39 @@ def find_band(
     First all images relax to `loose_force`; the highest of them then climbs, until the
     forces of the band are below `largest_force`.
     """
-    images = jax.vmap(energy_and_force)
-    end_energy, end_force = images(path[jnp.array([0, -1])])
+    images = jax.jit(jax.vmap(energy_and_force))  # traced once
 
-    def relax(position, stage):
-        limit, climbs = stage
-        highest = jnp.argmax(images(position[1:-1])[0])
-        climbing = jnp.where(climbs, highest, -1)
+    def relax(carry, stage):
+        position, energy, _ = carry
+        limit, climbs, n_most = stage
+        climbing = jnp.where(climbs, jnp.argmax(energy[1:-1]), -1)
         position, n_steps = relax_band(
             images,
             position,
-            (end_energy[0], end_energy[1]),
+            (energy[0], energy[-1]),
             largest_force=limit,
-            max_steps=max_steps,
+            max_steps=n_most,
             climbing=climbing,
             spring=spring,
         )
-        return position, (climbing, n_steps)
+        return (position, *images(position)), (climbing, n_steps + 1)
 
-    # a scan, so that the model is compiled once for both
-    stages = jnp.array([loose_force, largest_force]), jnp.array([False, True])
-    position, (climbing, n_steps) = jax.lax.scan(relax, path, stages)
-    energy, force = images(position[1:-1])
-    energies = jnp.concatenate([end_energy[:1], energy, end_energy[1:]])
-    forces = jnp.concatenate([end_force[:1], force, end_force[1:]])
-    left = largest_norm(band_force(position, energies, force, climbing[-1], spring))
+    # a scan, so that the model is compiled once for all; the first stage takes no step
+    limits = jnp.array([0.0, loose_force, largest_force])
+    n_most = jnp.array([0, max_steps, max_steps])
+    nothing = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(images, path)
+    )
+    stages = limits, jnp.array([False, False, True]), n_most
+    (position, energy, force), found = jax.lax.scan(relax, (path, *nothing), stages)
+    climbing, n_steps = found
+    pull = band_force(position, energy, force[1:-1], climbing[-1], spring)
+    left = largest_norm(pull)
     return Band(
         position=position,
-        energy=energies,
-        force=forces,
+        energy=energy,
+        force=force,
         largest_force=left,
-        steps=jnp.sum(n_steps) + 3,
+        steps=jnp.sum(n_steps),
         converged=left <= largest_force,
     )

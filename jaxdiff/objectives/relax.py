@@ -46,24 +46,28 @@ def descend(
 
     `force` need not be the gradient of anything: a band's is not. One optimiser state
     serves all coordinates. Returns positions and force calls; a force that is not a number
-    ends the search.
+    ends the search. The force field is compiled once: the search begins at rest and without
+    a force, so that its first step finds that of `position`.
     """
 
     def shift(position, step):
         length = jnp.sqrt(jnp.sum(step**2))
         return position + step * jnp.minimum(1.0, MAX_MOVE / jnp.maximum(length, 1e-12))
 
-    begin, step = jax_md_minimize.fire_descent(force, shift, dt_start=0.1, dt_max=0.4)
+    times = {"dt_start": 0.1, "dt_max": 0.4}
+    begin, _ = jax_md_minimize.fire_descent(jnp.zeros_like, shift, **times)
+    _, step = jax_md_minimize.fire_descent(force, shift, **times)
 
     def unfinished(carry):
         state, n_steps = carry
-        return (largest_norm(state.force) > largest_force) & (n_steps < max_steps)
+        is_far = (largest_norm(state.force) > largest_force) | (n_steps == 0)
+        return is_far & (n_steps < max_steps)
 
     def advance(carry):
         state, n_steps = carry
         return step(state), n_steps + 1
 
-    start = begin(position), jnp.asarray(1, jnp.int32)
+    start = begin(position), jnp.asarray(0, jnp.int32)
     state, n_steps = jax.lax.while_loop(unfinished, advance, start)
     return state.position, n_steps
 
@@ -76,10 +80,9 @@ def minimize(
     max_steps: int = 500,
 ) -> Relaxed:
     """The minimum that steepest descent with inertia reaches from `position`."""
-    found, n_steps = descend(
-        lambda x: energy_and_force(x)[1], position, largest_force, max_steps
-    )
-    return relaxed(energy_and_force, found, n_steps + 1, largest_force)
+    compiled = jax.jit(energy_and_force)  # traced once
+    found, n_steps = descend(lambda x: compiled(x)[1], position, largest_force, max_steps)
+    return relaxed(compiled, found, n_steps + 1, largest_force)
 
 
 def relaxed(

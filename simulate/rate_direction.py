@@ -1,0 +1,86 @@
+"""Is the derivative of a rate right? Predict it from frames, then count hops to both sides.
+
+    python simulate/rate_direction.py RUN_FOLDER OUTPUT_FOLDER [--barrier-step-ev 0.03]
+
+RUN_FOLDER: a run of LiF with hops.crossings_per_chunk and output.positions_every_ps. The
+direction is the collinear barrier's gradient over all weights. Printed: d ln k per eV of
+the barrier, from crossings and other frames. Written: `lower.safetensors` and
+`higher.safetensors`, the model a step to each side, for two runs whose hops, N, give the
+same derivative as (ln N_higher - ln N_lower) / (2 step).
+"""
+
+import argparse
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdiff import checkpoints, units
+from jaxdiff.analysis.crossings import load_ensembles
+from jaxdiff.analysis.series import load_series
+from jaxdiff.checkpoints.native import save_native
+from jaxdiff.objectives.barrier import barrier_gradient, find_barrier
+from jaxdiff.objectives.paths import lithium_path
+from jaxdiff.objectives.surface import make_surface
+from jaxdiff.objectives.transition import energy_slopes, log_rate_slope
+from jaxdiff.potential import cast
+from jaxdiff.system import from_ase
+
+
+def main() -> None:
+    """Search, predict, write both models."""
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_default_matmul_precision", "highest")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--barrier-step-ev", type=float, default=0.03)
+    given = parser.parse_args()
+
+    series = load_series(given.run / "series.h5")
+    name = tomllib.loads(series.run_file)["model"]["name_or_path"]
+    model = cast(checkpoints.restrict(checkpoints.load(name), (3, 9)), jnp.float64)
+    path = lithium_path("collinear", (2, 2, 2))
+    surface = make_surface(model.architecture, path.system)
+    found = find_barrier(model, surface, path)
+    _, gradient = barrier_gradient(
+        model, surface, found.saddle.position, found.start.position
+    )
+    square = sum(float(jnp.vdot(g, g)) for g in jax.tree.leaves(gradient))
+    direction = jax.tree.map(lambda g: g / square, gradient)  # the barrier by 1 eV
+
+    given.output.mkdir(parents=True, exist_ok=True)
+    for side, sign in (("lower", -1), ("higher", 1)):
+        moved = jax.tree.map(
+            lambda w, d, step=sign * given.barrier_step_ev: w + step * d,
+            model.weights,
+            direction,
+        )
+        trial = dataclasses.replace(model, weights=moved)
+        there = find_barrier(trial, surface, path)
+        print(f"{side}: barrier {found.forward_ev:.4f} -> {there.forward_ev:.4f} eV")
+        save_native(given.output / f"{side}.safetensors", cast(trial, jnp.float32))
+
+    number = np.where(series.is_mobile, 3, 9)
+    for own in load_ensembles(given.run):
+        atoms = ase.Atoms(number, own.reactant[0], cell=series.cell[0], pbc=True)
+        place = make_surface(model.architecture, from_ase(atoms))
+        slopes = [
+            energy_slopes(model, place, jnp.asarray(frames), direction)
+            for frames in (own.transition, own.reactant)
+        ]
+        kt = units.KB * own.temperature
+        found_slope = log_rate_slope(*slopes, kt)
+        print(
+            f"{own.temperature:g} K: d ln k / d barrier = {found_slope.value:.2f} ± "
+            f"{found_slope.standard_error:.2f} per eV (-1/kT = {-1 / kt:.2f}); "
+            f"{len(slopes[0])} crossings, {len(slopes[1])} frames"
+        )
+
+
+if __name__ == "__main__":
+    main()
