@@ -23,7 +23,7 @@ from jaxdiff import checkpoints, units
 from jaxdiff.analysis.crossings import load_ensembles
 from jaxdiff.analysis.series import load_series
 from jaxdiff.checkpoints.native import save_native
-from jaxdiff.objectives.barrier import barrier_gradient, find_barrier
+from jaxdiff.objectives.barrier import barrier_direction, find_barrier
 from jaxdiff.objectives.paths import lithium_path
 from jaxdiff.objectives.surface import make_surface
 from jaxdiff.objectives.transition import energy_slopes, log_rate_slope
@@ -47,12 +47,9 @@ def main() -> None:
     path = lithium_path("collinear", (2, 2, 2))
     surface = make_surface(model.architecture, path.system)
     found = find_barrier(model, surface, path)
-    _, gradient = barrier_gradient(
+    direction = barrier_direction(
         model, surface, found.saddle.position, found.start.position
     )
-    square = sum(float(jnp.vdot(g, g)) for g in jax.tree.leaves(gradient))
-    direction = jax.tree.map(lambda g: g / square, gradient)  # the barrier by 1 eV
-
     given.output.mkdir(parents=True, exist_ok=True)
     for side, sign in (("lower", -1), ("higher", 1)):
         moved = jax.tree.map(

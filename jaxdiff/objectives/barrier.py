@@ -245,3 +245,15 @@ def barrier_gradient(
         return energy_gap(trial, surface, saddle, minimum)
 
     return jax.value_and_grad(gap)(model.weights)
+
+
+def barrier_direction(
+    model: Mace,
+    surface: Surface,
+    saddle: Float[Array, "atoms 3"],
+    minimum: Float[Array, "atoms 3"],
+) -> Weights:
+    """The barrier's gradient, so scaled that a unit of it changes the barrier by 1 eV."""
+    _, gradient = barrier_gradient(model, surface, saddle, minimum)
+    square = sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient))
+    return jax.tree.map(lambda leaf: leaf / square, gradient)
