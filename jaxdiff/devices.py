@@ -1,7 +1,9 @@
-"""The devices that JAX has, and how many of them an ensemble uses."""
+"""The devices that JAX has, how many an ensemble uses, where programs for them are kept."""
 
 import contextlib
 import os
+import stat
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,3 +28,30 @@ def devices_for(n_replicas: int) -> list[Any]:
     devices = jax.devices()
     least = 2 if jax.default_backend() == "cpu" else 1
     return devices[: max(least, n_replicas)]
+
+
+def keep_programs(directory: str | Path) -> None:
+    """Keep compiled programs in a directory and take them from there, in later runs, too.
+
+    Programs are run as they are found, so the directory must be the user's own: it is made
+    so where it is missing. They are for one kind of machine and one version of JAX.
+
+    Raises ValueError where others own it or can write to it, or where it cannot be made.
+    """
+    path = Path(directory).expanduser().absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be made to keep compiled programs ({error.strerror}); give a "
+            "directory in a place that you can write to."
+        ) from None
+    is_ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    if not is_ours or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ValueError(
+            f"{path} is not yours or can be written by others, whose programs would then "
+            "be run; give a directory that you alone own and can write to (chmod 700)."
+        )
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(path)  # of processes that we start
+    jax.config.update("jax_compilation_cache_dir", str(path))

@@ -1,6 +1,7 @@
 """The command line: `jaxdiff`."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,8 @@ from jaxdiff.cli.lattice import lattice
 from jaxdiff.cli.report import report
 from jaxdiff.cli.select import select
 from jaxdiff.cli.simulate import simulate
+
+BAD_INPUT = 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,5 +51,20 @@ def main(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
+    compilation_cache: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="JAXDIFF_COMPILATION_CACHE",
+            help="Directory of your own that keeps compiled programs from run to run.",
+        ),
+    ] = None,
 ) -> None:
     """Options of the program itself."""
+    if compilation_cache is not None:
+        from jaxdiff.devices import keep_programs
+
+        try:
+            keep_programs(compilation_cache)
+        except ValueError as error:
+            typer.echo(f"jaxdiff: {error}", err=True)
+            raise typer.Exit(BAD_INPUT) from None

@@ -1,0 +1,171 @@
+"""Correct a barrier with three frames that lie near its path.
+
+python training/three_images.py DATA MODEL OUT
+
+MODEL has seen frames of dynamics alone (training/loop_alone.toml), which rarely pass a
+saddle. Its collinear band is found; the labelled frame of the pool nearest to the saddle,
+and those nearest to the images before and behind it, join the training data. Near means:
+the descriptors of the two lithium atoms that move. Writes OUT/images.extxyz and
+OUT/images.json, runs training/three_images.toml in OUT, and prints, for MODEL, the same
+training without the three, with them, and for the embedded model, which has seen all of the
+pool: the barrier, forces on loop_valid, and how wrong the energy of the other frames near
+the saddle is beside that of frames near the minimum.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import ase.io
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_default_matmul_precision", "highest")
+
+from jaxdiff import checkpoints  # noqa: E402
+from jaxdiff.calculator import predict_atoms  # noqa: E402
+from jaxdiff.descriptors import describe_atoms  # noqa: E402
+from jaxdiff.finetune import error_table, read_frames, results, train_to_folder  # noqa: E402
+from jaxdiff.io.trainfile import TrainFile, read_train_file  # noqa: E402
+from jaxdiff.models.architecture import Mace  # noqa: E402
+from jaxdiff.objectives.barrier import Barrier, Settings, find_barrier  # noqa: E402
+from jaxdiff.objectives.paths import lithium_path  # noqa: E402
+from jaxdiff.objectives.surface import make_surface  # noqa: E402
+from jaxdiff.potential import cast  # noqa: E402
+from jaxdiff.system import to_ase  # noqa: E402
+
+POOL = ("pool_train", "pool_valid", "pool_test")
+N_NEAR = 30  # frames on each side of the comparison
+
+
+def barrier_of(model: Mace) -> tuple[Barrier, ase.Atoms]:
+    """The collinear barrier in 65 atoms, and a crystal to put positions into."""
+    double = cast(model, jnp.float64)
+    path = lithium_path("collinear", (2, 2, 2))
+    surface = make_surface(double.architecture, path.system)
+    return find_barrier(double, surface, path, Settings()), to_ase(path.system)
+
+
+def pool_frames(data: Path, length: float) -> list[ase.Atoms]:
+    """Interstitial frames of one cell, with where they are from."""
+    found = []
+    for name in POOL:
+        for k, atoms in enumerate(ase.io.read(data / f"lif_dft/{name}.extxyz", ":")):
+            is_like = abs(atoms.cell[0, 0] - length) < 0.1
+            if is_like and atoms.info["config_type"] == "interstitial":
+                atoms.info["source"] = f"{name} {k}"
+                found.append(atoms)
+    return found
+
+
+def jumping(model: Mace, atoms: ase.Atoms, which) -> np.ndarray:
+    """Descriptors of the two that jump, or of all lithium; float64."""
+    return np.asarray(describe_atoms(model, atoms), np.float64)[which]
+
+
+def distances(wanted: np.ndarray, frames: list[np.ndarray]) -> np.ndarray:
+    """Of each frame: how far its lithium is from being like the two."""
+    apart = [np.linalg.norm(wanted[:, None] - own[None], axis=-1) for own in frames]
+    return np.array([np.sqrt((x.min(axis=1) ** 2).sum()) for x in apart])
+
+
+def choose(model: Mace, data: Path) -> tuple[list[ase.Atoms], list, list, dict]:
+    """The three frames; others near the saddle; those near the minimum; what was found."""
+    found, crystal = barrier_of(model)
+    moved = np.linalg.norm(found.end.position - found.start.position, axis=1)
+    two = np.argsort(moved)[-2:]
+    frames = pool_frames(data, 12.25)
+    features = [jumping(model, atoms, atoms.numbers == 3) for atoms in frames]
+
+    def from_points(positions):
+        crystal.positions = np.asarray(positions)
+        return distances(jumping(model, crystal, two), features)
+
+    band, top = found.band.position, int(np.argmax(found.band.energy))
+    chosen: list[int] = []
+    for position in (found.saddle.position, band[top - 1], band[top + 1]):
+        order = np.argsort(from_points(position))
+        chosen.append(next(int(k) for k in order if int(k) not in chosen))
+    lead = from_points(found.start.position) - from_points(found.saddle.position)
+    order = [int(k) for k in np.argsort(-lead) if int(k) not in chosen]
+    near = [frames[k] for k in order[:N_NEAR]]
+    far = [frames[k] for k in order[-N_NEAR:]]
+    images = [frames[k] for k in chosen]
+    record = {
+        "images": [atoms.info["source"] for atoms in images],
+        "near_saddle": [atoms.info["source"] for atoms in near],
+        "near_minimum": [atoms.info["source"] for atoms in far],
+    }
+    return images, near, far, record
+
+
+def energy_error(model: Mace, frames: list[ase.Atoms]) -> np.ndarray:
+    """Model less DFT of each frame, eV."""
+    reference = np.array([atoms.info["REF_energy"] for atoms in frames])
+    return np.array([float(predict_atoms(model, a).energy) for a in frames]) - reference
+
+
+def measured(model: Mace, data: Path, near: list, far: list) -> dict:
+    """The barrier, forces on loop_valid, and the error between saddle and minimum."""
+    high, low = energy_error(model, near), energy_error(model, far)
+    frames = read_frames([data / "lif_dft/loop_valid.extxyz"])
+    row = error_table(model, {"loop_valid": frames}, batch_size=2)[0]
+    return {
+        "barrier_ev": barrier_of(model)[0].forward_ev,
+        "gap_error_ev": float(high.mean() - low.mean()),
+        "gap_error_se_ev": float(np.sqrt(high.var() / len(high) + low.var() / len(low))),
+        "loop_valid": dataclasses.asdict(row),
+    }
+
+
+def run_of(data: Path, start: Path, out: Path, images: Path | None) -> TrainFile:
+    """The run file, from this start; without the images, the same number of updates."""
+    run = read_train_file(Path(__file__).with_suffix(".toml"), data)
+    section = run.model.model_copy(update={"name_or_path": str(start.resolve())})
+    train = [*run.data.train, *([images.resolve()] if images else [])]
+    frames = run.data.model_copy(update={"train": train})
+    folder = out / ("with" if images else "without")
+    return run.model_copy(update={"model": section, "data": frames, "directory": folder})
+
+
+def main() -> None:
+    """Choose, train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    start = checkpoints.load(given.model)
+    images, near, far, record = choose(start, given.data)
+    for atoms in images:
+        atoms.info["config_type"] = "image"
+    path = given.out / "images.extxyz"
+    ase.io.write(path, images, format="extxyz")
+    print(f"images: {', '.join(record['images'])}", flush=True)
+
+    models = {"dynamics alone": start}
+    for name, extra in (("trained on, without the three", None), ("with them", path)):
+        run = run_of(given.data, given.model, given.out, extra)
+        if not (run.directory / results.MODEL).exists():
+            train_to_folder(run)
+        models[name] = checkpoints.load(run.directory / results.MODEL)
+    models["embedded"] = checkpoints.load("lif-compact")
+
+    print("| model | barrier, eV | saddle less minimum, eV | forces, meV/Å |")
+    for name, model in models.items():
+        row = measured(model, given.data, near, far)
+        record[name] = row
+        print(
+            f"| {name} | {row['barrier_ev']:.3f} | {row['gap_error_ev']:+.3f} ± "
+            f"{row['gap_error_se_ev']:.3f} | {row['loop_valid']['forces_rmse']:.1f} |",
+            flush=True,
+        )
+    (given.out / "images.json").write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
