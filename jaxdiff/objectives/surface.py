@@ -38,6 +38,21 @@ class Surface:
     architecture: Architecture = struct.field(pytree_node=False)
     atomic_number: tuple[int, ...] = struct.field(pytree_node=False)
 
+    def energy_force_strain(
+        self, model: Mace, position: Float[Array, "atoms 3"]
+    ) -> tuple[Float[Array, ""], Float[Array, "atoms 3"], Float[Array, "3 3"]]:
+        """Energy, eV, forces, eV/Å, and dE/dstrain, eV; see `energy_and_force`."""
+        cutoff = self.architecture.cutoff
+        fixed = jax.lax.stop_gradient(position)
+        lists = neighbors.update(fixed, self.cell, self.lists, cutoff, 0.0)
+        function = potential.make_energy_and_force(
+            self.architecture, np.array(self.atomic_number)
+        )
+        found = function(model, position, self.cell, lists)
+        valid = jnp.where(lists.overflow, jnp.nan, 1.0)
+        energy, force, strain_gradient = (x * valid for x in found)
+        return energy, force, strain_gradient
+
     def energy_and_force(
         self, model: Mace, position: Float[Array, "atoms 3"]
     ) -> tuple[Float[Array, ""], Float[Array, "atoms 3"]]:
@@ -45,15 +60,7 @@ class Surface:
 
         Neighbours are found anew for every position: no list can be stale.
         """
-        cutoff = self.architecture.cutoff
-        fixed = jax.lax.stop_gradient(position)
-        lists = neighbors.update(fixed, self.cell, self.lists, cutoff, 0.0)
-        function = potential.make_energy_and_force(
-            self.architecture, np.array(self.atomic_number)
-        )
-        energy, force, _ = function(model, position, self.cell, lists)
-        valid = jnp.where(lists.overflow, jnp.nan, 1.0)
-        return energy * valid, force * valid
+        return self.energy_force_strain(model, position)[:2]
 
     def energy(self, model: Mace, position: Float[Array, "atoms 3"]) -> Float[Array, ""]:
         """Energy, eV; differentiable over the model's weights and over positions."""

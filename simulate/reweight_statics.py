@@ -1,0 +1,109 @@
+"""Pressure and distances of another model, from frames of a run of LiF.
+
+    python simulate/reweight_statics.py RUN_FOLDER OTHER_MODEL [--check OTHER_RUN]
+
+The run needs output.positions_every_ps. For each temperature: the pressure, and the pair
+distributions of Li-F at their first peak and of Li-Li at the distance of a split pair,
+under the run's model and, reweighted, under the other one; with --check also from a run of
+the other model itself.
+"""
+
+import argparse
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdiff import checkpoints, units
+from jaxdiff.analysis.series import load_series
+from jaxdiff.objectives.reweight import reweight
+from jaxdiff.objectives.statics import pressure, radial_distribution
+from jaxdiff.objectives.surface import make_surface
+from jaxdiff.objectives.transition import energies
+from jaxdiff.system import from_ase
+
+LI_F, LI_LI, WIDTH = 1.98, 2.24, 0.05  # Å
+
+
+def frames_of(folder: Path) -> tuple[dict[float, np.ndarray], ase.Atoms, str]:
+    """Positions by temperature, a crystal to make a surface of, and the model's name."""
+    series = load_series(folder / "series.h5")
+    found = {}
+    for temperature in np.unique(series.temperature):
+        mine = np.flatnonzero(series.temperature == temperature)
+        kept = [series.position[k, : series.n_kept[k]] for k in mine]
+        found[float(temperature)] = np.concatenate(kept)
+    if not all(map(len, found.values())):
+        raise SystemExit(f"{folder} kept no positions; run with output.positions_every_ps.")
+    number = np.where(series.is_mobile, 3, 9)
+    first = next(iter(found.values()))[0]
+    atoms = ase.Atoms(number, first, cell=series.cell[0], pbc=True)
+    return found, atoms, tomllib.loads(series.run_file)["model"]["name_or_path"]
+
+
+def main() -> None:
+    """Read, reweight, print."""
+    jax.config.update("jax_enable_x64", True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("model")
+    parser.add_argument("--check", type=Path)
+    given = parser.parse_args()
+    frames, atoms, name = frames_of(given.run)
+    own, other = (
+        checkpoints.restrict(checkpoints.load(n), (3, 9)) for n in (name, given.model)
+    )
+    surface = make_surface(own.architecture, from_ase(atoms))
+    lithium = jnp.asarray(atoms.numbers == 3)
+    sources = [("run's model", own, frames), ("other model, reweighted", other, frames)]
+    if given.check is not None:
+        sources.append(("other model, its own run", other, frames_of(given.check)[0]))
+
+    def energy(weights, x):
+        return surface.energy(dataclasses.replace(own, weights=weights), x)
+
+    for temperature in frames:
+        kt = units.KB * temperature
+
+        def pressure_gpa(weights, x, kt=kt):
+            model = dataclasses.replace(own, weights=weights)
+            return pressure(surface, model, x, kt) / units.GIGAPASCAL
+
+        def g(second, distance):
+            at = jnp.array([distance])
+
+            def height(_, x):
+                return radial_distribution(x, surface.cell, lithium, second, at, WIDTH)[0]
+
+            return height
+
+        observables = {
+            "pressure, GPa": pressure_gpa,
+            f"g Li-F({LI_F} Å)": g(~lithium, LI_F),
+            f"g Li-Li({LI_LI} Å)": g(lithium, LI_LI),
+        }
+        for label, model, own_frames in sources:
+            positions = jnp.asarray(own_frames[temperature])
+            drawn_with = model if own_frames is not frames else own
+            reference = jnp.asarray(energies(drawn_with, surface, positions))
+            found = {
+                key: reweight(energy, function, model.weights, positions, reference, kt)
+                for key, function in observables.items()
+            }
+            values = ", ".join(
+                f"{key} {x.value:.4f} ± {x.standard_error:.4f}" for key, x in found.items()
+            )
+            any_of = next(iter(found.values()))
+            print(
+                f"{temperature:g} K, {label}: {values}; {any_of.effective_size:.0f} of "
+                f"{any_of.n_frames} frames count",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
