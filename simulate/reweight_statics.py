@@ -66,20 +66,18 @@ def main() -> None:
     def energy(weights, x):
         return surface.energy(dataclasses.replace(own, weights=weights), x)
 
+    def g(second, distance):
+        at = jnp.array([distance])
+        return lambda _, position: radial_distribution(
+            position, surface.cell, lithium, second, at, WIDTH
+        )[0]
+
     for temperature in frames:
         kt = units.KB * temperature
 
         def pressure_gpa(weights, x, kt=kt):
             model = dataclasses.replace(own, weights=weights)
             return pressure(surface, model, x, kt) / units.GIGAPASCAL
-
-        def g(second, distance):
-            at = jnp.array([distance])
-
-            def height(_, x):
-                return radial_distribution(x, surface.cell, lithium, second, at, WIDTH)[0]
-
-            return height
 
         observables = {
             "pressure, GPa": pressure_gpa,
