@@ -68,7 +68,7 @@ def main() -> None:
 
     def start(k):
         noise = jax.random.normal(jax.random.key(k), frames[0].shape)
-        return jnp.asarray(frames[chosen[k]]), speed * noise
+        return jnp.asarray(frames[chosen[k]], jnp.float64), speed * noise
 
     def displacement(positions, origin):
         moved = jnp.where(lithium[:, None], positions - origin, 0.0)
