@@ -3,13 +3,13 @@
 python training/three_images.py DATA MODEL OUT
 
 MODEL has seen frames of dynamics alone (training/loop_alone.toml), which rarely pass a
-saddle. Its collinear band is found; the labelled frame of the pool nearest to the saddle,
-and those nearest to the images before and behind it, join the training data. Near means:
-the descriptors of the two lithium atoms that move. Writes OUT/images.extxyz and
-OUT/images.json, runs training/three_images.toml in OUT, and prints, for MODEL, the same
-training without the three, with them, and for the embedded model, which has seen all of the
-pool: the barrier, forces on loop_valid, and how wrong the energy of the other frames near
-the saddle is beside that of frames near the minimum.
+saddle. The path is the collinear one of the embedded model, which has seen the pool; the
+labelled frame of the pool nearest to its saddle, and those nearest to the images before and
+behind, join the training data. Near means: the descriptors of the two lithium atoms that
+move. Writes OUT/images.extxyz and OUT/images.json, trains training/three_images.toml in OUT
+with the three and without, and prints for all models: the energy between saddle and minimum
+at the atoms of the embedded model, the barrier of a search of its own, how wrong energies
+of other frames near the saddle are beside those near the minimum, and forces on loop_valid.
 """
 
 import argparse
@@ -31,9 +31,15 @@ from jaxdiff.descriptors import describe_atoms  # noqa: E402
 from jaxdiff.finetune import error_table, read_frames, results, train_to_folder  # noqa: E402
 from jaxdiff.io.trainfile import TrainFile, read_train_file  # noqa: E402
 from jaxdiff.models.architecture import Mace  # noqa: E402
-from jaxdiff.objectives.barrier import Barrier, Settings, find_barrier  # noqa: E402
+from jaxdiff.objectives.barrier import (  # noqa: E402
+    Barrier,
+    SearchFailed,
+    energy_gap,
+    find_barrier,
+)
+from jaxdiff.objectives.paths import Path as LithiumPath  # noqa: E402
 from jaxdiff.objectives.paths import lithium_path  # noqa: E402
-from jaxdiff.objectives.surface import make_surface  # noqa: E402
+from jaxdiff.objectives.surface import Surface, make_surface  # noqa: E402
 from jaxdiff.potential import cast  # noqa: E402
 from jaxdiff.system import to_ase  # noqa: E402
 
@@ -41,12 +47,11 @@ POOL = ("pool_train", "pool_valid", "pool_test")
 N_NEAR = 30  # frames on each side of the comparison
 
 
-def barrier_of(model: Mace) -> tuple[Barrier, ase.Atoms]:
-    """The collinear barrier in 65 atoms, and a crystal to put positions into."""
+def setting(model: Mace) -> tuple[Mace, Surface, LithiumPath]:
+    """The model in float64, the surface of 65 atoms and the collinear path."""
     double = cast(model, jnp.float64)
     path = lithium_path("collinear", (2, 2, 2))
-    surface = make_surface(double.architecture, path.system)
-    return find_barrier(double, surface, path, Settings()), to_ase(path.system)
+    return double, make_surface(double.architecture, path.system), path
 
 
 def pool_frames(data: Path, length: float) -> list[ase.Atoms]:
@@ -72,9 +77,10 @@ def distances(wanted: np.ndarray, frames: list[np.ndarray]) -> np.ndarray:
     return np.array([np.sqrt((x.min(axis=1) ** 2).sum()) for x in apart])
 
 
-def choose(model: Mace, data: Path) -> tuple[list[ase.Atoms], list, list, dict]:
-    """The three frames; others near the saddle; those near the minimum; what was found."""
-    found, crystal = barrier_of(model)
+def choose(
+    model: Mace, found: Barrier, crystal: ase.Atoms, data: Path
+) -> tuple[list[ase.Atoms], list, list, dict]:
+    """The three frames; others near the saddle; those near the minimum; where from."""
     moved = np.linalg.norm(found.end.position - found.start.position, axis=1)
     two = np.argsort(moved)[-2:]
     frames = pool_frames(data, 12.25)
@@ -108,13 +114,20 @@ def energy_error(model: Mace, frames: list[ase.Atoms]) -> np.ndarray:
     return np.array([float(predict_atoms(model, a).energy) for a in frames]) - reference
 
 
-def measured(model: Mace, data: Path, near: list, far: list) -> dict:
-    """The barrier, forces on loop_valid, and the error between saddle and minimum."""
+def measured(model: Mace, found: Barrier, data: Path, near: list, far: list) -> dict:
+    """The energies and errors of the table."""
+    double, surface, path = setting(model)
+    gap = energy_gap(double, surface, found.saddle.position, found.start.position)
+    try:
+        barrier = find_barrier(double, surface, path).forward_ev
+    except SearchFailed as error:
+        barrier = str(error)
     high, low = energy_error(model, near), energy_error(model, far)
     frames = read_frames([data / "lif_dft/loop_valid.extxyz"])
     row = error_table(model, {"loop_valid": frames}, batch_size=2)[0]
     return {
-        "barrier_ev": barrier_of(model)[0].forward_ev,
+        "gap_ev": float(gap),
+        "barrier_ev": barrier,
         "gap_error_ev": float(high.mean() - low.mean()),
         "gap_error_se_ev": float(np.sqrt(high.var() / len(high) + low.var() / len(low))),
         "loop_valid": dataclasses.asdict(row),
@@ -139,8 +152,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    start = checkpoints.load(given.model)
-    images, near, far, record = choose(start, given.data)
+    start, embedded = (checkpoints.load(x) for x in (given.model, "lif-compact"))
+    double, surface, way = setting(embedded)
+    found = find_barrier(double, surface, way)
+    images, near, far, record = choose(embedded, found, to_ase(way.system), given.data)
     for atoms in images:
         atoms.info["config_type"] = "image"
     path = given.out / "images.extxyz"
@@ -153,15 +168,15 @@ def main() -> None:
         if not (run.directory / results.MODEL).exists():
             train_to_folder(run)
         models[name] = checkpoints.load(run.directory / results.MODEL)
-    models["embedded"] = checkpoints.load("lif-compact")
+    models["embedded"] = embedded
 
-    print("| model | barrier, eV | saddle less minimum, eV | forces, meV/Å |")
+    print("| model | gap, eV | error of frames, eV | forces, meV/Å | barrier, eV |")
     for name, model in models.items():
-        row = measured(model, given.data, near, far)
-        record[name] = row
+        row = record[name] = measured(model, found, given.data, near, far)
         print(
-            f"| {name} | {row['barrier_ev']:.3f} | {row['gap_error_ev']:+.3f} ± "
-            f"{row['gap_error_se_ev']:.3f} | {row['loop_valid']['forces_rmse']:.1f} |",
+            f"| {name} | {row['gap_ev']:.3f} | {row['gap_error_ev']:+.3f} ± "
+            f"{row['gap_error_se_ev']:.3f} | {row['loop_valid']['forces_rmse']:.1f} | "
+            f"{row['barrier_ev']} |",
             flush=True,
         )
     (given.out / "images.json").write_text(json.dumps(record, indent=1))
