@@ -17,12 +17,14 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jaxdiff import checkpoints, units
 from jaxdiff.analysis.series import load_series
+from jaxdiff.models.architecture import Mace
 from jaxdiff.objectives.reweight import reweight
 from jaxdiff.objectives.statics import pressure, radial_distribution
-from jaxdiff.objectives.surface import make_surface
+from jaxdiff.objectives.surface import Surface, make_surface
 from jaxdiff.objectives.transition import energies
 from jaxdiff.system import from_ase
 
@@ -45,6 +47,31 @@ def frames_of(folder: Path) -> tuple[dict[float, np.ndarray], ase.Atoms, str]:
     return found, atoms, tomllib.loads(series.run_file)["model"]["name_or_path"]
 
 
+def functions(model: Mace, surface: Surface, lithium: Array, kt: float):
+    """Energy and observables of a model: (weights, positions) to a number."""
+
+    def with_weights(weights):
+        return dataclasses.replace(model, weights=weights)
+
+    def energy(weights, x):
+        return surface.energy(with_weights(weights), x)
+
+    def pressure_gpa(weights, x):
+        return pressure(surface, with_weights(weights), x, kt) / units.GIGAPASCAL
+
+    def g(second, distance):
+        at = jnp.array([distance])
+        return lambda _, x: radial_distribution(
+            x, surface.cell, lithium, second, at, WIDTH
+        )[0]
+
+    return energy, {
+        "pressure, GPa": pressure_gpa,
+        f"g Li-F({LI_F} Å)": g(~lithium, LI_F),
+        f"g Li-Li({LI_LI} Å)": g(lithium, LI_LI),
+    }
+
+
 def main() -> None:
     """Read, reweight, print."""
     jax.config.update("jax_enable_x64", True)
@@ -57,39 +84,23 @@ def main() -> None:
     own, other = (
         checkpoints.restrict(checkpoints.load(n), (3, 9)) for n in (name, given.model)
     )
-    surface = make_surface(own.architecture, from_ase(atoms))
     lithium = jnp.asarray(atoms.numbers == 3)
     sources = [("run's model", own, frames), ("other model, reweighted", other, frames)]
     if given.check is not None:
         sources.append(("other model, its own run", other, frames_of(given.check)[0]))
-
-    def energy(weights, x):
-        return surface.energy(dataclasses.replace(own, weights=weights), x)
-
-    def g(second, distance):
-        at = jnp.array([distance])
-        return lambda _, position: radial_distribution(
-            position, surface.cell, lithium, second, at, WIDTH
-        )[0]
+    surfaces = {id(m): make_surface(m.architecture, from_ase(atoms)) for m in (own, other)}
 
     for temperature in frames:
-        kt = units.KB * temperature
-
-        def pressure_gpa(weights, x, kt=kt):
-            model = dataclasses.replace(own, weights=weights)
-            return pressure(surface, model, x, kt) / units.GIGAPASCAL
-
-        observables = {
-            "pressure, GPa": pressure_gpa,
-            f"g Li-F({LI_F} Å)": g(~lithium, LI_F),
-            f"g Li-Li({LI_LI} Å)": g(lithium, LI_LI),
-        }
-        for label, model, own_frames in sources:
-            positions = jnp.asarray(own_frames[temperature])
-            drawn_with = model if own_frames is not frames else own
-            reference = jnp.asarray(energies(drawn_with, surface, positions))
+        for label, model, source in sources:
+            positions = jnp.asarray(source[temperature])
+            drawn_with = own if source is frames else other
+            reference = energies(drawn_with, surfaces[id(drawn_with)], positions)
+            kt = units.KB * temperature
+            energy, observables = functions(model, surfaces[id(model)], lithium, kt)
             found = {
-                key: reweight(energy, function, model.weights, positions, reference, kt)
+                key: reweight(
+                    energy, function, model.weights, positions, jnp.asarray(reference), kt
+                )
                 for key, function in observables.items()
             }
             values = ", ".join(

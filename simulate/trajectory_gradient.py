@@ -1,6 +1,6 @@
 """How far can one differentiate through a trajectory of LiF? Not to the next hop.
 
-    python simulate/trajectory_gradient.py RUN_FOLDER [--copies 16] [--steps 600]
+    python simulate/trajectory_gradient.py RUN_FOLDER [--copies 16] [--steps 500]
 
 Copies start from frames of the hottest replicas of RUN_FOLDER (output.positions_every_ps),
 with velocities of their own, and run without a thermostat. The observable is the squared
@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxdiff import checkpoints, units
 from jaxdiff.analysis.series import load_series
+from jaxdiff.md.thermostats import maxwell_boltzmann
 from jaxdiff.objectives.barrier import barrier_direction, find_barrier
 from jaxdiff.objectives.paths import lithium_path
 from jaxdiff.objectives.surface import make_surface
@@ -41,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--copies", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     given = parser.parse_args()
 
     series = load_series(given.run / "series.h5")
@@ -61,14 +62,15 @@ def main() -> None:
     surface = make_surface(model.architecture, from_ase(atoms))
     lithium = jnp.asarray(series.is_mobile)
     how = {"timestep": TIMESTEP_FS * units.FEMTOSECOND, "mass": surface.mass}
-    speed = jnp.sqrt(units.KB * temperature / surface.mass)[:, None]
+    kt = jnp.asarray(units.KB * temperature)
 
     def energy(weights, x):
         return surface.energy(dataclasses.replace(model, weights=weights), x)
 
     def start(k):
-        noise = jax.random.normal(jax.random.key(k), frames[0].shape)
-        return jnp.asarray(frames[chosen[k]], jnp.float64), speed * noise
+        momentum = maxwell_boltzmann(jax.random.key(k), surface.mass, kt)
+        velocity = momentum / surface.mass[:, None]
+        return jnp.asarray(frames[chosen[k]], jnp.float64), velocity
 
     def displacement(positions, origin):
         moved = jnp.where(lithium[:, None], positions - origin, 0.0)
