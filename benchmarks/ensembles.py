@@ -7,16 +7,19 @@ neighbour lists with a skin, detector of hops, float32 model and float64 state. 
 model with steps of 2.5 fs, and MACE-MPA-0's architecture with weak random forces and steps
 of 0.5 fs, so that atoms stay about where they are. Each case has a process of its own; the
 first chunk compiles, the median of the others counts. Nanoseconds per day are those of 1 fs
-steps.
+steps. Beside them Langevin steps of ASE and of torch-sim with mace-torch and the same
+weights, in float32 (`[oracle]` and `[bench]` extras), where they are installed.
 """
 
 import argparse
+import importlib.util
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import peer_steps
 from harness import alone, append, n_cores, peak_gib, provenance, start
 
 STEPS, STRIDE = 40, 8
@@ -28,18 +31,24 @@ CASES = {
 }
 """Model -> conventional cells along an edge, and replicas."""
 
+PEER_CASES = [("ase", 3, 1), ("torch_sim", 3, 1), ("torch_sim", 3, 4)]
+"""Module that has to be there, cells along an edge, and replicas."""
 
-def write_quiet(path: Path) -> None:
-    """MACE-MPA-0's architecture with weak forces."""
+
+def write_models(folder: Path) -> None:
+    """Both models: native, and as mace-torch reads them where that is installed."""
     import dataclasses
 
-    from jaxdiff.checkpoints import save_native
+    from jaxdiff.checkpoints import load_default, save_native
+    from jaxdiff.checkpoints.to_mace_torch import save_mace_torch
 
-    model = start()
-    scale = 1e-3 * np.asarray(model.constants["scale"])
-    save_native(
-        path, dataclasses.replace(model, constants={**model.constants, "scale": scale})
-    )
+    quiet = start()
+    scale = 1e-3 * np.asarray(quiet.constants["scale"])
+    quiet = dataclasses.replace(quiet, constants={**quiet.constants, "scale": scale})
+    for name, model in {"embedded": load_default(), "mpa": quiet}.items():
+        save_native(folder / f"{name}.safetensors", model)
+        if importlib.util.find_spec("mace") is not None:
+            save_mace_torch(folder / f"{name}.model", model)
 
 
 def run_of(model: str, timestep_fs: float, edge: int, replicas: int):
@@ -104,15 +113,42 @@ def measure(model: str, timestep_fs: float, edge: int, replicas: int) -> dict:
     sender = np.asarray(state.neighbors.sender)
     edges = int((sender < n_atoms).sum())
     return {
-        "atoms": n_atoms,
-        "replicas": replicas,
-        "us_per_atom_and_step": round(1e6 * step / (n_atoms * replicas), 2),
+        **rates(n_atoms, replicas, step),
         "us_per_edge_and_step": round(1e6 * step / edges, 4),
-        "ns_per_day": round(1e-6 * 86400 / step * replicas, 2),
         "first_chunk_s": round(first or 0.0, 1),
         "peak_gib": round(peak_gib(), 2),
         "diverged": int((np.asarray(state.bad_step) >= 0).sum()),
     }
+
+
+def rates(n_atoms: int, replicas: int, step: float) -> dict:
+    """A step's seconds in the units of the table."""
+    return {
+        "atoms": n_atoms,
+        "replicas": replicas,
+        "us_per_atom_and_step": round(1e6 * step / (n_atoms * replicas), 2),
+        "ns_per_day": float(f"{1e-6 * 86400 / step * replicas:.3g}"),
+    }
+
+
+def peer_rows(path: Path, timestep_fs: float) -> list[dict]:
+    """The same of other programs; `not_run` with the reason where there is no result."""
+    rows = []
+    for module, edge, replicas in PEER_CASES:
+        row = {"engine": peer_steps.NAMES[module], "replicas": replicas}
+        missing = [m for m in (module, "mace") if importlib.util.find_spec(m) is None]
+        if missing:
+            row["not_run"] = f"{missing[0]} is not installed"
+        else:
+            try:
+                program = getattr(peer_steps, f"{module}_step")
+                found = alone(program, path, edge, timestep_fs, replicas)
+                row |= rates(found.pop("atoms"), replicas, found.pop("step_s")) | found
+            except EOFError:
+                row["not_run"] = "its process ended without a result"
+        rows.append(row)
+        print(row, flush=True)
+    return rows
 
 
 def exponent(rows: list[dict]) -> float:
@@ -128,22 +164,25 @@ def main() -> None:
     parser.add_argument("results", nargs="?", type=Path)
     parser.add_argument("--only", choices=tuple(CASES))
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        quiet = Path(folder) / "mpa.safetensors"
-        alone(write_quiet, quiet)
-        for name in [given.only] if given.only else CASES:
-            model, rows = {"embedded": "lif-compact", "mpa": str(quiet)}[name], []
-            for edge, replicas in CASES[name]:
-                rows.append(alone(measure, model, TIMESTEP_FS[name], edge, replicas))
-                print(name, rows[-1], flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        alone(write_models, folder)
+        for model in [given.only] if given.only else CASES:
+            rows, timestep_fs = [], TIMESTEP_FS[model]
+            for edge, replicas in CASES[model]:
+                path = str(folder / f"{model}.safetensors")
+                row = alone(measure, path, timestep_fs, edge, replicas)
+                rows.append({"engine": "jaxdiff", **row})
+                print(model, rows[-1], flush=True)
             two = sorted((r for r in rows if r["replicas"] == 2), key=lambda r: r["atoms"])
             record = {
-                "model": name,
-                "rows": rows,
+                "benchmark": "ensembles",
+                "model": model,
+                "rows": rows + peer_rows(folder / f"{model}.model", timestep_fs),
                 "size_exponent": round(exponent(two), 3),
                 **provenance("jaxdiff", "jax", "jaxlib"),
             }
-            print(f"{name}: time ~ atoms^{record['size_exponent']}", flush=True)
+            print(f"{model}: time ~ atoms^{record['size_exponent']}", flush=True)
             if given.results is not None:
                 append(given.results, record)
 

@@ -1,4 +1,4 @@
-"""Time and memory of energy and forces: the plain and the compiled evaluator, mace-torch.
+"""Time and memory of energy and forces: the plain and the compiled evaluator, and peers.
 
 python benchmarks/evaluators.py [RESULTS.jsonl]
 
@@ -7,9 +7,13 @@ engines, thermal LiF with one interstitial lithium. Neighbours are listed before
 cutoff, in all. One configuration alone, and as many as there are cores at once, one each:
 mace-torch uses all threads for one. Each case has a process of its own, so that its peak
 memory is its own. The differences of forces are from the plain evaluator in float64. Needs
-the `[oracle]` extra.
+the `[oracle]` extra; symmetrix-xl (C++), of `[bench]`, is said to be left out where it
+is not installed.
 """
 
+import importlib.util
+import itertools
+import os
 import statistics
 import sys
 import tempfile
@@ -23,7 +27,7 @@ from harness import alone, append, n_cores, peak_gib, provenance, start, write_s
 SIZES = {217: 3, 1001: 5}
 """Atoms -> conventional cells along an edge."""
 
-CASES = ((217, "float32"), (1001, "float32"))
+CASES = tuple((n, dtype) for dtype in ("float32", "float64") for n in SIZES)
 
 ENGINES = {
     "plain": None,
@@ -31,6 +35,7 @@ ENGINES = {
     "compiled, tabulated to 1e-6": 1e-6,
     "compiled, tabulated to 1e-5": 1e-5,
     "mace-torch": None,
+    "symmetrix-xl": None,
 }
 REPEATS = 3
 
@@ -122,6 +127,35 @@ def upstream(path: Path, edge: int, dtype: str) -> dict:
     }
 
 
+def symmetrix(path: Path, edge: int, dtype: str) -> dict:
+    """The same of symmetrix-xl, with all cores for one configuration."""
+    os.environ.update(OMP_NUM_THREADS=str(n_cores()), OMP_PROC_BIND="false")
+    warnings.simplefilter("ignore")
+    import torch
+    from ase.calculators.calculator import all_changes
+    from symmetrix import Symmetrix
+
+    from jaxdiff.system import to_ase
+
+    torch.serialization.add_safe_globals([slice])
+    position, system = crystal(edge)
+    atoms = to_ase(system)
+    atoms.positions = position
+    before, begin = peak_gib(), time.perf_counter()
+    engine = Symmetrix(str(path), dtype=dtype, execution_profile="speed")
+
+    def evaluate():
+        engine.calculate(atoms, ["energy", "forces"], all_changes)
+
+    evaluate()
+    return {
+        "first_call_s": round(time.perf_counter() - begin, 2),
+        "one_s": _seconds(evaluate),
+        "peak_gib": round(peak_gib() - before, 3),
+        "forces": np.array(engine.results["forces"]),
+    }
+
+
 def _seconds(function) -> list[float]:
     times = []
     for _ in range(REPEATS):
@@ -131,16 +165,40 @@ def _seconds(function) -> list[float]:
     return times
 
 
+PEERS = {"mace-torch": upstream, "symmetrix-xl": symmetrix}
+
+
 def measured(path: Path, engine: str, n_atoms: int, dtype: str) -> dict:
-    """One case."""
-    if engine == "mace-torch":
-        return alone(upstream, path, SIZES[n_atoms], dtype)
-    return alone(here, engine, SIZES[n_atoms], dtype)
+    """One case; `not_run` with the reason where there is no result."""
+    if engine == "symmetrix-xl" and importlib.util.find_spec("symmetrix") is None:
+        return {"not_run": "symmetrix-xl is not installed"}
+    try:
+        if engine in PEERS:
+            return alone(PEERS[engine], path, SIZES[n_atoms], dtype)
+        return alone(here, engine, SIZES[n_atoms], dtype)
+    except EOFError:
+        return {"not_run": "its process ended without a result"}
+
+
+def line(record: dict) -> str:
+    """A case in words."""
+    case = f"{record['atoms']} atoms, {record['dtype']}, {record['engine']}: "
+    if "not_run" in record:
+        return f"{case}not run, {record['not_run']}"
+    best = record.get("per_evaluation_of_all_cores_s", record["one_s"])
+    return (
+        f"{case}one alone {statistics.median(record['one_s']):.3f} s, on all cores "
+        f"{statistics.median(best):.3f} s, {record['peak_gib']} GiB, forces differ by "
+        f"{record['largest_difference_of_forces']:.1e} eV/Å"
+    )
 
 
 def main() -> None:
     """Measure all cases, print and, where a file is given, record each."""
-    common = provenance("jax", "jaxlib", "mace-torch", "torch")
+    packages = ["jax", "jaxlib", "mace-torch", "torch"]
+    if importlib.util.find_spec("symmetrix") is not None:
+        packages.append("symmetrix-xl")
+    common = provenance(*packages)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "start.model"
         alone(write_start, path)
@@ -148,29 +206,16 @@ def main() -> None:
             n_atoms: measured(path, "plain", n_atoms, "float64")["forces"]
             for n_atoms in SIZES
         }
-        for n_atoms, dtype in CASES:
-            for engine in ENGINES:
-                found = measured(path, engine, n_atoms, dtype)
+        for (n_atoms, dtype), engine in itertools.product(CASES, ENGINES):
+            found = measured(path, engine, n_atoms, dtype)
+            if "forces" in found:
                 error = np.abs(found.pop("forces") - reference[n_atoms]).max()
-                record = {
-                    "benchmark": "evaluators",
-                    "engine": engine,
-                    "atoms": n_atoms,
-                    "dtype": dtype,
-                    **found,
-                    "largest_difference_of_forces": float(f"{error:.1e}"),
-                    **common,
-                }
-                best = found.get("per_evaluation_of_all_cores_s", found["one_s"])
-                print(
-                    f"{n_atoms} atoms, {dtype}, {engine}: one alone "
-                    f"{statistics.median(found['one_s']):.3f} s, on all cores "
-                    f"{statistics.median(best):.3f} s, {found['peak_gib']} GiB, "
-                    f"forces differ by {error:.1e} eV/Å",
-                    flush=True,
-                )
-                if len(sys.argv) > 1:
-                    append(Path(sys.argv[1]), record)
+                found["largest_difference_of_forces"] = float(f"{error:.1e}")
+            case = {"engine": engine, "atoms": n_atoms, "dtype": dtype}
+            record = {"benchmark": "evaluators", **case, **found, **common}
+            print(line(record), flush=True)
+            if len(sys.argv) > 1:
+                append(Path(sys.argv[1]), record)
 
 
 if __name__ == "__main__":

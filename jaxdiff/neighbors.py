@@ -42,9 +42,11 @@ class Neighbors:
     - `reverse` [N, K], int32: where the same pair stands from the sender's side, as
       row * K + place; N * K in unused places. It turns scatters into gathers.
     - `reference` [N, 3], Å, and `reference_cell` [3, 3], Å: those it was built for.
-    - `overflow` []: True once a row needed more than K places; sticky.
+    - `overflow` []: True once a row needed more than K places, or than `close`; sticky.
     - `images`: number of images of a pair searched along each lattice vector; static.
     - `radius`: cutoff + skin, Å; static.
+    - `close`: places for the pairs of a row that are within the cutoff at present (see
+      `within`); None: they are not told from the others. Static.
     """
 
     sender: Any
@@ -55,6 +57,7 @@ class Neighbors:
     overflow: Any
     images: tuple[int, int, int] = flax.struct.field(pytree_node=False, default=(1, 1, 1))
     radius: float = flax.struct.field(pytree_node=False, default=0.0)
+    close: int | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def capacity(self) -> int:
@@ -75,6 +78,60 @@ def displacement(
     vector = position[:, None] - position[sender] - _translation(neighbors.shift, cell)
     padding = jnp.zeros(3, position.dtype).at[0].set(PADDING_DISTANCE)
     return jnp.where(used[..., None], vector, padding[None, None])
+
+
+def within(
+    position: Float[Array, "atoms 3"],
+    cell: Float[Array, "3 3"],
+    neighbors: Neighbors,
+    cutoff: float,
+) -> tuple[
+    Float[Array, "atoms close 3"], Int[Array, "atoms close"], Int[Array, "atoms close"]
+]:
+    """Displacement, sender and reverse of the pairs within the cutoff, Å, and of no others.
+
+    What the skin holds is left out, so that no time goes into pairs that contribute
+    nothing. Rows keep their order. With `close` = None all pairs are given as they are.
+    Pairs that find no place are missing: ask `is_crowded`.
+    """
+    vector = displacement(position, cell, neighbors)
+    if neighbors.close is None:
+        return vector, neighbors.sender, neighbors.reverse
+    n_atoms, places, close = *neighbors.sender.shape, neighbors.close
+    choice, rank = _compact(_is_close(vector, cutoff), close)
+    used = choice < places
+    chosen = jnp.where(used, choice, 0)
+    padding = jnp.zeros(3, position.dtype).at[0].set(PADDING_DISTANCE)
+    vector = jnp.take_along_axis(vector, chosen[..., None], axis=1)
+    sender, flat = (
+        jnp.take_along_axis(row, chosen, axis=1)
+        for row in (neighbors.sender, neighbors.reverse)
+    )
+    place = rank.reshape(-1)[jnp.minimum(flat, n_atoms * places - 1)] - 1
+    paired = used & (flat < n_atoms * places) & (place < close)
+    return (
+        jnp.where(used[..., None], vector, padding[None, None]),
+        jnp.where(used, sender, n_atoms),
+        jnp.where(paired, flat // places * close + place, n_atoms * close),
+    )
+
+
+def is_crowded(
+    position: Float[Array, "atoms 3"],
+    cell: Float[Array, "3 3"],
+    neighbors: Neighbors,
+    cutoff: float,
+) -> Bool[Array, ""]:
+    """Whether a row has more pairs within the cutoff than `close` places."""
+    if neighbors.close is None:
+        return jnp.asarray(False)
+    count = jnp.sum(_is_close(displacement(position, cell, neighbors), cutoff), axis=1)
+    return jnp.any(count > neighbors.close)
+
+
+def _is_close(vector, cutoff):
+    # a pair that another precision rounds to just within the cutoff counts as well
+    return jnp.sum(vector**2, axis=-1) < (cutoff * (1 + 1e-6)) ** 2
 
 
 def neighbor_rows(
@@ -139,6 +196,7 @@ def allocate(
     skin: float,
     *,
     capacity: int | None = None,
+    close: int | None = None,
     headroom: float = 1.1,
     compression: float = 0.0,
 ) -> Neighbors:
@@ -148,6 +206,7 @@ def allocate(
     - `cell`: Å, one for all replicas or one for each.
     - `cutoff`, `skin`: Å; pairs up to their sum are listed.
     - `capacity`: places per row. None: the largest row times `headroom`.
+    - `close`: see `Neighbors`; at most the capacity.
     - `compression`: by which fraction the edges of the cell may shrink later on.
     """
     position, cell = np.asarray(position, np.float64), np.asarray(cell, np.float64)
@@ -184,6 +243,7 @@ def allocate(
         overflow=jnp.zeros(lead, bool),
         images=tuple(images.max(axis=0).tolist()),
         radius=radius,
+        close=None if close is None else min(close, capacity),
     )
 
 

@@ -21,8 +21,8 @@ from jaxdiff.models.compiled import blocks_of, energy_and_gradient, fitting_size
 from jaxdiff.models.folded import Folded, can_fold, fold
 from jaxdiff.models.mace import Edges, node_energy
 
-WIDE = 64
-"""From so many channels on the plain evaluator leaves a CPU's cache."""
+WIDE = 24
+"""From so many channels on the plain evaluator leaves a CPU's cache: the fewest measured."""
 
 
 @struct.dataclass
@@ -141,11 +141,11 @@ def make_energy_and_force(
         isolated = model.constants["atomic_energies"][0, species]
         return *interaction_gradient(model, edges, jnp.asarray(species)), isolated
 
-    return _energy_and_force(evaluate, model_dtype)
+    return _energy_and_force(evaluate, model_dtype, architecture.cutoff)
 
 
 def pays_to_compile(architecture: Architecture) -> bool:
-    """Whether `compile_for` is taken by default: for wide models on a CPU."""
+    """Whether `compile_for` is taken by default: on a CPU, but for very narrow models."""
     wide = architecture.channels >= WIDE and jax.default_backend() == "cpu"
     return wide and can_fold(architecture)
 
@@ -182,22 +182,25 @@ def compile_for(
         )
         return node, gradient, folded.atomic_energies[species]
 
-    function = _energy_and_force(evaluate, lambda folded: folded.first_mixing.dtype)
-    return folded, function
+    def dtype_of(folded):
+        return folded.first_mixing.dtype
+
+    return folded, _energy_and_force(evaluate, dtype_of, model.architecture.cutoff)
 
 
-def _energy_and_force(evaluate: Callable, dtype_of: Callable) -> Callable:
+def _energy_and_force(evaluate: Callable, dtype_of: Callable, cutoff: float) -> Callable:
     """A function of (params, edges) as one of positions, for dynamics."""
 
     def energy_and_force(params, position, cell, lists):
         n_atoms = position.shape[0]
-        displacement = neighbors.displacement(position, cell, lists)
-        sender = jnp.where(lists.sender < n_atoms, lists.sender, 0)
-        edges = Edges(displacement.astype(dtype_of(params)), sender, reverse=lists.reverse)
+        displacement, sender, reverse = neighbors.within(position, cell, lists, cutoff)
+        is_pair = sender < n_atoms
+        sender = jnp.where(is_pair, sender, 0)
+        edges = Edges(displacement.astype(dtype_of(params)), sender, reverse=reverse)
         node, gradient, isolated = evaluate(params, edges)
         energy = jnp.sum(node.astype(isolated.dtype)) + jnp.sum(isolated)
         force = forces_from_gradient(edges, gradient, n_atoms)
-        used = jnp.where((lists.sender < n_atoms)[..., None], gradient, 0)
+        used = jnp.where(is_pair[..., None], gradient, 0)
         # row by row first: the places of a row then leave no trace (PLACES_MULTIPLE)
         row = jnp.einsum("nka,nkb->nab", displacement, used.astype(position.dtype))
         strain = jnp.sum(row, axis=0)

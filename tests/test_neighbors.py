@@ -89,6 +89,27 @@ def test_reverse_is_the_same_pair_from_the_other_side(crystal):
     np.testing.assert_array_equal(grown.reverse, fresh.reverse)
 
 
+def test_within_the_cutoff_are_the_pairs_of_a_list_without_skin(crystal):
+    """Of atoms that have moved since the list was made; same order, same places back."""
+    position, cell = crystal
+    cutoff = 4.97  # an edge of a cell is 5 Å, and pairs at the cutoff itself may be either
+    moved = position + np.random.default_rng(2).uniform(-0.14, 0.14, position.shape)
+    x, cell = jnp.asarray(moved), jnp.asarray(cell)
+    tight = lists.allocate(moved, cell, cutoff, 0.0, headroom=1.0)
+    built = lists.allocate(position, cell, CUTOFF, SKIN, close=tight.capacity + 2)
+    vector, sender, reverse = lists.within(x, cell, built, cutoff)
+    tight = lists.grow(tight, tight.capacity + 2)
+    np.testing.assert_array_equal(sender, tight.sender)
+    np.testing.assert_array_equal(reverse, tight.reverse)
+    np.testing.assert_array_equal(vector, lists.displacement(x, cell, tight))
+    assert not lists.is_crowded(x, cell, built, cutoff)
+    fewer = dataclasses.replace(built, close=tight.capacity - 3)
+    assert lists.is_crowded(x, cell, fewer, cutoff)
+    all_of_them = dataclasses.replace(built, close=None)
+    assert lists.within(x, cell, all_of_them, cutoff)[1] is built.sender
+    assert not lists.is_crowded(x, cell, all_of_them, cutoff)
+
+
 def test_lattice_translations_of_atoms_change_shifts_only(crystal):
     position, cell = crystal
     moved = position + np.random.default_rng(1).integers(-3, 4, position.shape) @ cell

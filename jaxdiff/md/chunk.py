@@ -251,8 +251,13 @@ class _Group:
         sound = jnp.isfinite(energy) & jnp.all(jnp.isfinite(force), axis=(1, 2))
         sound = sound & (temperature <= conditions.max_temperature)
         sound = sound & jax.vmap(neighbors.is_covered)(motion.cell, lists)
+        crowded = self.each(neighbors.is_crowded, (0, 0, 0, None))(
+            motion.position, motion.cell, lists, self.plan.cutoff
+        )
         alive = state.bad_step < 0
-        overflow = jnp.where(alive & sound, lists.overflow, state.neighbors.overflow)
+        overflow = jnp.where(
+            alive & sound, lists.overflow | crowded, state.neighbors.overflow
+        )
         new = replace(
             state,
             motion=motion,

@@ -133,6 +133,7 @@ def initialize(
     cell: np.ndarray | None = None,
     compression: float = 0.0,
     capacity: int | None = None,
+    close: int | None = None,
     velocity: np.ndarray | None = None,
     observer: Callable[[jax.Array, np.ndarray], Any] | None = None,
 ) -> EnsembleState:
@@ -141,6 +142,7 @@ def initialize(
     - `temperature` [R], K; `cutoff`, `skin`: of the neighbour lists, Å.
     - `position` [R, N, 3], `cell` [R, 3, 3], Å: where they are not those of `system`.
     - `compression`: fraction by which the edges of the cell may shrink.
+    - `capacity`, `close`: places of the neighbour lists; see `neighbors.allocate`.
     - `velocity` [R, N, 3]: to start with, without their drift. None: Maxwell–Boltzmann.
     - `observer`: position [N, 3], cell [3, 3] -> state of the observer.
     """
@@ -170,7 +172,13 @@ def initialize(
         force=jnp.zeros_like(motion.position),
         strain_gradient=jnp.zeros_like(motion.cell),
         neighbors=neighbors.allocate(
-            position, cell, cutoff, skin, capacity=capacity, compression=compression
+            position,
+            cell,
+            cutoff,
+            skin,
+            capacity=capacity,
+            close=close,
+            compression=compression,
         ),
         hops=None if observer is None else _observers(observer, motion.position, cell),
         step=jnp.asarray(0, jnp.int32),

@@ -135,10 +135,17 @@ def why(state: EnsembleState, conditions: Conditions, replica: int) -> str:
 
 
 def with_capacity(state: EnsembleState, factor: float) -> EnsembleState:
-    """The same state with `factor` times the places in its lists, or a few more."""
-    step = neighbors.PLACES_MULTIPLE
-    capacity = step * math.ceil((state.neighbors.capacity * factor + 1) / step)
-    return replace(state, neighbors=neighbors.grow(state.neighbors, capacity))
+    """The same state with `factor` times the places in its lists, or a few more.
+
+    First those for pairs within the cutoff, as long as lists have more: they are the
+    ones that are scarce.
+    """
+    step, lists = neighbors.PLACES_MULTIPLE, state.neighbors
+    if lists.close is not None and lists.close < lists.capacity:
+        close = min(step * math.ceil((lists.close + 1) / step), lists.capacity)
+        return replace(state, neighbors=replace(lists, close=close))
+    capacity = step * math.ceil((lists.capacity * factor + 1) / step)
+    return replace(state, neighbors=neighbors.grow(lists, capacity))
 
 
 def restart(state: EnsembleState, hops: Any = None) -> EnsembleState:

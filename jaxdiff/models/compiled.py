@@ -190,7 +190,10 @@ def _last_layer(folded: Folded, own: _Own, distance, harmonic, sent, feature):
 
 
 def _convolve(folded: Folded, function, harmonic, sent):
-    """Sums over neighbours of R(r) (h x Y): degree -> [size, 2l + 1, C] of each path."""
+    """Sums over neighbours of R(r) (h x Y): degree -> [size, 2l + 1, C] of each path.
+
+    Harmonics are coupled before the sum, which is one product over places and components.
+    """
     arch = folded.architecture
     size, places = function.shape[:2]
     paths = tensor_product_paths(arch.hidden[0], arch.max_ell)
@@ -199,14 +202,11 @@ def _convolve(folded: Folded, function, harmonic, sent):
     for n, (l1, l2, l3) in enumerate(paths):
         weight = function @ folded.last_radial[:, n]
         mine = by_degree[l1] * weight[:, :, None]
-        outer = jnp.einsum(
-            "bkd,bke->bde",
-            harmonic[..., l2**2 : (l2 + 1) ** 2],
-            mine.reshape(size, places, -1),
-        )
-        outer = outer.reshape(size, 2 * l2 + 1, 2 * l1 + 1, arch.channels)
-        matrix = jnp.asarray(coupling(l1, l2, l3), outer.dtype)
-        coupled[l3].append(jnp.einsum("bdmc,mdo->boc", outer, matrix))
+        matrix = jnp.asarray(coupling(l1, l2, l3), harmonic.dtype)
+        own = harmonic[..., l2**2 : (l2 + 1) ** 2]
+        along = jnp.einsum("bkd,mdo->bkmo", own, matrix)
+        along, mine = (x.reshape(size, -1, x.shape[-1]) for x in (along, mine))
+        coupled[l3].append(jnp.einsum("bko,bkc->boc", along, mine))
     return coupled
 
 

@@ -31,7 +31,7 @@ _PURPOSE = {
     EQUILIBRATION: thermostats.EQUILIBRATION_NOISE,
     PRODUCTION: thermostats.PRODUCTION_NOISE,
 }
-_HEADROOM = 1.1  # of the places in neighbour lists
+_HEADROOM, _CLOSE_HEADROOM = 1.2, 1.1  # of places in neighbour lists, within the cutoff
 _COMPRESSION = 0.05  # by which the edges of a cell may shrink at constant pressure
 
 
@@ -54,8 +54,9 @@ class Ensemble:
 
     - `systems` [R]: at the start. `temperature` [R], K; `seed_index` [R]: number among
       those of its temperature; `lattice_constant` [R], Å. `is_mobile` [N].
-    - `capacity`: places in a row of the neighbour lists, the same whatever part of a study
-      runs. `memory`: what one replica needs.
+    - `capacity`, `close`: places in a row of the neighbour lists, of all pairs and of those
+      within the cutoff, the same whatever part of a study runs. `memory`: what one replica
+      needs.
     """
 
     run: RunFile
@@ -67,6 +68,7 @@ class Ensemble:
     is_mobile: np.ndarray
     plan: md.Plan
     capacity: int
+    close: int
     run_chunk: Any
     memory: memory.Memory
 
@@ -119,6 +121,7 @@ class Ensemble:
             cell=self.cell,
             compression=0.0 if self.run.barostat is None else _COMPRESSION,
             capacity=self.capacity,
+            close=self.close,
             velocity=_velocities(self.run, self.systems),
             observer=None if self.run.barostat is not None else observer,
         )
@@ -159,7 +162,8 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
         lattice_constant=_lattice_constants(run)[slice(*run.replica_range)],
         is_mobile=np.asarray(systems[0].atomic_number) == LITHIUM,
         plan=plan,
-        capacity=_capacity(study, plan.cutoff + plan.skin),
+        capacity=_capacity(study, plan.cutoff + plan.skin, _HEADROOM),
+        close=_capacity(study, plan.cutoff, _CLOSE_HEADROOM),
         run_chunk=None,
         memory=memory.Memory(),
     )
@@ -222,7 +226,7 @@ def _velocities(run: RunFile, systems: list[System]) -> np.ndarray | None:
     return np.stack([np.asarray(velocity) for velocity in found])
 
 
-def _capacity(systems: list[System], radius: float) -> int:
+def _capacity(systems: list[System], radius: float, headroom: float) -> int:
     """Places per row: for the densest of all replicas of the study, with headroom."""
     distinct = {id(system): system for system in systems}.values()
     largest = max(
@@ -230,7 +234,7 @@ def _capacity(systems: list[System], radius: float) -> int:
         for system in distinct
     )
     step = neighbors.PLACES_MULTIPLE
-    return step * math.ceil(_HEADROOM * largest / step)
+    return step * math.ceil(headroom * largest / step)
 
 
 def _lattice_constants(run: RunFile) -> np.ndarray:

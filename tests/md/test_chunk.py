@@ -179,6 +179,17 @@ def test_overflow_replays_the_chunk(lab):
         np.testing.assert_allclose(first[name], second[name], rtol=1e-8, atol=1e-8)
 
 
+def test_more_places_within_the_cutoff_change_no_bit(lab):
+    """32 of 64 places are too few for hot ions; 64 from the start are enough."""
+    few, enough = (hot(lab, capacity=64, close=close) for close in (32, 64))
+    parts, reference = few.run(100, NOSE_HOOVER), enough.run(100, NOSE_HOOVER)
+    assert sum(part.n_replays for part in parts) == 1
+    assert parts[-1].state.neighbors.close == 64
+    assert parts[-1].state.neighbors.capacity == 64
+    assert_same(trajectory(parts), trajectory(reference))
+    assert force_error(few, parts[-1].state) < 1e-10
+
+
 def explosive(params, position, cell, lists):
     """Not a number once an atom is 0.3 Å from its site."""
     energy, force, strain = potentials.einstein(params, position, cell, lists)

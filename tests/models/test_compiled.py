@@ -127,6 +127,16 @@ def test_forces_are_differences_of_the_tabulated_energy(small, crystal):
         assert force[atom, axis] == pytest.approx(float(difference), abs=1e-6)
 
 
+def test_pairs_beyond_the_cutoff_left_out(small, crystal):
+    numbers, position, cell, lists = crystal
+    longest = neighbors.allocate(position, cell, 4.0, 0.0, headroom=1.0).capacity
+    close = replace(lists, close=longest + 1)
+    assert longest + 1 < lists.capacity
+    expected = plain(small, crystal)
+    assert_same(plain(small, (numbers, position, cell, close)), expected)
+    assert_same(folded(small, (numbers, position, cell, close)), expected)
+
+
 def test_in_float32(small, crystal):
     single = potential.cast(small, jnp.float32)
     found, expected = folded(single, crystal), plain(small, crystal)

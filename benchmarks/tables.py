@@ -1,0 +1,153 @@
+"""The tables and the figure of docs/performance.md, from the records.
+
+python benchmarks/tables.py
+
+Of each case the latest record counts. A table stands between `<!-- table NAME -->` and
+`<!-- end -->`; what is between them is written anew.
+"""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "performance.md"
+FIGURE = DOCUMENT.parent / "figures" / "ensembles.png"
+MODELS = {"embedded": "embedded model", "mpa": "MACE-MPA-0's architecture"}
+
+
+def records(name: str) -> list[dict]:
+    """All of a file, oldest first."""
+    text = (HERE / "results" / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """In Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def evaluators() -> str:
+    """Seconds of an evaluation by engine, atoms and precision."""
+    latest = {(r["dtype"], r["atoms"], r["engine"]): r for r in records("evaluators")}
+    rows = []
+    for (dtype, atoms, engine), record in sorted(
+        latest.items(), key=lambda item: item[0][:2]
+    ):
+        if "not_run" in record:
+            rows.append(
+                [str(atoms), dtype, engine, "not run", record["not_run"], "", "", ""]
+            )
+            continue
+        theirs = latest[dtype, atoms, "mace-torch"]
+        one = statistics.median(record["one_s"])
+        each = record.get("per_evaluation_of_all_cores_s")
+        best = min(one, statistics.median(each)) if each else one
+        ratio = "–"
+        if "one_s" in theirs:
+            ratio = f"{statistics.median(theirs['one_s']) / best:.1f}"
+        shared = f"{statistics.median(each):.3g}" if each else "–"
+        difference = f"{record['largest_difference_of_forces']:.1e}"
+        memory = f"{record['peak_gib']:.2g}"
+        rows.append(
+            [str(atoms), dtype, engine, f"{one:.3g}", shared, ratio, memory, difference]
+        )
+    head = ["atoms", "", "engine", "one, s", "two, s", "times mace-torch"]
+    return table([*head, "GiB", "forces differ, eV/Å"], rows)
+
+
+def ensembles() -> str:
+    """Steps of ensembles, and of peers."""
+    rows = []
+    for record in {r["model"]: r for r in records("ensembles")}.values():
+        for row in record["rows"]:
+            first = [MODELS[record["model"]], row.get("engine", "jaxdiff")]
+            if "not_run" in row:
+                rows.append([*first, "", str(row["replicas"]), row["not_run"], "", "", ""])
+                continue
+            rows.append(
+                [
+                    *first,
+                    str(row["atoms"]),
+                    str(row["replicas"]),
+                    f"{row['us_per_atom_and_step']:.4g}",
+                    f"{row['us_per_edge_and_step']:.3g}"
+                    if "us_per_edge_and_step" in row
+                    else "–",
+                    f"{row['ns_per_day']:.3g}",
+                    f"{row['peak_gib']:.2g}",
+                ]
+            )
+    head = ["model", "engine", "atoms", "replicas", "µs/atom/step", "µs/pair/step"]
+    return table([*head, "ns/day in all", "GiB"], rows)
+
+
+def lammps_engines() -> str:
+    """Steps of LAMMPS."""
+    latest = {(r["model"], r["atoms"]): r for r in records("lammps_engines")}
+    rows = []
+    for record in latest.values():
+        for engine, row in record["rows"].items():
+            time = row.get("not_run", f"{row.get('us_per_atom_and_step', 0):.4g}")
+            rows.append([str(record["atoms"]), engine, time])
+    return table(["atoms", "engine", "µs/atom/step"], rows)
+
+
+def figure() -> None:
+    """Throughput against replicas, and time against the size of the cell."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for color, record in zip(
+        ("C0", "C1"), {r["model"]: r for r in records("ensembles")}.values(), strict=False
+    ):
+        ours = [row for row in record["rows"] if row.get("engine", "jaxdiff") == "jaxdiff"]
+        label = MODELS[record["model"]]
+        same = sorted((r["replicas"], r["ns_per_day"]) for r in ours if r["atoms"] == 217)
+        left.loglog(*zip(*same, strict=True), "o-", color=color, label=label)
+        two = sorted(
+            (r["atoms"], r["us_per_atom_and_step"]) for r in ours if r["replicas"] == 2
+        )
+        right.loglog(*zip(*two, strict=True), "o-", color=color, label=label)
+        for row in record["rows"]:
+            if row.get("engine", "jaxdiff") != "jaxdiff" and "ns_per_day" in row:
+                marker = "s" if "ASE" in row["engine"] else "^"
+                left.loglog(
+                    row["replicas"], row["ns_per_day"], marker, color=color, mfc="none"
+                )
+    left.plot([], [], "s", color="gray", mfc="none", label="ASE + mace-torch")
+    left.plot([], [], "^", color="gray", mfc="none", label="torch-sim + mace-torch")
+    left.set(xlabel="replicas of 217 atoms", ylabel="ns/day in all (1 fs steps)")
+    left.legend(frameon=False, fontsize=8)
+    right.set(xlabel="atoms of a replica, two replicas", ylabel="µs/atom/step")
+    right.legend(frameon=False, fontsize=8)
+    fig.savefig(FIGURE, dpi=150)
+
+
+def main() -> None:
+    """Write the tables into the document, and the figure beside it."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for make in (evaluators, ensembles, lammps_engines):
+        name = make.__name__
+        pattern = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
+        text, count = re.subn(
+            pattern,
+            lambda found, make=make: f"{found[1]}{make()}\n{found[2]}",
+            text,
+            flags=re.S,
+        )
+        if count != 1:
+            raise SystemExit(
+                f"{DOCUMENT} has {count} places for table {name}; it needs one."
+            )
+    DOCUMENT.write_text(text, encoding="utf-8")
+    figure()
+
+
+if __name__ == "__main__":
+    main()
