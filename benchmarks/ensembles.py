@@ -25,14 +25,16 @@ from harness import alone, append, n_cores, peak_gib, provenance, start
 STEPS, STRIDE = 40, 8
 TIMESTEP_FS = {"embedded": 2.5, "mpa": 0.5}
 CASES = {
-    "embedded": [(3, 1), (3, 2), (3, 4), (3, 8), (3, 16), (3, 64)]
-    + [(edge, 2) for edge in (2, 4, 5, 6, 8)],
+    "embedded": [(3, 1), (3, 2), (3, 4), (3, 16), (3, 64), (2, 2), (4, 2), (6, 2), (8, 2)],
     "mpa": [(3, 1), (3, 2), (3, 4), (2, 2), (4, 2), (5, 2)],
 }
 """Model -> conventional cells along an edge, and replicas."""
 
-PEER_CASES = [("ase", 3, 1), ("torch_sim", 3, 1), ("torch_sim", 3, 4)]
-"""Module that has to be there, cells along an edge, and replicas."""
+PEER_CASES = {
+    "embedded": [("ase", 3, 1), ("torch_sim", 3, 1), ("torch_sim", 3, 4)],
+    "mpa": [("ase", 3, 1), ("torch_sim", 3, 2)],
+}
+"""Model -> module that has to be there, cells along an edge, and replicas."""
 
 
 def write_models(folder: Path) -> None:
@@ -131,10 +133,10 @@ def rates(n_atoms: int, replicas: int, step: float) -> dict:
     }
 
 
-def peer_rows(path: Path, timestep_fs: float) -> list[dict]:
+def peer_rows(model: str, path: Path) -> list[dict]:
     """The same of other programs; `not_run` with the reason where there is no result."""
-    rows = []
-    for module, edge, replicas in PEER_CASES:
+    rows, timestep_fs = [], TIMESTEP_FS[model]
+    for module, edge, replicas in PEER_CASES[model]:
         row = {"engine": peer_steps.NAMES[module], "replicas": replicas}
         missing = [m for m in (module, "mace") if importlib.util.find_spec(m) is None]
         if missing:
@@ -178,7 +180,7 @@ def main() -> None:
             record = {
                 "benchmark": "ensembles",
                 "model": model,
-                "rows": rows + peer_rows(folder / f"{model}.model", timestep_fs),
+                "rows": rows + peer_rows(model, folder / f"{model}.model"),
                 "size_exponent": round(exponent(two), 3),
                 **provenance("jaxdiff", "jax", "jaxlib"),
             }

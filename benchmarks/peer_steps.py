@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness import n_cores, peak_gib
 
-KELVIN, FRICTION_PER_PS, STEPS, REPEATS = 500.0, 5.0, 4, 3
+KELVIN, FRICTION_PER_PS, STEPS, REPEATS = 500.0, 5.0, 3, 3
 
 
 def ase_step(path: Path, edge: int, timestep_fs: float, replicas: int) -> dict:
