@@ -39,7 +39,7 @@ def test_calculator_agrees_with_ase_conventions():
     assert crystal.get_stress().shape == (6,)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [True, pytest.param(False, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "dtype", ["float32", pytest.param("float64", marks=pytest.mark.long)]
 )

@@ -298,6 +298,7 @@ def test_another_process_in_the_folder(folder, tmp_path, monkeypatch):
         loop.train(run_of(folder, tmp_path / "file"))
 
 
+@pytest.mark.long
 def test_asked_to_stop_within_an_epoch(folder, tmp_path):
     """After three batches of four, twice; then it goes on, to the last bit."""
     small = ("optimizer.batch_size=1",)

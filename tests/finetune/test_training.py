@@ -148,6 +148,7 @@ def test_stage_two_follows_its_own_weights_and_rate(folder, tmp_path):
     assert records[-1]["forces_rmse"] > records[1]["forces_rmse"]
 
 
+@pytest.mark.long
 def test_restart_within_stage_two(folder, tmp_path):
     """Stage two cut short after two epochs and gone on with is stage two in one go."""
     weights = []

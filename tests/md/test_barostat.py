@@ -92,7 +92,11 @@ def moments(pressure, n_atoms, at_rest):
 
 @pytest.mark.parametrize(
     ("pressure", "pressure_time_fs", "compressibility"),
-    [(0.0, 50.0, 10.0), (0.03, 50.0, 10.0), (0.03, 100.0, 40.0)],
+    [
+        (0.03, 50.0, 10.0),
+        pytest.param(0.0, 50.0, 10.0, marks=pytest.mark.long),
+        pytest.param(0.03, 100.0, 40.0, marks=pytest.mark.long),
+    ],
 )
 def test_volumes_of_free_particles_in_an_elastic_cell(
     free, pressure, pressure_time_fs, compressibility
@@ -163,6 +167,7 @@ def mean_and_error(series, blocks):
     return cut.mean(), cut.std(ddof=1) / np.sqrt(cut.size)
 
 
+@pytest.mark.long
 def test_mean_pressure_of_a_crystal_is_the_target(ions):
     """An identity of the density above, whatever U is: <P> = P_0; and T, and zero drift."""
     crystal, state = ions

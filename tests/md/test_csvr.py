@@ -113,6 +113,7 @@ def kinetic(free):
     return temperature[50:] * DOF * units.KB / 2
 
 
+@pytest.mark.long
 def test_long_times_give_the_canonical_law(kinetic):
     """K/kT is Gamma(g/2); frames 50 fs apart, e^-2.5 correlated."""
     values = kinetic[::10].ravel()

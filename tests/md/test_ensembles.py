@@ -119,7 +119,9 @@ def kinetic_checks(values, lost=3):
     return check(strict=True), check(strict=False)
 
 
-@by_name
+@pytest.mark.parametrize(
+    "name", ["CSVR", *(pytest.param(x, marks=pytest.mark.long) for x in OTHERS)]
+)
 def test_kinetic_energy_has_the_distribution_of_3n_minus_3(lab, name):
     """p above 1e-3 and distances below 4; with 3N degrees of freedom it must fail."""
     values = independent(kinetic(sample(lab, name, KELVIN)[0]))
@@ -184,9 +186,8 @@ def test_equipartition_by_physical_validation(lab, name):
     assert max(mean for mean, width in distances) < 4
 
 
-@pytest.mark.parametrize(
-    "name", ["CSVR", *(pytest.param(x, marks=pytest.mark.long) for x in OTHERS)]
-)
+@pytest.mark.long
+@by_name
 def test_ratio_of_two_temperatures_is_boltzmann(lab, name):
     """ln P2(U)/P1(U) is a line of slope 1/kT1 - 1/kT2."""
     cold = independent(sample(lab, name, KELVIN)[1])

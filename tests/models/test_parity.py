@@ -67,8 +67,15 @@ def wide(upstream):
     return upstream.build(**MPA0 | {"hidden": "8x0e+8x1o", "mlp": "8x0e"})
 
 
-@pytest.mark.parametrize("edge", [11.7, 12.25])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "edge"),
+    [
+        ("float64", 11.7),
+        ("float32", 12.25),
+        pytest.param("float64", 12.25, marks=pytest.mark.long),
+        pytest.param("float32", 11.7, marks=pytest.mark.long),
+    ],
+)
 def test_lif_cells_of_both_sizes(upstream, wide, shared, tmp_path, edge, dtype):
     frames = ase.io.read(shared / "data/lif_dft/pool_valid.extxyz", index=":")
     atoms = next(

@@ -74,6 +74,7 @@ def test_too_few_frames_count(frames):
         reweight.reweight(energy, square, 2.0, *(x[:5] for x in frames), KT)
 
 
+@pytest.mark.long
 def test_the_pressure_of_a_mace_model_along_all_its_weights(model):
     """From frames that are no ensemble: the identity holds."""
     atoms = bulk("LiF", "rocksalt", a=4.08) * (2, 1, 1)

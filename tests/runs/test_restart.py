@@ -80,7 +80,7 @@ def test_cut_off_at_twenty_random_writes(whole, tmp_path, monkeypatch):
     assert_same_series(whole, directory / "series.h5")
 
 
-@pytest.mark.parametrize("chunk_ps", [0.005, 0.3])
+@pytest.mark.parametrize("chunk_ps", [0.005, pytest.param(0.3, marks=pytest.mark.long)])
 def test_length_of_chunks_leaves_no_trace(whole, tmp_path, chunk_ps):
     ionic_run.run(text(tmp_path / "run", chunk_ps=chunk_ps))
     assert_same_series(whole, tmp_path / "run" / "series.h5")
