@@ -9,6 +9,7 @@ in a cell that is periodic in all directions:
     lmp.command("run 1000")
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,14 +98,18 @@ class _Driver:
             given = (position[None], cell[None], lists)
             lists = neighbors.refresh(*given, self.cutoff, self.skin)
             own = jax.tree.map(lambda x: x[0], lists)
-            covered = neighbors.is_covered(cell, own)
-            return function(params, position, cell, own), lists, covered
+            fits = neighbors.is_covered(cell, own) & ~own.overflow
+            fits = fits & ~neighbors.is_crowded(position, cell, own, self.cutoff)
+            return function(params, position, cell, own), lists, fits
 
         self.step = jax.jit(step)
 
     def allocated(self, cell):
         """Lists of the present positions, made on the host, with a leading axis of one."""
-        return neighbors.allocate(self.position[None], cell, self.cutoff, self.skin)
+        close = neighbors.neighbor_rows(self.position, cell, self.cutoff)[0].shape[1]
+        return neighbors.allocate(
+            self.position[None], cell, self.cutoff, self.skin, close=math.ceil(1.1 * close)
+        )
 
     def set_forces(self, lmp, timestep, n_local, tag, x, f) -> None:
         """Called by LAMMPS at every step: fill `f`, and tell energy and virial.
@@ -126,8 +131,8 @@ class _Driver:
         moved -= np.round(moved @ np.linalg.inv(cell)) @ cell
         self.position[row] += moved
         position = jnp.asarray(self.position)
-        result, lists, covered = self.step(self.params, position, cell, self.lists)
-        if bool(lists.overflow[0]) or not bool(covered):
+        result, lists, fits = self.step(self.params, position, cell, self.lists)
+        if not bool(fits):
             self.lists = self.allocated(cell)
             result, lists, _ = self.step(self.params, position, cell, self.lists)
         self.lists = lists

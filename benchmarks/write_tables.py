@@ -1,6 +1,6 @@
 """The tables and the figure of docs/performance.md, from the records.
 
-python benchmarks/tables.py
+python benchmarks/write_tables.py
 
 Of each case the latest record counts. A table stands between `<!-- table NAME -->` and
 `<!-- end -->`; what is between them is written anew.

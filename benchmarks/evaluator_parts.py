@@ -1,0 +1,136 @@
+"""What the time of the compiled evaluator goes into, part by part, on one core.
+
+python benchmarks/evaluator_parts.py [RESULTS.jsonl]
+
+MACE-MPA-0's architecture for Li and F with random weights, 217 atoms, float32, radial
+functions tabulated to 1e-6, one device. Each part is a program of its own over all blocks
+of atoms, with its derivative where the evaluator takes it; medians of seven. Programs are
+fused with what surrounds them, so parts need not add up to the whole.
+"""
+
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from harness import append, provenance, start
+
+REPEATS = 7
+
+
+def over_blocks(part, derivative: bool = True):
+    """`part` of one block, (fixed, *moving), over all blocks, and its derivative."""
+    import jax
+
+    def one(given):
+        fixed, moving = given
+        if not derivative:
+            return part(fixed, *moving)
+        value, pull = jax.vjp(lambda *x: part(fixed, *x), *moving)
+        return value, pull(value)
+
+    return jax.jit(lambda fixed, *moving: jax.lax.map(one, (fixed, moving)))
+
+
+def parts() -> dict:
+    """Name -> program and its arguments."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from evaluators import crystal
+
+    from jaxdiff import neighbors, potential
+    from jaxdiff.models import compiled
+    from jaxdiff.models.folded import fold
+
+    position, system = crystal(3)
+    lists = neighbors.allocate(position, system.cell, 6.0, 0.0, headroom=1.0)
+    folded = fold(potential.cast(start(), "float32"), tolerance=1e-6)
+    species = (np.asarray(system.atomic_number) == 9).astype(np.int32)
+    blocks = compiled.blocks_of(species, compiled.fitting_size(folded))
+    vector = neighbors.displacement(jnp.asarray(position), jnp.asarray(system.cell), lists)
+    vector = jnp.asarray(vector, jnp.float32)
+    sender = jnp.where(lists.sender < len(species), lists.sender, 0)
+    arch, rng = folded.architecture, np.random.default_rng(0)
+
+    def normal(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    def geometry(vector):
+        return compiled._geometry(arch.max_ell, vector)
+
+    def with_derivative(vector):
+        value, pull = jax.vjp(geometry, vector)
+        return value, pull(value)
+
+    distance, harmonic = jax.jit(geometry)(vector)
+    edge = distance[blocks.atom], harmonic[blocks.atom]
+    sender_of = sender[blocks.atom]
+    own = compiled._Own(jnp.asarray(blocks.species), jnp.asarray(species)[sender_of])
+    sent = normal(len(species), 4, arch.channels)
+    feature = normal(*blocks.atom.shape, 4, arch.channels)
+    function = normal(*sender_of.shape, folded.last_radial.shape[0])
+    basis = normal(*blocks.atom.shape, (arch.max_ell + 1) ** 2, arch.channels)
+
+    def radial(own, distance):
+        return compiled._radial(folded, "1", own, distance)
+
+    def first(own, *edge):
+        return compiled._first_layer(folded, own, *edge)
+
+    def last(given, distance, harmonic, feature):
+        own, sender = given
+        return compiled._last_layer(folded, own, distance, harmonic, sent[sender], feature)
+
+    def weights(_, function):
+        return [function @ folded.last_radial[:, n] for n in range(10)]
+
+    def convolve(_, function, harmonic, sent):
+        return compiled._convolve(folded, function, harmonic, sent)
+
+    def product(z, basis):
+        return compiled._product(folded, "0", z, basis)
+
+    def everything(folded, vector, sender):
+        return compiled.energy_and_gradient(folded, blocks, species, vector, sender)
+
+    of_sum = sender_of, function, edge[1], sent[sender_of]
+    of_last = (own, sender_of), *edge, feature
+    return {
+        "geometry, with derivative": (jax.jit(with_derivative), vector),
+        "first layer": (over_blocks(first, False), own, *edge),
+        "first layer, with derivative": (over_blocks(first), own, *edge),
+        "product basis of it, with derivative": (over_blocks(product), own.receiver, basis),
+        "last layer": (over_blocks(last, False), *of_last),
+        "radial functions of it, with derivative": (over_blocks(radial), own, edge[0]),
+        "edge weights of it": (over_blocks(weights, False), sender_of, function),
+        "weights and sum over neighbours": (over_blocks(convolve, False), *of_sum),
+        "weights and sum, with derivative": (over_blocks(convolve), *of_sum),
+        "everything": (jax.jit(everything), folded, vector, sender),
+    }
+
+
+def main() -> None:
+    """Time the parts and the whole, print and, where a file is given, record."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    found = {}
+    for name, (program, *given) in parts().items():
+        jax.block_until_ready(program(*given))
+        times = []
+        for _ in range(REPEATS):
+            begin = time.perf_counter()
+            jax.block_until_ready(program(*given))
+            times.append(1e3 * (time.perf_counter() - begin))
+        found[name] = round(statistics.median(times), 1)
+        print(f"{found[name]:8.1f} ms  {name}", flush=True)
+    if len(sys.argv) > 1:
+        record = {"benchmark": "evaluator_parts", "atoms": 217, "ms": found}
+        append(Path(sys.argv[1]), record | provenance("jaxdiff", "jax", "jaxlib"))
+
+
+if __name__ == "__main__":
+    main()
