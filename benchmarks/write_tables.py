@@ -29,6 +29,11 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def rounded(value: float) -> str:
+    """To about three digits, without an exponent."""
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
 def evaluators() -> str:
     """Seconds of an evaluation by engine, atoms and precision."""
     latest = {(r["dtype"], r["atoms"], r["engine"]): r for r in records("evaluators")}
@@ -72,7 +77,7 @@ def ensembles() -> str:
                     *first,
                     str(row["atoms"]),
                     str(row["replicas"]),
-                    f"{row['us_per_atom_and_step']:.4g}",
+                    rounded(row["us_per_atom_and_step"]),
                     f"{row['us_per_edge_and_step']:.3g}"
                     if "us_per_edge_and_step" in row
                     else "–",
@@ -90,7 +95,7 @@ def lammps_engines() -> str:
     rows = []
     for record in latest.values():
         for engine, row in record["rows"].items():
-            time = row.get("not_run", f"{row.get('us_per_atom_and_step', 0):.4g}")
+            time = row.get("not_run") or rounded(row["us_per_atom_and_step"])
             rows.append([str(record["atoms"]), engine, time])
     return table(["atoms", "engine", "µs/atom/step"], rows)
 
@@ -123,8 +128,15 @@ def figure() -> None:
     left.plot([], [], "s", color="gray", mfc="none", label="ASE + mace-torch")
     left.plot([], [], "^", color="gray", mfc="none", label="torch-sim + mace-torch")
     left.set(xlabel="replicas of 217 atoms", ylabel="ns/day in all (1 fs steps)")
-    left.legend(frameon=False, fontsize=8)
+    left.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.3))
+    left.set_xticks([1, 2, 4, 16, 64], ["1", "2", "4", "16", "64"], minor=False)
+    left.set_xticks([], minor=True)
     right.set(xlabel="atoms of a replica, two replicas", ylabel="µs/atom/step")
+    right.set_ylim(50, 1000)
+    right.set_yticks([50, 100, 200, 500, 1000], ["50", "100", "200", "500", "1000"])
+    right.set_yticks([], minor=True)
+    right.set_xticks([65, 217, 513, 1729, 4097], ["65", "217", "513", "1729", "4097"])
+    right.set_xticks([], minor=True)
     right.legend(frameon=False, fontsize=8)
     fig.savefig(FIGURE, dpi=150)
 
