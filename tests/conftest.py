@@ -19,14 +19,6 @@ jax.config.update("jax_num_cpu_devices", 4)
 SHARED = Path(os.environ.get("JAXDIFF_SHARED", Path(__file__).parents[2] / "shared"))
 
 
-def pytest_collection_modifyitems(items):
-    """A process for a file, and one for all of `objectives`, which share a search."""
-    for item in items:
-        folder = Path(item.path).parent
-        group = folder if folder.name == "objectives" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def programs(tmp_path_factory) -> str:
     """Where JAX keeps what it has compiled in these tests: the same program once."""
