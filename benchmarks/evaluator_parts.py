@@ -4,8 +4,8 @@ python benchmarks/evaluator_parts.py [RESULTS.jsonl]
 
 MACE-MPA-0's architecture for Li and F with random weights, 217 atoms, float32, radial
 functions tabulated to 1e-6, one device. Each part is a program of its own over all blocks
-of atoms, with its derivative where the evaluator takes it; medians of seven. Programs are
-fused with what surrounds them, so parts need not add up to the whole.
+of atoms, with its derivative where the evaluator takes it; medians of seven. A part writes
+its results to memory, which the whole does not, so parts need not add up to it.
 """
 
 import os
@@ -83,9 +83,6 @@ def parts() -> dict:
         own, sender = given
         return compiled._last_layer(folded, own, distance, harmonic, sent[sender], feature)
 
-    def weights(_, function):
-        return [function @ folded.last_radial[:, n] for n in range(10)]
-
     def convolve(_, function, harmonic, sent):
         return compiled._convolve(folded, function, harmonic, sent)
 
@@ -104,9 +101,11 @@ def parts() -> dict:
         "product basis of it, with derivative": (over_blocks(product), own.receiver, basis),
         "last layer": (over_blocks(last, False), *of_last),
         "radial functions of it, with derivative": (over_blocks(radial), own, edge[0]),
-        "edge weights of it": (over_blocks(weights, False), sender_of, function),
-        "weights and sum over neighbours": (over_blocks(convolve, False), *of_sum),
-        "weights and sum, with derivative": (over_blocks(convolve), *of_sum),
+        "edge weights and sum over neighbours of it": (
+            over_blocks(convolve, False),
+            *of_sum,
+        ),
+        "the same, with derivative": (over_blocks(convolve), *of_sum),
         "everything": (jax.jit(everything), folded, vector, sender),
     }
 

@@ -106,9 +106,10 @@ class _Driver:
 
     def allocated(self, cell):
         """Lists of the present positions, made on the host, with a leading axis of one."""
-        close = neighbors.neighbor_rows(self.position, cell, self.cutoff)[0].shape[1]
+        now = neighbors.neighbor_rows(self.position, cell, self.cutoff)[0].shape[1]
+        close = math.ceil(1.25 * now)  # hot atoms crowd, and more places compile anew
         return neighbors.allocate(
-            self.position[None], cell, self.cutoff, self.skin, close=math.ceil(1.1 * close)
+            self.position[None], cell, self.cutoff, self.skin, close=close
         )
 
     def set_forces(self, lmp, timestep, n_local, tag, x, f) -> None:
