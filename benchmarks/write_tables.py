@@ -100,6 +100,17 @@ def lammps_engines() -> str:
     return table(["atoms", "engine", "µs/atom/step"], rows)
 
 
+def evaluator_parts() -> str:
+    """What the time of the compiled evaluator goes into."""
+    *_, latest = records("evaluator_parts")
+    whole = latest["ms"]["everything"]
+    rows = [
+        [part, rounded(ms), f"{100 * ms / whole:.0f} %"]
+        for part, ms in latest["ms"].items()
+    ]
+    return table(["part", "ms", "of everything"], rows)
+
+
 def figure() -> None:
     """Throughput against replicas, and time against the size of the cell."""
     import matplotlib
@@ -144,7 +155,7 @@ def figure() -> None:
 def main() -> None:
     """Write the tables into the document, and the figure beside it."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    for make in (evaluators, ensembles, lammps_engines):
+    for make in (evaluators, ensembles, lammps_engines, evaluator_parts):
         name = make.__name__
         pattern = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
         text, count = re.subn(

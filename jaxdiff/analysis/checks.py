@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Real
+from scipy import stats
 
 from jaxdiff.analysis.estimate import Estimate, normal, unknown
 from jaxdiff.analysis.rates import Dispersion
@@ -21,7 +22,10 @@ DISPERSION_LIMIT = 0.01
 """Smallest p-value of the counts being Poisson over replicas."""
 
 TEMPERATURE_LIMIT = 0.005
-"""Largest error of the mean temperature, as a fraction, if beyond 3 standard errors."""
+"""Largest error of the mean temperature, as a fraction, if beyond `TEMPERATURE_CHANCE`."""
+
+TEMPERATURE_CHANCE = 0.0027
+"""How often a mean temperature may be further off by chance: 3 known standard errors."""
 
 DRIFT_LIMIT = 10.0
 """Largest drift of the conserved energy, meV per atom and ns. At 0.01 meV/ps per atom a
@@ -208,7 +212,9 @@ def _temperature(series: Series, target: float) -> Check:
         return Check(name, None, "no finite temperatures recorded")
     allowed = TEMPERATURE_LIMIT * target
     if math.isfinite(seen.standard_error):
-        allowed = max(allowed, 3 * seen.standard_error)
+        # the error is known from few blocks itself
+        times = stats.t.isf(TEMPERATURE_CHANCE / 2, seen.n_effective - 1)
+        allowed = max(allowed, times * seen.standard_error)
     return Check(
         name,
         bool(abs(seen.value - target) <= allowed),
