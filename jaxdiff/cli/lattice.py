@@ -30,7 +30,11 @@ def lattice(
     try:
         study = study_of_run(directory)
     except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(
+            f"error: {error} The same command with a larger production.duration_ps goes "
+            f"on from what is in {directory}.",
+            err=True,
+        )
         raise typer.Exit(BAD_INPUT) from None
     path = write_lattice_report(study, directory)
     for point in study.points:
