@@ -38,6 +38,10 @@ STEADY_LIMIT = 0.01
 pressure."""
 
 
+APART_LIMIT = 0.1
+"""Largest change of a replica's volume, from the first quarter of the time to the last."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LatticePoint:
     """Averages of the replicas at one temperature.
@@ -125,6 +129,8 @@ def study_lattice(
     """All results of a series at constant pressure, after equilibration.
 
     Every frame given is used, but not replicas with a NaN: they diverged, and are counted.
+    A temperature without a result is named in a check, and the curve goes through the
+    others; ValueError where fewer than two remain.
 
     - `volume` of the supercell, Å^3; `temperature`, K: target of each replica.
     - `target_pressure`, and instantaneous `pressure`, eV/Å^3.
@@ -134,17 +140,22 @@ def study_lattice(
     if pressure is not None:
         columns = np.stack([volume, pressure], axis=2)
     interval = float(time_ps[1] - time_ps[0])
-    points = tuple(
-        _point(columns[temperature == t], interval, float(t), n_cells)
-        for t in np.unique(temperature)
-    )
+    points, failed = [], []
+    for t in np.unique(temperature):
+        try:
+            points.append(_point(columns[temperature == t], interval, float(t), n_cells))
+        except ValueError as error:
+            failed.append(str(error))
+    if failed and len(points) < 2:
+        raise ValueError(" ".join(failed))
     fit = fit_curve(
         np.array([p.temperature_kelvin for p in points]),
         np.array([p.lattice_constant_angstrom.value for p in points]),
         np.array([p.lattice_constant_angstrom.standard_error for p in points]),
     )
     target = target_pressure / units.GIGAPASCAL
-    return LatticeStudy(n_cells, target, points, fit, _checks(points, fit, target))
+    checks = _checks(tuple(points), fit, target, failed)
+    return LatticeStudy(n_cells, target, tuple(points), fit, checks)
 
 
 def _check_input(
@@ -184,6 +195,15 @@ def _point(
         raise ValueError(
             f"No volume (or pressure) at {kelvin:g} K {what}; the lattice needs runs at "
             "constant pressure that did not diverge."
+        )
+    quarters = [part[..., 0].mean(axis=1) for part in np.array_split(used, 4, axis=1)]
+    growth = quarters[-1] / quarters[0]
+    if np.abs(np.log(growth)).max() > APART_LIMIT:
+        worst = growth[np.abs(np.log(growth)).argmax()]
+        raise ValueError(
+            f"Volumes at {kelvin:g} K: the last quarter of the time has {worst:.2f} times "
+            "the volume of the first, so the crystal melts or comes apart there. Run "
+            "colder or under pressure, or with a model that knows such volumes."
         )
     center = used.mean(axis=(0, 1))
     try:
@@ -270,10 +290,16 @@ def _pressures(
 
 
 def _checks(
-    points: tuple[LatticePoint, ...], fit: Polynomial, target: float
+    points: tuple[LatticePoint, ...], fit: Polynomial, target: float, failed: list[str]
 ) -> tuple[Check, ...]:
     left_out = sum(p.n_left_out for p in points)
     return (
+        Check(
+            "every temperature has a lattice",
+            not failed,
+            " ".join(failed) or "an error is known at each",
+            "The curve is that of the others.",
+        ),
         Check(
             "replicas are whole",
             left_out == 0,

@@ -43,6 +43,9 @@ def lattice(
             f"{point.temperature_kelvin:.0f} K: a = {a.value:.4f} ± {a.standard_error:.4f} "
             f"Å, B = {b.value:.0f} ± {b.standard_error:.0f} GPa"
         )
+    for check in study.checks:
+        if check.passed is False:
+            typer.echo(f"failed: {check.name}: {check.detail} {check.advice}", err=True)
     typer.echo(path)
     if diverged:
         raise typer.Exit(DIVERGED)

@@ -323,3 +323,21 @@ def test_too_short_runs_say_at_which_temperature():
     volume, time_ps, temperature, _ = crystal(replicas=1, frames=100, tau=20)
     with pytest.raises(ValueError, match="Volumes at 300 K: 1 replicas of 100 frames"):
         study_lattice(volume, time_ps, temperature, n_cells=N_CELLS)
+
+
+def test_a_crystal_that_comes_apart_is_named_and_the_others_have_their_curve():
+    volume, time_ps, temperature, _ = crystal()
+    hottest = temperature == 600
+    volume[hottest] *= 1 + 0.3 * (time_ps / time_ps[-1]) ** 4
+    result = study_lattice(volume, time_ps, temperature, n_cells=N_CELLS)
+    assert [p.temperature_kelvin for p in result.points] == [300.0, 400.0, 500.0]
+    expected = study(temperatures=TEMPERATURES).points[:3]
+    for point, other in zip(result.points, expected, strict=True):
+        assert point.lattice_constant_angstrom == other.lattice_constant_angstrom
+    (failed,) = [check for check in result.checks if check.passed is False]
+    assert failed.name == "every temperature has a lattice"
+    assert "Volumes at 600 K: the last quarter of the time has 1.19 t" in failed.detail
+    assert LatticeStudy.from_json(result.to_json()) == result
+    few = (temperature <= 300) | hottest
+    with pytest.raises(ValueError, match="Volumes at 600 K: the last quarter"):
+        study_lattice(volume[few], time_ps, temperature[few], n_cells=N_CELLS)
