@@ -33,6 +33,7 @@ def main(name: str) -> None:
     print(f"at a = {STUDY_CELL} Å (static crystal):")
     print(f"  energy           {cohesive:.4f} eV/atom  DFT of the data: -4.7568")
     print(f"  pressure         {pressure:.2f} GPa     DFT of the data: -0.88")
+    expanded(calculator, a0)
     interstitial(calculator)
 
 
@@ -47,6 +48,19 @@ def equation_of_state(calculator) -> tuple[float, float]:
     fit = EquationOfState(volumes, energies, eos="birchmurnaghan")
     v0, _, modulus = fit.fit()
     return v0 ** (1 / 3), modulus / units.GPa
+
+
+def expanded(calculator, a0: float) -> None:
+    """Energies of crystals larger than any of the data, above that at rest."""
+    at_rest, *larger = (
+        bulk("LiF", "rocksalt", a=a, cubic=True) for a in (a0, 4.2, 4.6, 5.0, 5.5)
+    )
+    at_rest.calc = calculator
+    print("larger crystals, static, above the one at rest:")
+    for crystal in larger:
+        crystal.calc = calculator
+        above = (crystal.get_potential_energy() - at_rest.get_potential_energy()) / 8
+        print(f"  a = {crystal.cell[0, 0]:.1f} Å        {above:.3f} eV/atom")
 
 
 def interstitial(calculator) -> None:
