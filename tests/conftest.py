@@ -86,12 +86,3 @@ def model():
         atomic_energies=np.array([[-1.0, -2.0]]),
         dtype=jnp.float64,
     )
-
-
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items) -> None:
-    """A file's tests run in one process, and all of objectives: they share a barrier."""
-    for item in items:
-        shares = item.path.parent.name == "objectives"
-        group = item.path.parent if shares else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
