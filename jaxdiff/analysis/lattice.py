@@ -202,8 +202,9 @@ def _point(
         worst = growth[np.abs(np.log(growth)).argmax()]
         raise ValueError(
             f"Volumes at {kelvin:g} K: the last quarter of the time has {worst:.2f} times "
-            "the volume of the first, so the crystal melts or comes apart there. Run "
-            "colder or under pressure, or with a model that knows such volumes."
+            "the volume of the first, so there is no steady crystal: it melts, comes "
+            "apart, or began far from its volume. Run colder or under pressure, begin at "
+            "another lattice constant, or take a model that knows such volumes."
         )
     center = used.mean(axis=(0, 1))
     try:

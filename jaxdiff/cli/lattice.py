@@ -31,8 +31,8 @@ def lattice(
         study = study_of_run(directory)
     except ValueError as error:
         typer.echo(
-            f"error: {error} The same command with a larger production.duration_ps goes "
-            f"on from what is in {directory}.",
+            f"error: {error} What was run is in {directory}; the same command with a "
+            "larger production.duration_ps goes on from there.",
             err=True,
         )
         raise typer.Exit(BAD_INPUT) from None
@@ -45,7 +45,8 @@ def lattice(
         )
     for check in study.checks:
         if check.passed is False:
-            typer.echo(f"failed: {check.name}: {check.detail} {check.advice}", err=True)
+            detail = check.detail.rstrip(".")
+            typer.echo(f"failed: {check.name}: {detail}. {check.advice}", err=True)
     typer.echo(path)
     if diverged:
         raise typer.Exit(DIVERGED)

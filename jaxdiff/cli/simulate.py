@@ -78,6 +78,11 @@ def check_barostat(run, wanted: bool) -> None:
             "the run file has no section [barostat], which jaxdiff lattice needs; add it, "
             "with pressure_gpa = 0."
         )
+    if wanted and len(run.ensemble.temperatures_kelvin) < 2:
+        raise ValueError(
+            f"ensemble.temperatures_kelvin = {list(run.ensemble.temperatures_kelvin)}: "
+            "thermal expansion needs two temperatures or more; add others."
+        )
     if run.barostat is not None and not wanted:
         raise ValueError(
             "the run file has a section [barostat]; hops are counted at a fixed cell, so "

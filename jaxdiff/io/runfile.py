@@ -339,6 +339,8 @@ def _sentence(fault: Any, kind: type[Section]) -> str:
     if fault["type"] == "missing":
         return f"{where} is missing; {_purpose(where)}."
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "tuple_type":  # Python's word, not TOML's
+        message = "Input should be a list in square brackets"
     message = message[0].lower() + message[1:] if where else message
     given = f"{where} = {json.dumps(fault['input'], default=str)}: " if where else ""
     return f"{given}{message}."

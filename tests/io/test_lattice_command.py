@@ -75,7 +75,7 @@ def test_too_short_a_run_says_so_and_goes_on(invoke):
     said = " ".join(short.output.split())
     assert short.exit_code == 2
     assert "are too short for an error" in said
-    assert "with a larger production.duration_ps goes on from what is in" in said
+    assert "with a larger production.duration_ps goes on from there" in said
     long, _ = invoke("--set", "production.duration_ps=16")
     assert long.exit_code == 0, long.output
     assert "Going on in" in long.output
@@ -90,3 +90,10 @@ def test_too_short_a_run_says_so_and_goes_on(invoke):
         # what springs pull, momenta push
         assert abs(constant - CONSTANT) < 4 * off < 0.02
         assert abs(modulus - MODULUS) < 4 * error < 0.6 * MODULUS
+
+
+def test_one_temperature_is_refused_before_it_is_run(invoke):
+    result, out = invoke("--set", "ensemble.temperatures_kelvin=[300]")
+    assert result.exit_code == 2
+    assert "needs two temperatures or more; add others" in " ".join(result.output.split())
+    assert not out.exists()

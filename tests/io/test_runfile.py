@@ -72,6 +72,7 @@ def without(line):
         (RUN.replace("[500, 600]", "[500, 500]"), "a temperature occurs twice"),
         (RUN.replace("[500, 600]", "[]"), "temperatures_kelvin"),
         (RUN.replace("[500, 600]", '["hot"]'), "temperatures_kelvin.0"),
+        (RUN.replace("[500, 600]", "500"), "500: input should be a list in square"),
         (RUN.replace("supercell = 3", "supercell = 1"), "each number must be at least 2"),
         (RUN.replace("timestep_fs = 2", "timestep_fs = 3"), "hops.stride_fs is 20 fs"),
         (RUN.replace("duration_ps = 4", "duration_ps = 4.001"), "use 4000 or 4002 fs"),
