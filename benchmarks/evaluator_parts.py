@@ -81,16 +81,19 @@ def parts() -> dict:
 
     def last(given, distance, harmonic, feature):
         own, sender = given
-        return compiled._last_layer(folded, own, distance, harmonic, sent[sender], feature)
+        edge = distance, harmonic, sent[sender]
+        return compiled._last_layer(folded, compiled.convolve_by_path, own, *edge, feature)
 
     def convolve(_, function, harmonic, sent):
-        return compiled._convolve(folded, function, harmonic, sent)
+        return compiled.convolve_by_path(folded, function, harmonic, sent)
 
     def product(z, basis):
         return compiled._product(folded, "0", z, basis)
 
     def everything(folded, vector, sender):
-        return compiled.energy_and_gradient(folded, blocks, species, vector, sender)
+        return compiled.energy_and_gradient(
+            folded, blocks, species, vector, sender, compiled.convolve_by_path
+        )
 
     of_sum = sender_of, function, edge[1], sent[sender_of]
     of_last = (own, sender_of), *edge, feature

@@ -5,10 +5,11 @@ python benchmarks/evaluators.py [RESULTS.jsonl]
 The architecture of MACE-MPA-0 (medium) for Li and F, the same random weights in all
 engines, thermal LiF with one interstitial lithium. Neighbours are listed beforehand, to the
 cutoff, in all. One configuration alone, and as many as there are cores at once, one each:
-mace-torch uses all threads for one. Each case has a process of its own, so that its peak
-memory is its own. The differences of forces are from the plain evaluator in float64. Needs
-the `[oracle]` extra; symmetrix-xl (C++), of `[bench]`, is said to be left out where it
-is not installed.
+mace-torch uses all threads for one, or a GPU where there is one. Each case has a process of
+its own, so that its peak memory, that of the host, is its own. The differences of forces
+are from the plain evaluator in float64. Needs
+the `[oracle]` extra; symmetrix-xl (C++), of `[bench]`, and the fused kernel for GPUs, of
+`[cuda]`, are said to be left out where they cannot run.
 """
 
 import importlib.util
@@ -24,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from harness import alone, append, n_cores, peak_gib, provenance, start, write_start
 
+from jaxdiff.models.fused import reason_not_to
+
 SIZES = {217: 3, 1001: 5}
 """Atoms -> conventional cells along an edge."""
 
@@ -34,6 +37,7 @@ ENGINES = {
     "compiled, exact": 0.0,
     "compiled, tabulated to 1e-6": 1e-6,
     "compiled, tabulated to 1e-5": 1e-5,
+    "fused, tabulated to 1e-6": 1e-6,
     "mace-torch": None,
     "symmetrix-xl": None,
 }
@@ -55,6 +59,7 @@ def here(engine: str, edge: int, dtype: str) -> dict:
 
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_num_cpu_devices", max(2, n_cores()))
+    jax.config.update("jax_default_matmul_precision", "highest")
     from jaxdiff import neighbors, potential
 
     position, system = crystal(edge)
@@ -67,7 +72,10 @@ def here(engine: str, edge: int, dtype: str) -> dict:
     else:
         tolerance = ENGINES[engine] or None
         params, function = potential.compile_for(
-            model, system.atomic_number, tolerance=tolerance
+            model,
+            system.atomic_number,
+            tolerance=tolerance,
+            fused=engine.startswith("fused"),
         )
     folding = time.perf_counter() - begin
     given = (params, np.asarray(position), np.asarray(system.cell), lists)
@@ -103,7 +111,8 @@ def upstream(path: Path, edge: int, dtype: str) -> dict:
 
     from jaxdiff.system import to_ase
 
-    model = torch.load(path, weights_only=False).to(getattr(torch, dtype))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = torch.load(path, weights_only=False).to(device, getattr(torch, dtype))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     position, system = crystal(edge)
@@ -115,15 +124,19 @@ def upstream(path: Path, edge: int, dtype: str) -> dict:
         cutoff=6.0,
         heads=["default"],
     )
-    batch = torch_geometric.batch.Batch.from_data_list([graph]).to_dict()
+    batch = torch_geometric.batch.Batch.from_data_list([graph]).to(device).to_dict()
+
+    def evaluate():
+        return model(batch)["forces"].detach().cpu().numpy()  # which waits for a GPU
+
     before, begin = peak_gib(), time.perf_counter()
-    first = model(batch)
+    forces = evaluate()
     first_call = time.perf_counter() - begin
     return {
         "first_call_s": round(first_call, 2),
-        "one_s": _seconds(lambda: model(batch)),
+        "one_s": _seconds(evaluate),
         "peak_gib": round(peak_gib() - before, 3),
-        "forces": first["forces"].detach().numpy(),
+        "forces": forces,
     }
 
 
@@ -172,6 +185,8 @@ def measured(path: Path, engine: str, n_atoms: int, dtype: str) -> dict:
     """One case; `not_run` with the reason where there is no result."""
     if engine == "symmetrix-xl" and importlib.util.find_spec("symmetrix") is None:
         return {"not_run": "symmetrix-xl is not installed"}
+    if engine.startswith("fused") and (reason := alone(reason_not_to)):
+        return {"not_run": reason}
     try:
         if engine in PEERS:
             return alone(PEERS[engine], path, SIZES[n_atoms], dtype)

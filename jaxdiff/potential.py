@@ -17,8 +17,14 @@ from jaxtyping import Array, Float, Int
 from jaxdiff import neighbors
 from jaxdiff.checkpoints import restrict
 from jaxdiff.models.architecture import Architecture, Mace
-from jaxdiff.models.compiled import blocks_of, energy_and_gradient, fitting_size
+from jaxdiff.models.compiled import (
+    blocks_of,
+    convolve_by_path,
+    energy_and_gradient,
+    fitting_size,
+)
 from jaxdiff.models.folded import Folded, can_fold, fold
+from jaxdiff.models.fused import convolve as convolve_fused
 from jaxdiff.models.mace import Edges, node_energy
 
 WIDE = 24
@@ -157,6 +163,7 @@ def compile_for(
     head: int = 0,
     tolerance: float | None = None,
     block_size: int | None = None,
+    fused: bool = False,
 ) -> tuple[Folded, Callable]:
     """A model folded for one composition, and the function that evaluates it.
 
@@ -167,6 +174,8 @@ def compile_for(
     - `tolerance`: None for the exact radial functions; otherwise they are tabulated, with
       at most this error relative to the largest of them.
     - `block_size`: atoms whose edges are in memory at once; None: as many as a cache holds.
+    - `fused`: the last layer's sum over neighbours is one operation of cuequivariance, of
+      the `[cuda]` extra: a kernel on a CUDA GPU, slow elsewhere.
 
     Raises ValueError where the architecture is not one of `folded.can_fold`.
     """
@@ -175,10 +184,11 @@ def compile_for(
     species = species_index(atomic_number, present)
     folded = fold(model, head=head, tolerance=tolerance)
     blocks = blocks_of(species, block_size or fitting_size(folded))
+    convolve = convolve_fused if fused else convolve_by_path
 
     def evaluate(folded, edges):
         node, gradient = energy_and_gradient(
-            folded, blocks, species, edges.displacement, edges.sender
+            folded, blocks, species, edges.displacement, edges.sender, convolve
         )
         return node, gradient, folded.atomic_energies[species]
 

@@ -39,13 +39,14 @@ class ModelSection(Section):
     """Which force field: a registered name or a file, and how it is evaluated.
 
     `evaluator`: "compiled" is folded for the composition, with radial functions tabulated
-    to `radial_tolerance` relative to the largest (0: exact); "plain" is the reference;
-    "auto" takes the one that is faster.
+    to `radial_tolerance` relative to the largest (0: exact); "fused" is the same with a
+    kernel for CUDA GPUs; "plain" is the reference; "auto" takes the faster of "compiled"
+    and "plain".
     """
 
     name_or_path: str = Field(min_length=1)
     precision: Literal["float32", "float64"] = "float32"
-    evaluator: Literal["auto", "plain", "compiled"] = "auto"
+    evaluator: Literal["auto", "plain", "compiled", "fused"] = "auto"
     radial_tolerance: float = Field(1e-6, ge=0, lt=0.01)
 
 

@@ -7,6 +7,7 @@ over positions is written as three passes over blocks, not left to reverse mode.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -83,10 +84,13 @@ def energy_and_gradient(
     species: Int[np.ndarray, " atoms"],
     displacement: Float[Array, "atoms places 3"],
     sender: Int[Array, "atoms places"],
+    convolve: Callable,
 ) -> tuple[Float[Array, " atoms"], Float[Array, "atoms places 3"]]:
     """Interaction energy of each atom, eV, and the derivative of their sum, eV/Å.
 
     Rows as those of `jaxdiff.models.mace.Edges`; the derivative is over displacements.
+    `convolve`: the sum over neighbours of the last layer, `convolve_by_path` or
+    `jaxdiff.models.fused.convolve`.
     """
     geometry = functools.partial(_geometry, folded.architecture.max_ell)
     (distance, harmonic), to_displacement = jax.vjp(geometry, displacement)
@@ -106,7 +110,7 @@ def energy_and_gradient(
 
     def last(along_sent, given):
         own, edge, sender, feature, weight = given
-        layer = functools.partial(_last_layer, folded, own)
+        layer = functools.partial(_last_layer, folded, convolve, own)
         energy, pull = jax.vjp(layer, *edge, sent[sender], feature)
         *along_edge, along_edge_sent, along_feature = pull(weight)
         along_sent = along_sent.at[sender].add(along_edge_sent, mode="promise_in_bounds")
@@ -171,15 +175,12 @@ def _first_layer(folded: Folded, own: _Own, distance, harmonic):
     return energy, feature
 
 
-def _last_layer(folded: Folded, own: _Own, distance, harmonic, sent, feature):
+def _last_layer(folded: Folded, convolve, own: _Own, distance, harmonic, sent, feature):
     """Energy [size], eV, of a block's atoms, from what is sent along their edges."""
     arch, z = folded.architecture, own.receiver
     function, density = _radial(folded, "1", own, distance)
-    coupled = _convolve(folded, function, harmonic, sent)
-    message = [
-        jnp.concatenate(coupled[ell], axis=-1) @ folded.last_mixing[ell]
-        for ell in range(arch.max_ell + 1)
-    ]
+    coupled = convolve(folded, function, harmonic, sent)
+    message = [coupled[ell] @ folded.last_mixing[ell] for ell in range(arch.max_ell + 1)]
     if folded.last_species is not None:
         message = [m @ folded.last_species[ell][z] for ell, m in enumerate(message)]
     basis = jnp.concatenate(message, axis=1) / (density[:, None, None] + 1.0)
@@ -189,8 +190,8 @@ def _last_layer(folded: Folded, own: _Own, distance, harmonic, sent, feature):
     return _readout(folded, "1", scalar)
 
 
-def _convolve(folded: Folded, function, harmonic, sent):
-    """Sums over neighbours of R(r) (h x Y): degree -> [size, 2l + 1, C] of each path.
+def convolve_by_path(folded: Folded, function, harmonic, sent):
+    """Sums over neighbours of R(r) (h x Y): l -> [size, 2l + 1, paths_l * C].
 
     Harmonics are coupled before the sum, which is one product over places and components.
     """
@@ -207,7 +208,7 @@ def _convolve(folded: Folded, function, harmonic, sent):
         along = jnp.einsum("bkd,mdo->bkmo", own, matrix)
         along, mine = (x.reshape(size, -1, x.shape[-1]) for x in (along, mine))
         coupled[l3].append(jnp.einsum("bko,bkc->boc", along, mine))
-    return coupled
+    return {ell: jnp.concatenate(of_paths, axis=-1) for ell, of_paths in coupled.items()}
 
 
 def _radial(folded: Folded, layer: str, own: _Own, distance):

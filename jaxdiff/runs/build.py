@@ -16,6 +16,7 @@ from jaxdiff.analysis.lattice import LatticeStudy
 from jaxdiff.devices import devices_for
 from jaxdiff.io.runfile import ModelSection, RunFile
 from jaxdiff.md import thermostats
+from jaxdiff.models import fused
 from jaxdiff.runs import memory
 from jaxdiff.system import LITHIUM, System, read_structure, read_structures
 
@@ -181,6 +182,8 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
 
 def load_potential(section: ModelSection, system: System) -> Potential:
     """The model that a run file names, restricted to the species of the system (exact)."""
+    if section.evaluator == "fused" and (reason := fused.reason_not_to()):
+        raise ValueError(f'model.evaluator = "fused" cannot be used: {reason}; use "auto".')
     with checkpoints.locate(section.name_or_path) as path:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         model = checkpoints.load(path)
@@ -193,7 +196,9 @@ def load_potential(section: ModelSection, system: System) -> Potential:
         function = potential.make_energy_and_force(model.architecture, number)
         return Potential(model, function, cutoff, sha256)
     tolerance = section.radial_tolerance or None
-    params, function = potential.compile_for(model, number, tolerance=tolerance)
+    params, function = potential.compile_for(
+        model, number, tolerance=tolerance, fused=section.evaluator == "fused"
+    )
     return Potential(params, function, cutoff, sha256)
 
 

@@ -1,5 +1,6 @@
 """The evaluator for a fixed composition equals the plain one."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -9,8 +10,10 @@ import pytest
 from ase.build import bulk
 
 from jaxdiff import neighbors, potential
-from jaxdiff.models.compiled import blocks_of
-from jaxdiff.models.folded import can_fold
+from jaxdiff.models import fused
+from jaxdiff.models.architecture import tensor_product_paths
+from jaxdiff.models.compiled import blocks_of, convolve_by_path
+from jaxdiff.models.folded import can_fold, fold
 from jaxdiff.models.initial import initialize
 
 RESIDUAL = "RealAgnosticResidualInteractionBlock"
@@ -85,6 +88,28 @@ def assert_same(found, expected, energy=1e-10, force=1e-9):
 def test_equal_to_the_plain_evaluator(model, crystal, changes):
     random = random_model(replace(model.architecture, **changes))
     assert_same(folded(random, crystal), plain(random, crystal))
+
+
+@pytest.mark.parametrize("degrees", [(0, 1), (0, 1, 2)])
+def test_one_operation_equals_the_sum_by_paths(small, degrees):
+    """With its derivatives; the operation that is a kernel on GPUs, evaluated by JAX."""
+    pytest.importorskip("cuequivariance_jax")
+    arch = replace(small.architecture, hidden=(degrees, (0,)), max_ell=3)
+    n_paths, n_sent = len(tensor_product_paths(degrees, 3)), (max(degrees) + 1) ** 2
+    shapes = ((8, n_paths, 4), (3, 5, 8), (3, 5, 16), (3, 5, n_sent, 4))
+    rng = np.random.default_rng(0)
+    radial, *given = (jnp.asarray(rng.normal(size=shape)) for shape in shapes)
+    params = replace(fold(small), architecture=arch, last_radial=radial)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def with_derivative(convolve, *given):
+        value, pull = jax.vjp(functools.partial(convolve, params), *given)
+        return value, pull(jax.tree.map(jnp.sin, value))
+
+    found, expected = (
+        with_derivative(convolve, *given) for convolve in (fused.convolve, convolve_by_path)
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-12), found, expected)
 
 
 def test_head(small, crystal):
@@ -166,11 +191,14 @@ def test_unused_places_change_nothing(small, crystal):
     assert_same(found, plain(small, crystal))
 
 
-def test_several_replicas_at_once(small, crystal):
+@pytest.mark.parametrize("as_one_operation", [False, True])
+def test_several_replicas_at_once(small, crystal, as_one_operation):
+    if as_one_operation:
+        pytest.importorskip("cuequivariance_jax")
     numbers, position, cell, _ = crystal
     both = jnp.stack([position, position + 0.1 * jnp.sin(position * 7)])
     lists = neighbors.allocate(both, cell, 4.0, 0.3)
-    params, function = potential.compile_for(small, numbers)
+    params, function = potential.compile_for(small, numbers, fused=as_one_operation)
     found = jax.jit(jax.vmap(function, (None, 0, None, 0)))(params, both, cell, lists)
     for r in (0, 1):
         own = jax.tree.map(lambda x, r=r: x[r], lists)

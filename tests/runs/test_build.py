@@ -67,6 +67,12 @@ def test_the_evaluator_of_the_run_file(monkeypatch):
     assert type(build.load_potential(section, system).params) is kinds["plain"]
 
 
+def test_the_kernel_for_gpus_is_refused_elsewhere():
+    section = runfile.ModelSection(name_or_path="lif-compact", evaluator="fused")
+    with pytest.raises(ValueError, match=r'"fused" cannot be used: .*; use "auto"'):
+        build.load_potential(section, rock_salt(2))
+
+
 def test_each_temperature_has_its_own_lattice_constant(tmp_path):
     """a(T) = 4.05 Å + 1e-4 Å/K (T - 300 K), from a file of jaxdiff lattice."""
     kelvin = np.repeat([900.0, 1100.0, 1300.0, 1500.0], 2)

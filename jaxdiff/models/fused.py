@@ -1,0 +1,102 @@
+"""The last layer's sum over neighbours as one operation, for GPUs.
+
+cuequivariance describes it as a segmented polynomial, of which it makes a CUDA kernel for
+values and one for derivatives: products of weights, features and harmonics never exist in
+memory. On other devices it evaluates the same polynomial with JAX, slowly: for tests.
+"""
+
+import functools
+import importlib.util
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdiff.models.architecture import tensor_product_paths
+from jaxdiff.models.folded import Folded
+from jaxdiff.models.mace import coupling
+
+KERNELS = "cuequivariance_ops_jax"
+
+
+def reason_not_to() -> str | None:
+    """Why the kernel cannot be used on this machine, in words; None where it can."""
+    for package in ("cuequivariance_jax", KERNELS):
+        if importlib.util.find_spec(package) is None:
+            return (
+                f"the Python package {package} is not installed (jaxdiff[cuda] brings it)"
+            )
+    if jax.default_backend() != "gpu":
+        return f"JAX computes on {jax.default_backend()} here, and it is for CUDA GPUs"
+    return None
+
+
+def convolve(folded: Folded, function, harmonic, sent):
+    """Sums over neighbours of R(r) (h x Y): l -> [atoms, 2l + 1, paths_l * C].
+
+    - `function` [atoms, places, functions]: radial functions of the edges, which
+      `folded.last_radial` takes to weights; `harmonic` [atoms, places, components];
+      `sent` [atoms, places, components, C].
+    """
+    import cuequivariance_jax as cuex
+
+    arch = folded.architecture
+    size, places = function.shape[:2]
+    weight = function @ folded.last_radial.reshape(len(folded.last_radial), -1)
+    polynomial = _polynomial(arch.hidden[0], arch.max_ell, arch.channels)
+    [joined] = cuex.segmented_polynomial(
+        polynomial,
+        [weight, sent.reshape(size, places, -1), harmonic],
+        [jax.ShapeDtypeStruct((size, 1, polynomial.outputs[0].size), weight.dtype)],
+        method="uniform_1d" if reason_not_to() is None else "naive",
+        name="last_layer",
+    )
+    ends = np.cumsum([width for _, width in _widths(arch)])[:-1] * arch.channels
+    parts = jnp.split(joined[:, 0], ends, axis=-1)
+    return {
+        ell: part.reshape(size, 2 * ell + 1, -1)
+        for (ell, _), part in zip(_widths(arch), parts, strict=True)
+    }
+
+
+def _widths(arch):
+    """Each degree of the message, and its components times its paths."""
+    degrees = [l3 for _, _, l3 in tensor_product_paths(arch.hidden[0], arch.max_ell)]
+    return [(ell, (2 * ell + 1) * degrees.count(ell)) for ell in range(arch.max_ell + 1)]
+
+
+@functools.cache
+def _polynomial(degrees: tuple[int, ...], max_ell: int, channels: int):
+    """(weights, features, harmonics) -> messages, each channel for itself.
+
+    Segments: a path of the weights; a component of a feature or a harmonic; of a message,
+    its components by degree, and in each its paths.
+    """
+    import cuequivariance as cue
+
+    paths = tensor_product_paths(degrees, max_ell)
+    subscripts: Any = "u,u,,u"
+    product = cue.SegmentedTensorProduct.from_subscripts(subscripts)
+    product.add_segments(0, [(channels,)] * len(paths))
+    product.add_segments(1, [(channels,)] * sum(2 * ell + 1 for ell in degrees))
+    product.add_segments(2, [()] * (max_ell + 1) ** 2)
+    first = dict(
+        zip(degrees, np.cumsum([0, *(2 * ell + 1 for ell in degrees)]), strict=False)
+    )
+    for ell in range(max_ell + 1):
+        own = [n for n, path in enumerate(paths) if path[2] == ell]
+        begin = product.operands[3].num_segments
+        product.add_segments(3, [(channels,)] * ((2 * ell + 1) * len(own)))
+        for k, n in enumerate(own):
+            l1, l2, _ = paths[n]
+            matrix = coupling(l1, l2, ell)
+            for m, d, o in zip(*np.nonzero(matrix), strict=True):
+                product.add_path(
+                    n,
+                    int(first[l1] + m),
+                    int(l2**2 + d),
+                    int(begin + o * len(own) + k),
+                    c=matrix[m, d, o],
+                )
+    return cue.SegmentedPolynomial.eval_last_operand(product)
