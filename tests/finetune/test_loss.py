@@ -93,7 +93,8 @@ def torch_losses():
     [
         ("plain", ("weighted", "universal", "virials")),
         ("plain", ("huber",)),
-        ("density", ("weighted", "universal", "virials")),
+        ("density", ("universal",)),
+        pytest.param("density", ("weighted", "virials"), marks=pytest.mark.long),
         ("heads", ("weighted", "universal", "virials")),
     ],
 )

@@ -123,6 +123,7 @@ def assert_agree(result, relative_error):
     assert abs(value - KELVIN) < 4 * error
 
 
+@pytest.mark.long
 def test_averages_agree():
     """65 ions, 3 replicas, 2.5 ps each, independent starts; MSD at 0.05 and 0.5 ps."""
     protocol = ionic.Protocol(CUTOFF, KELVIN, REPLICAS[2], equilibration=600, frames=250)

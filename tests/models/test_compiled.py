@@ -77,7 +77,10 @@ def assert_same(found, expected, energy=1e-10, force=1e-9):
     [
         {},
         {"interactions": ("RealAgnosticInteractionBlock", RESIDUAL), "agnesi": False},
-        {"interactions": (RESIDUAL, "RealAgnosticInteractionBlock"), "zbl_power": None},
+        pytest.param(
+            {"interactions": (RESIDUAL, "RealAgnosticInteractionBlock"), "zbl_power": None},
+            marks=pytest.mark.long,
+        ),
         {"interactions": (DENSITY_RESIDUAL, DENSITY), "scale_shift": False},
         {"hidden": ((0,), (0,)), "correlation": (1, 3), "radial_mlp": (8, 6)},
         {"hidden": ((0, 1, 2), (0,)), "correlation": (2, 2), "channels": 4},

@@ -148,6 +148,7 @@ def test_values_of_a_network_of_two_paths(compact, collinear):
     assert diffusivity.section.uncertainty == pytest.approx(np.log(1.1))
 
 
+@pytest.mark.long
 def test_points_are_those_of_the_model_after_it_has_changed(compact, collinear):
     """A stiffer model: its points have no forces, the old ones have."""
     readouts = {

@@ -96,7 +96,9 @@ def frames():
     return crossings, reactant
 
 
-@pytest.mark.parametrize("name", WEIGHT)
+@pytest.mark.parametrize(
+    "name", ["well", "y", pytest.param("pinched", marks=pytest.mark.long)]
+)
 def test_slope_is_that_of_counted_hops(frames, name):
     crossings, reactant = frames
     direction = {k: jnp.asarray(float(k == name)) for k in WEIGHT}
