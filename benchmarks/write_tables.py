@@ -70,7 +70,7 @@ def ensembles() -> str:
         for row in record["rows"]:
             first = [MODELS[record["model"]], row.get("engine", "jaxdiff")]
             if "not_run" in row:
-                rows.append([*first, "", str(row["replicas"]), row["not_run"], "", "", ""])
+                rows.append([*first, "", str(row["replicas"]), row["not_run"], *[""] * 4])
                 continue
             rows.append(
                 [
@@ -82,11 +82,12 @@ def ensembles() -> str:
                     if "us_per_edge_and_step" in row
                     else "–",
                     f"{row['ns_per_day']:.3g}",
+                    f"{row['first_chunk_s']:.0f}" if "first_chunk_s" in row else "–",
                     f"{row['peak_gib']:.2g}",
                 ]
             )
     head = ["model", "engine", "atoms", "replicas", "µs/atom/step", "µs/pair/step"]
-    return table([*head, "ns/day in all", "GiB"], rows)
+    return table([*head, "ns/day in all", "first chunk, s", "GiB"], rows)
 
 
 def lammps_engines() -> str:
