@@ -17,12 +17,10 @@ from jaxdiff.models.architecture import tensor_product_paths
 from jaxdiff.models.folded import Folded
 from jaxdiff.models.mace import coupling
 
-KERNELS = "cuequivariance_ops_jax"
-
 
 def reason_not_to() -> str | None:
     """Why the kernel cannot be used on this machine, in words; None where it can."""
-    for package in ("cuequivariance_jax", KERNELS):
+    for package in ("cuequivariance_jax", "cuequivariance_ops_jax"):
         if importlib.util.find_spec(package) is None:
             return (
                 f"the Python package {package} is not installed (jaxdiff[cuda] brings it)"

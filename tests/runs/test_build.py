@@ -73,6 +73,22 @@ def test_the_kernel_for_gpus_is_refused_elsewhere():
         build.load_potential(section, rock_salt(2))
 
 
+@pytest.mark.parametrize(
+    "evaluator", ["plain", pytest.param("compiled", marks=pytest.mark.long)]
+)
+def test_no_operation_of_a_run_is_for_cpus_alone(monkeypatch, evaluator):
+    """JAX translates the program, evaluator and detector included, for accelerators."""
+    monkeypatch.setattr(build, "devices_for", lambda _: jax.devices()[:1])
+    changes = {"model__name_or_path": "lif-compact", "model__evaluator": evaluator}
+    ensemble = build.build(parse(**changes))
+    conditions = ensemble.conditions(build.PRODUCTION)
+    numbers = jnp.asarray(1, jnp.int32), jnp.asarray(md.NVE, jnp.int32)
+    arguments = ensemble.potential.params, conditions, ensemble.first_state(), *numbers
+    traced = jax.jit(ensemble.run_chunk).trace(*arguments)
+    for platform in ("cuda", "rocm", "tpu"):
+        assert "while" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
 def test_each_temperature_has_its_own_lattice_constant(tmp_path):
     """a(T) = 4.05 Å + 1e-4 Å/K (T - 300 K), from a file of jaxdiff lattice."""
     kelvin = np.repeat([900.0, 1100.0, 1300.0, 1500.0], 2)
