@@ -343,8 +343,7 @@ def volume(cell: Float[Array, "3 3"]) -> Float[Array, ""]:
 
 def is_covered(cell: Float[Array, "3 3"], neighbors: Neighbors) -> Bool[Array, ""]:
     """Whether the images that are searched suffice for a cell that has shrunk."""
-    face = jnp.stack([jnp.cross(cell[a - 2], cell[a - 1]) for a in range(3)])
-    area = jnp.sqrt(jnp.sum(face**2, axis=-1))
+    area = jnp.sqrt(jnp.sum(_faces(cell) ** 2, axis=-1))
     reach = neighbors.radius * area / volume(cell)  # in widths of the cell
     return jnp.all(reach < jnp.asarray(neighbors.images, cell.dtype) / 2)
 
@@ -377,13 +376,20 @@ def refresh(
     return jax.lax.fori_loop(0, jnp.sum(moved), rebuild, neighbors)
 
 
+def _faces(cell):
+    """Normals of the faces that lattice vectors a, b, c cross, as long as their areas."""
+    return jnp.stack([jnp.cross(cell[a - 2], cell[a - 1]) for a in range(3)])
+
+
 def _candidates(position, cell, images, radius):
     """Lowest image of each pair [N, N, 3] and which images are in reach [N, N * I].
 
     With d from the lowest image and T a translation, |d - T|^2 = |d|^2 - 2 d.T + |T|^2.
     """
     difference = position[:, None] - position[None]  # receiver - sender
-    fraction = _translation(difference, jnp.linalg.inv(cell))
+    faces = _faces(cell)
+    # the inverse of the cell, written out: on a GPU a solver would be called for it
+    fraction = _translation(difference, faces.T / jnp.dot(cell[0], faces[0]))
     odd = jnp.asarray([n % 2 == 1 for n in images])
     base = jnp.where(odd[None, None], jnp.round(fraction), jnp.floor(fraction))
     difference = difference - _translation(base, cell)

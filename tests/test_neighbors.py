@@ -14,6 +14,7 @@ CELLS = {  # cell, atoms: wide (one image), narrow, and skewed ones
     "narrow": (np.diag([4.0, 5.0, 6.0]), 8),
     "between": (np.diag([7.0, 12.0, 10.9]), 20),
     "skewed": (np.array([[7.0, 0, 0], [3, 8, 0], [-2, 3, 9]]), 20),
+    "left-handed": (np.array([[3, 8, 0], [7.0, 0, 0], [-2, 3, 9]]), 20),
     "wide skewed": (np.array([[20.0, 0, 0], [9, 18, 0], [-8, 7, 19]]), 80),
     "primitive": (np.array([[2.0, 2, 0], [0, 2, 2], [2, 0, 2]]), 2),
 }
