@@ -77,11 +77,10 @@ def _polynomial(degrees: tuple[int, ...], max_ell: int, channels: int):
     subscripts: Any = "u,u,,u"
     product = cue.SegmentedTensorProduct.from_subscripts(subscripts)
     product.add_segments(0, [(channels,)] * len(paths))
-    product.add_segments(1, [(channels,)] * sum(2 * ell + 1 for ell in degrees))
+    sizes = [2 * ell + 1 for ell in degrees]
+    product.add_segments(1, [(channels,)] * sum(sizes))
     product.add_segments(2, [()] * (max_ell + 1) ** 2)
-    first = dict(
-        zip(degrees, np.cumsum([0, *(2 * ell + 1 for ell in degrees)]), strict=False)
-    )
+    first = dict(zip(degrees, np.cumsum([0, *sizes[:-1]]), strict=True))
     for ell in range(max_ell + 1):
         own = [n for n, path in enumerate(paths) if path[2] == ell]
         begin = product.operands[3].num_segments
