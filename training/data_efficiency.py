@@ -29,7 +29,7 @@ FRAMES = {76: (63, 13), 156: (129, 27), 300: (248, 52), 604: (493, 111)}
 
 LARGEST_FORCE = 10.0  # eV/Å
 
-STARTS, SEEDS, UPDATES = ("scratch", "naive"), (1, 2, 3), 300
+STARTS, SEEDS, UPDATES = ("scratch", "naive"), (1, 2, 3), 2000  # of one frame each
 SETS = ("pool_test", "loop_valid")
 TRAIN = ("pool_train", "loop_step0_train", "loop_ft1_train", "loop_ft2_train")
 
@@ -47,8 +47,8 @@ def run_of(start: str, n_frames: int, seed: int, data: Path, out: Path) -> Train
             "largest_force_ev_per_angstrom": LARGEST_FORCE,
         }
     )
-    epochs = round(UPDATES * (run.optimizer.batch_size or 1) / n_frames)
-    optimizer = run.optimizer.model_copy(update={"epochs": epochs, "cosine_floor": 0.02})
+    schedule = {"batch_size": 1, "epochs": round(UPDATES / n_frames), "cosine_floor": 0.02}
+    optimizer = run.optimizer.model_copy(update=schedule)
     folder = out / f"{start}_{n_frames}_{seed}"
     changes = {"data": section, "optimizer": optimizer, "seed": seed, "directory": folder}
     return run.model_copy(update=changes)
