@@ -29,7 +29,10 @@ FRAMES = {76: (63, 13), 156: (129, 27), 300: (248, 52), 604: (493, 111)}
 
 LARGEST_FORCE = 10.0  # eV/Å
 
-STARTS, SEEDS, UPDATES = ("scratch", "naive"), (1, 2, 3), 2000  # of one frame each
+STARTS = {"scratch": "scratch", "naive": "fine-tuned"}
+"""Strategy -> its name in the table and the figure."""
+
+SEEDS, UPDATES = (1, 2, 3), 2000  # of one frame each
 SETS = ("pool_test", "loop_valid")
 TRAIN = ("pool_train", "loop_step0_train", "loop_ft1_train", "loop_ft2_train")
 
@@ -74,7 +77,8 @@ def spread(found: dict, start: str, n_frames: int, data: str, key: str) -> np.nd
 def table(found: dict) -> str:
     """Markdown: mean and standard deviation over seeds."""
     lines = [
-        "| frames | start | pool_test E | pool_test F | loop_valid E | loop_valid F |",
+        "| frames | start | pool_test energy | pool_test forces | loop_valid energy | "
+        "loop_valid forces |",
         "|---|---|---|---|---|---|",
     ]
     for n_frames in FRAMES:
@@ -85,7 +89,7 @@ def table(found: dict) -> str:
                 for key in ("energy_rmse", "forces_rmse")
             ]
             cells = " | ".join(f"{v.mean():.1f} ± {v.std(ddof=1):.1f}" for v in values)
-            lines.append(f"| {n_frames} | {start} | {cells} |")
+            lines.append(f"| {n_frames} | {STARTS[start]} | {cells} |")
     return "\n".join(lines)
 
 
@@ -103,7 +107,7 @@ def draw(found: dict) -> bytes:
                 values = np.array([spread(found, start, n, data, key) for n in FRAMES])
                 bound = np.stack([values.min(axis=1), values.max(axis=1)])
                 number = 2 * k + m
-                name = f"{'fine-tuned' if start == 'naive' else start}, {data}"
+                name = f"{STARTS[start]}, {data}"
                 x = np.array(list(FRAMES)) * 1.02 ** (number - 1.5)
                 middle, look = (
                     values.mean(axis=1),
