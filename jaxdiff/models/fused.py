@@ -37,7 +37,13 @@ def convolve(folded: Folded, function, harmonic, sent):
       `folded.last_radial` takes to weights; `harmonic` [atoms, places, components];
       `sent` [atoms, places, components, C].
     """
-    import cuequivariance_jax as cuex
+    try:
+        import cuequivariance_jax as cuex
+    except ImportError:
+        raise ValueError(
+            "the fused sum over neighbours needs cuequivariance_jax; install it with "
+            'pip install "jaxdiff[cuda]", or leave out fused=True.'
+        ) from None
 
     arch = folded.architecture
     size, places = function.shape[:2]

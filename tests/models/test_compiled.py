@@ -1,6 +1,7 @@
 """The evaluator for a fixed composition equals the plain one."""
 
 import functools
+import sys
 from dataclasses import replace
 
 import jax
@@ -91,6 +92,12 @@ def assert_same(found, expected, energy=1e-10, force=1e-9):
 def test_equal_to_the_plain_evaluator(model, crystal, changes):
     random = random_model(replace(model.architecture, **changes))
     assert_same(folded(random, crystal), plain(random, crystal))
+
+
+def test_one_operation_needs_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuequivariance_jax", None)
+    with pytest.raises(ValueError, match=r'install it with pip install "jaxdiff\[cuda\]"'):
+        fused.convolve(None, None, None, None)
 
 
 @pytest.mark.parametrize("degrees", [(0, 1), (0, 1, 2)])
