@@ -7,9 +7,9 @@ engines, thermal LiF with one interstitial lithium. Neighbours are listed before
 cutoff, in all. One configuration alone, and as many as there are cores at once, one each:
 mace-torch uses all threads for one, or a GPU where there is one. Each case has a process of
 its own, so that its peak memory, that of the host, is its own. The differences of forces
-are from the plain evaluator in float64. Needs
-the `[oracle]` extra; symmetrix-xl (C++), of `[bench]`, and the fused kernel for GPUs, of
-`[cuda]`, are said to be left out where they cannot run.
+are from the plain evaluator in float64. Needs the `[oracle]` extra; symmetrix-xl (C++), of
+`[bench]`, and the fused kernel for GPUs, of `[cuda]`, are said to be left out where they
+cannot run.
 """
 
 import importlib.util

@@ -20,13 +20,14 @@ from jaxdiff.models.mace import coupling
 
 def reason_not_to() -> str | None:
     """Why the kernel cannot be used on this machine, in words; None where it can."""
+    if (backend := jax.default_backend()) != "gpu":
+        return (
+            f"it is for CUDA GPUs, and JAX computes on {backend} here (where there is one, "
+            'pip install "jaxdiff[cuda]" lets JAX use it)'
+        )
     for package in ("cuequivariance_jax", "cuequivariance_ops_jax"):
         if importlib.util.find_spec(package) is None:
-            return (
-                f"the Python package {package} is not installed (jaxdiff[cuda] brings it)"
-            )
-    if jax.default_backend() != "gpu":
-        return f"JAX computes on {jax.default_backend()} here, and it is for CUDA GPUs"
+            return f'{package} is not installed (pip install "jaxdiff[cuda]" brings it)'
     return None
 
 

@@ -1,5 +1,6 @@
 """From run files to crystals, programs and groups."""
 
+import importlib.util
 import json
 import tomllib
 
@@ -67,9 +68,18 @@ def test_the_evaluator_of_the_run_file(monkeypatch):
     assert type(build.load_potential(section, system).params) is kinds["plain"]
 
 
-def test_the_kernel_for_gpus_is_refused_elsewhere():
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [
+        ("cpu", "JAX computes on cpu here"),
+        ("gpu", "cuequivariance_ops_jax is not installed"),
+    ],
+)
+def test_the_kernel_for_gpus_is_refused_elsewhere(monkeypatch, backend, reason):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: "ops" not in name or None)
     section = runfile.ModelSection(name_or_path="lif-compact", evaluator="fused")
-    with pytest.raises(ValueError, match=r'"fused" cannot be used: .*; use "auto"'):
+    with pytest.raises(ValueError, match=rf'cannot be used: .*{reason}.*; use "auto"'):
         build.load_potential(section, rock_salt(2))
 
 
