@@ -70,7 +70,7 @@ def parts() -> dict:
     own = compiled._Own(jnp.asarray(blocks.species), jnp.asarray(species)[sender_of])
     sent = normal(len(species), 4, arch.channels)
     feature = normal(*blocks.atom.shape, 4, arch.channels)
-    function = normal(*sender_of.shape, folded.last_radial.shape[0])
+    function = normal(*sender_of.shape, folded.last_radial.shape[1])
     basis = normal(*blocks.atom.shape, (arch.max_ell + 1) ** 2, arch.channels)
 
     def radial(own, distance):
@@ -84,8 +84,8 @@ def parts() -> dict:
         edge = distance, harmonic, sent[sender]
         return compiled._last_layer(folded, compiled.convolve_by_path, own, *edge, feature)
 
-    def convolve(_, function, harmonic, sent):
-        return compiled.convolve_by_path(folded, function, harmonic, sent)
+    def convolve(z, *given):
+        return compiled.convolve_by_path(arch, folded.last_radial[z], *given)
 
     def product(z, basis):
         return compiled._product(folded, "0", z, basis)
@@ -95,7 +95,7 @@ def parts() -> dict:
             folded, blocks, species, vector, sender, compiled.convolve_by_path
         )
 
-    of_sum = sender_of, function, edge[1], sent[sender_of]
+    of_sum = own.receiver, function, edge[1], sent[sender_of]
     of_last = (own, sender_of), *edge, feature
     return {
         "geometry, with derivative": (jax.jit(with_derivative), vector),

@@ -16,8 +16,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jaxdiff.models.architecture import tensor_product_paths
-from jaxdiff.models.folded import Folded, pair_index
+from jaxdiff.models.architecture import Architecture, tensor_product_paths
+from jaxdiff.models.folded import Folded, table_row
 from jaxdiff.models.mace import (
     coupling,
     join_degrees,
@@ -56,7 +56,8 @@ def fitting_size(folded: Folded) -> int:
 
     Not by the places that a row has: sums would round otherwise when rows grow.
     """
-    of_atom = _PLACES * folded.last_radial[0].size * folded.last_radial.dtype.itemsize
+    of_edge = folded.last_radial[0, 0]
+    of_atom = _PLACES * of_edge.size * of_edge.dtype.itemsize
     room = CACHE if jax.default_backend() == "cpu" else ACCELERATOR_MEMORY
     return max(1, round(room / of_atom))
 
@@ -179,7 +180,7 @@ def _last_layer(folded: Folded, convolve, own: _Own, distance, harmonic, sent, f
     """Energy [size], eV, of a block's atoms, from what is sent along their edges."""
     arch, z = folded.architecture, own.receiver
     function, density = _radial(folded, "1", own, distance)
-    coupled = convolve(folded, function, harmonic, sent)
+    coupled = convolve(arch, folded.last_radial[z], function, harmonic, sent)
     message = [coupled[ell] @ folded.last_mixing[ell] for ell in range(arch.max_ell + 1)]
     if folded.last_species is not None:
         message = [m @ folded.last_species[ell][z] for ell, m in enumerate(message)]
@@ -190,34 +191,52 @@ def _last_layer(folded: Folded, convolve, own: _Own, distance, harmonic, sent, f
     return _readout(folded, "1", scalar)
 
 
-def convolve_by_path(folded: Folded, function, harmonic, sent):
+def convolve_by_path(arch: Architecture, radial, function, harmonic, sent):
     """Sums over neighbours of R(r) (h x Y): l -> [size, 2l + 1, paths_l * C].
 
     Harmonics are coupled before the sum, which is one product over places and components.
+    Arguments as those of `jaxdiff.models.fused.convolve`.
     """
-    arch = folded.architecture
     size, places = function.shape[:2]
     paths = tensor_product_paths(arch.hidden[0], arch.max_ell)
+    matrices = _couplings(arch)
+    along_paths = jax.lax.split(
+        harmonic @ jnp.asarray(np.concatenate(matrices, axis=1), harmonic.dtype),
+        [matrix.shape[1] for matrix in matrices],
+        axis=2,
+    )
     by_degree = split_degrees(sent, arch.hidden[0])
     coupled = {ell: [] for ell in range(arch.max_ell + 1)}
-    for n, (l1, l2, l3) in enumerate(paths):
-        weight = function @ folded.last_radial[:, n]
+    for n, (l1, _, l3) in enumerate(paths):
+        weight = function @ radial[:, n]
         mine = by_degree[l1] * weight[:, :, None]
-        matrix = jnp.asarray(coupling(l1, l2, l3), harmonic.dtype)
-        own = harmonic[..., l2**2 : (l2 + 1) ** 2]
-        along = jnp.einsum("bkd,mdo->bkmo", own, matrix)
-        along, mine = (x.reshape(size, -1, x.shape[-1]) for x in (along, mine))
+        along = along_paths[n].reshape(size, -1, 2 * l3 + 1)
+        mine = mine.reshape(size, -1, arch.channels)
         coupled[l3].append(jnp.einsum("bko,bkc->boc", along, mine))
     return {ell: jnp.concatenate(of_paths, axis=-1) for ell, of_paths in coupled.items()}
+
+
+def _couplings(arch: Architecture) -> list[Float[np.ndarray, "components coupled"]]:
+    """Of each path, from all harmonics to components sent x components of the message."""
+    matrices = []
+    for l1, l2, l3 in tensor_product_paths(arch.hidden[0], arch.max_ell):
+        matrix = np.zeros(((arch.max_ell + 1) ** 2, 2 * l1 + 1, 2 * l3 + 1))
+        matrix[l2**2 : (l2 + 1) ** 2] = np.swapaxes(coupling(l1, l2, l3), 0, 1)
+        matrices.append(matrix.reshape(len(matrix), -1))
+    return matrices
 
 
 def _radial(folded: Folded, layer: str, own: _Own, distance):
     """Radial functions of the edges, and the density of each atom: 0 in blocks without."""
     radial, gate = folded.radial[layer], folded.radial[layer].get("gate")
     if "table" in radial:
-        pair = jnp.asarray(pair_index(len(folded.architecture.atomic_numbers)))
-        function = radial["table"](distance, pair[own.receiver][own.sender])
-        density = None if gate is None else function @ gate
+        n_species = len(folded.architecture.atomic_numbers)
+        row = jnp.asarray(table_row(layer, n_species))[own.receiver][own.sender]
+        function, density = radial["table"](distance, row), None
+        if gate is not None:
+            by_sender = function @ gate[own.receiver].T
+            is_sender = own.sender[..., None] == jnp.arange(n_species)
+            density = jnp.sum(jnp.where(is_sender, by_sender, 0.0), axis=-1)
     else:
         pair = (own.sender, jnp.broadcast_to(own.receiver, own.sender.shape))
         basis = edge_features(folded, distance, pair)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Int
 
 from jaxdiff.models.architecture import Architecture, Mace
 from jaxdiff.models.polynomial import joined_coefficients
@@ -22,13 +23,16 @@ from jaxdiff.models.table import tabulate
 class Folded:
     """What the evaluator for a fixed composition computes with; Z species, C channels.
 
-    - `radial`: "0", "1" -> `table`, a `RadialTable`, or `hidden`, the layers of the exact
-      network; and `gate`, the vector that gives the density of a neighbour, in blocks with
-      densities. `constants`: those of the radial functions and of the repulsion.
+    - `radial`: "0", "1" -> `table`, a `RadialTable` with the rows that `table_row` tells,
+      or `hidden`, the layers of the exact network; and in blocks with densities `gate`,
+      which gives that of a neighbour: of the network [basis], of a table [Z, Z, functions],
+      by receiver and sender. `constants`: those of the radial functions and of the
+      repulsion.
     - `first_mixing` [Z, max_ell + 1, functions * Z, C]: from moments to the atomic basis.
     - `first_constant` [Z, C]: added to the scalar features of the first layer.
     - `up` l -> [C, C]: from features to what is sent.
-    - `last_radial` [functions, paths, C]; `last_mixing` l -> [paths_l * C, C].
+    - `last_radial` [Z, functions, paths, C], by receiver; `last_mixing` l ->
+      [paths_l * C, C].
     - `last_species` l -> [Z, C, C], of a last layer without a residual, or None;
       `last_skip` [Z, C, C], of one with it, or None.
     - `coefficient` "0", "1" -> l -> [Z, monomials, C], `linear` "0", "1" -> l -> [C, C].
@@ -75,6 +79,7 @@ def fold(model: Mace, *, head: int = 0, tolerance: float | None = None) -> Folde
     exact = jax.tree.map(lambda x: np.asarray(x, np.float64), model)
     weights, constants = exact.weights, exact.constants
     radial, back = _radial(exact, tolerance)
+    last_radial = back["1"][:, 0]  # that of all senders
     folded = Folded(
         radial=radial,
         constants={
@@ -85,7 +90,7 @@ def fold(model: Mace, *, head: int = 0, tolerance: float | None = None) -> Folde
         first_mixing=_first_mixing(exact, back["0"]),
         first_constant=_first_constant(exact),
         up=_scaled(weights["interactions"]["1"]["linear_up"]),
-        last_radial=back["1"].reshape(len(back["1"]), -1, arch.channels),
+        last_radial=last_radial.reshape(*last_radial.shape[:2], -1, arch.channels),
         last_mixing=_scaled(weights["interactions"]["1"]["linear"], _norm(arch, 1)),
         last_species=None if _residual(arch, 1) else _skip(exact, 1),
         last_skip=_skip(exact, 1)[0] if _residual(arch, 1) else None,
@@ -119,9 +124,24 @@ def pair_index(n_species: int) -> np.ndarray:
     return index
 
 
+def table_row(layer: str, n_species: int) -> Int[np.ndarray, "receivers senders"]:
+    """Rows of a layer's table.
+
+    In the first, each pair has functions of its own, for its sums are by sender. In the
+    last, where a receiver's senders are summed together, they share theirs.
+    """
+    if layer == "0":
+        return pair_index(n_species)
+    return np.arange(n_species**2).reshape(n_species, n_species)
+
+
 def _radial(model: Mace, tolerance):
-    """Radial part of both layers, and the matrices from their functions to the weights."""
+    """Radial part of both layers, and the matrices from their functions to the weights.
+
+    Those are [receivers, senders, functions, weights].
+    """
     radial, back = {}, {}
+    n_species = len(model.architecture.atomic_numbers)
     for i in ("0", "1"):
         own = model.weights["interactions"][i]
         *hidden, last = own["radial"].values()
@@ -130,17 +150,22 @@ def _radial(model: Mace, tolerance):
         if "density" in own:
             gate = own["density"][:, 0] / own["density"].shape[0] ** 0.5
         if tolerance is None:
-            radial[i], back[i] = {"hidden": hidden}, last
+            radial[i] = {"hidden": hidden}
+            back[i] = np.broadcast_to(last, (n_species, n_species, *last.shape))
         else:
-            table, joined = _table(model, hidden, last, gate, tolerance)
-            radial[i], back[i] = {"table": table}, joined[:, : last.shape[1]]
-            gate = None if gate is None else joined[:, -1]
+            pair = pair_index(n_species)
+            groups = np.arange(pair.max() + 1)[:, None] if i == "0" else pair
+            table, joined = _table(model, hidden, last, gate, groups, tolerance)
+            radial[i] = {"table": table}
+            joined = joined[table_row(i, n_species) // groups.shape[1]]
+            back[i] = joined[..., : last.shape[1]]
+            gate = None if gate is None else joined[..., -1]
         if gate is not None:
             radial[i]["gate"] = gate
     return radial, back
 
 
-def _table(model: Mace, hidden, last, gate, tolerance):
+def _table(model: Mace, hidden, last, gate, groups, tolerance):
     """Weights, and the density of a neighbour where there is one, from a table."""
     arch = model.architecture
     constants = replace(model, constants=jax.tree.map(jnp.asarray, model.constants))
@@ -156,7 +181,7 @@ def _table(model: Mace, hidden, last, gate, tolerance):
         return jnp.concatenate([found, density[:, None]], axis=-1)
 
     with jax.enable_x64(True):
-        return tabulate(function, len(pairs), arch.cutoff, tolerance)
+        return tabulate(function, groups, arch.cutoff, tolerance)
 
 
 def _first_mixing(model: Mace, back):
@@ -167,9 +192,8 @@ def _first_mixing(model: Mace, back):
     sent = sent / (arch.channels * n_species) ** 0.5
     linear = _scaled(own["linear"], _norm(arch, 0))
     by_degree = []
-    for ell, part in enumerate(np.split(back, arch.max_ell + 1, axis=1)):
-        mixed = part[:, None, :] * sent[None] @ linear[ell]
-        mixed = np.broadcast_to(mixed, (n_species, *mixed.shape))
+    for ell, part in enumerate(np.split(back, arch.max_ell + 1, axis=-1)):
+        mixed = np.swapaxes(part * sent[:, None], 1, 2) @ linear[ell]
         if not _residual(arch, 0):
             mixed = np.einsum("zqsc,zcd->zqsd", mixed, _skip(model, 0)[ell])
         by_degree.append(mixed.reshape(n_species, -1, arch.channels))

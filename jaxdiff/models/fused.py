@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdiff.models.architecture import tensor_product_paths
-from jaxdiff.models.folded import Folded
+from jaxdiff.models.architecture import Architecture, tensor_product_paths
 from jaxdiff.models.mace import coupling
 
 
@@ -31,11 +30,11 @@ def reason_not_to() -> str | None:
     return None
 
 
-def convolve(folded: Folded, function, harmonic, sent):
+def convolve(arch: Architecture, radial, function, harmonic, sent):
     """Sums over neighbours of R(r) (h x Y): l -> [atoms, 2l + 1, paths_l * C].
 
-    - `function` [atoms, places, functions]: radial functions of the edges, which
-      `folded.last_radial` takes to weights; `harmonic` [atoms, places, components];
+    - `function` [atoms, places, functions]: radial functions of the edges, which `radial`
+      [functions, paths, C] takes to weights; `harmonic` [atoms, places, components];
       `sent` [atoms, places, components, C].
     """
     try:
@@ -46,9 +45,8 @@ def convolve(folded: Folded, function, harmonic, sent):
             'pip install "jaxdiff[cuda]", or leave out fused=True.'
         ) from None
 
-    arch = folded.architecture
     size, places = function.shape[:2]
-    weight = function @ folded.last_radial.reshape(len(folded.last_radial), -1)
+    weight = function @ radial.reshape(len(radial), -1)
     polynomial = _polynomial(arch.hidden[0], arch.max_ell, arch.channels)
     [joined] = cuex.segmented_polynomial(
         polynomial,
