@@ -13,6 +13,7 @@ weights, in float32 (`[oracle]` and `[bench]` extras), where they are installed.
 
 import argparse
 import importlib.util
+import math
 import statistics
 import tempfile
 import time
@@ -22,11 +23,18 @@ import numpy as np
 import peer_steps
 from harness import alone, append, n_cores, peak_gib, provenance, quiet
 
-STEPS, STRIDE = 40, 8
+STRIDE = 8
+CHUNKS, STEPS = 4, 40
+LARGE, CHUNKS_IF_LARGE, STEPS_IF_LARGE = 10_000, 3, 16
+"""From so many atoms in all on, fewer of both."""
 TIMESTEP_FS = {"embedded": 2.5, "mpa": 0.5}
 CASES = {
-    "embedded": [(3, 1), (3, 2), (3, 4), (3, 16), (3, 64), (2, 2), (4, 2), (6, 2), (8, 2)],
-    "mpa": [(3, 1), (3, 2), (3, 4), (2, 2), (4, 2), (5, 2)],
+    "embedded": [
+        *((3, replicas) for replicas in (1, 2, 4, 16, 64, 256)),
+        *((5, replicas) for replicas in (1, 2, 4, 16, 64)),
+        *((edge, 2) for edge in (2, 4, 6, 8)),
+    ],
+    "mpa": [(3, 1), (3, 2), (3, 4), (2, 2), (4, 2), (5, 1), (5, 2), (5, 4)],
 }
 """Model -> conventional cells along an edge, and replicas."""
 
@@ -48,10 +56,17 @@ def write_models(folder: Path) -> None:
             save_mace_torch(folder / f"{name}.model", model)
 
 
+def length(edge: int, replicas: int) -> tuple[int, int]:
+    """Chunks of a case, and steps of each."""
+    is_large = (8 * edge**3 + 1) * replicas >= LARGE
+    return (CHUNKS_IF_LARGE, STEPS_IF_LARGE) if is_large else (CHUNKS, STEPS)
+
+
 def run_of(model: str, timestep_fs: float, edge: int, replicas: int):
     """The run file of a case."""
     from jaxdiff.io.runfile import RunFile
 
+    _, steps = length(edge, replicas)
     return RunFile.model_validate(
         {
             "model": {"name_or_path": model},
@@ -67,7 +82,10 @@ def run_of(model: str, timestep_fs: float, edge: int, replicas: int):
             "production": {"duration_ps": 1},
             "neighbors": {"skin_angstrom": 0.3},
             "hops": {"stride_fs": timestep_fs * STRIDE},
-            "output": {"directory": "unused", "chunk_ps": 1e-3 * timestep_fs * STEPS},
+            "output": {
+                "directory": "unused",
+                "chunk_ps": 1e-3 * timestep_fs * steps,
+            },
         }
     )
 
@@ -95,7 +113,7 @@ def measure(model: str, timestep_fs: float, edge: int, replicas: int) -> dict:
         ensemble.potential.params,
         conditions,
         state,
-        n_steps=4 * STEPS,
+        n_steps=math.prod(length(edge, replicas)),
         thermostat=ensemble.thermostat(EQUILIBRATION),
     )
     seconds, first = [], None

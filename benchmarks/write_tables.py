@@ -125,8 +125,13 @@ def figure() -> None:
     ):
         ours = [row for row in record["rows"] if row.get("engine", "jaxdiff") == "jaxdiff"]
         label = MODELS[record["model"]]
-        same = sorted((r["replicas"], r["ns_per_day"]) for r in ours if r["atoms"] == 217)
-        left.loglog(*zip(*same, strict=True), "o-", color=color, label=label)
+        for atoms, line in ((217, "o-"), (1001, "o:")):
+            same = sorted(
+                (r["replicas"], r["ns_per_day"]) for r in ours if r["atoms"] == atoms
+            )
+            left.loglog(
+                *zip(*same, strict=True), line, color=color, label=f"{label}, {atoms}"
+            )
         two = sorted(
             (r["atoms"], r["us_per_atom_and_step"]) for r in ours if r["replicas"] == 2
         )
@@ -139,9 +144,9 @@ def figure() -> None:
                 )
     left.plot([], [], "s", color="gray", mfc="none", label="ASE + mace-torch")
     left.plot([], [], "^", color="gray", mfc="none", label="torch-sim + mace-torch")
-    left.set(xlabel="replicas of 217 atoms", ylabel="ns/day in all (1 fs steps)")
+    left.set(xlabel="replicas of 217 or 1001 atoms", ylabel="ns/day in all (1 fs steps)")
     left.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.3))
-    left.set_xticks([1, 2, 4, 16, 64], ["1", "2", "4", "16", "64"], minor=False)
+    left.set_xticks([1, 4, 16, 64, 256], ["1", "4", "16", "64", "256"], minor=False)
     left.set_xticks([], minor=True)
     right.set(xlabel="atoms of a replica, two replicas", ylabel="µs/atom/step")
     right.set_ylim(50, 1000)

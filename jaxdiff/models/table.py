@@ -1,10 +1,10 @@
 """Radial functions of a fixed composition as tables: few, smooth, cheap to look up.
 
 For each pair of species all weights of the radial network are functions of one scalar, and
-span a space of few dimensions to any practical accuracy: 23 for one pair of MACE-MPA-0's
-architecture to 1e-6, 36 for two, 42 for three. The leading singular functions of those
-pairs that are to share them are tabulated as cubic Hermite splines; the linear last layer
-takes them back to the weights.
+span a space of few dimensions to any practical accuracy: 23 for a pair of MACE-MPA-0's
+architecture to 1e-6, 35 for two pairs. The leading singular functions of the pairs that are
+to share them are tabulated as cubic Hermite splines; the linear last layer takes them back
+to the weights.
 """
 
 import functools
