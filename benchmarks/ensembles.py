@@ -25,13 +25,13 @@ from harness import alone, append, n_cores, peak_gib, provenance, quiet
 
 STRIDE = 8
 CHUNKS, STEPS = 4, 40
-LARGE, CHUNKS_IF_LARGE, STEPS_IF_LARGE = 10_000, 3, 16
+LARGE, CHUNKS_IF_LARGE, STEPS_IF_LARGE = 8_000, 3, 16
 """From so many atoms in all on, fewer of both."""
 TIMESTEP_FS = {"embedded": 2.5, "mpa": 0.5}
 CASES = {
     "embedded": [
         *((3, replicas) for replicas in (1, 2, 4, 16, 64, 256)),
-        *((5, replicas) for replicas in (1, 2, 4, 16, 64)),
+        *((5, replicas) for replicas in (1, 2, 4, 16)),
         *((edge, 2) for edge in (2, 4, 6, 8)),
     ],
     "mpa": [(3, 1), (3, 2), (3, 4), (2, 2), (4, 2), (5, 1), (5, 2), (5, 4)],
