@@ -37,14 +37,12 @@ def rounded(value: float) -> str:
 def evaluators() -> str:
     """Seconds of an evaluation by engine, atoms and precision."""
     latest = {(r["dtype"], r["atoms"], r["engine"]): r for r in records("evaluators")}
-    rows = []
+    rows, not_run = [], set()
     for (dtype, atoms, engine), record in sorted(
         latest.items(), key=lambda item: item[0][:2]
     ):
         if "not_run" in record:
-            rows.append(
-                [str(atoms), dtype, engine, "not run", record["not_run"], "", "", ""]
-            )
+            not_run.add(f"Not run, {engine}: {record['not_run']}.")
             continue
         theirs = latest[dtype, atoms, "mace-torch"]
         one = statistics.median(record["one_s"])
@@ -60,7 +58,8 @@ def evaluators() -> str:
             [str(atoms), dtype, engine, f"{one:.3g}", shared, ratio, memory, difference]
         )
     head = ["atoms", "", "engine", "one, s", "two, s", "times mace-torch"]
-    return table([*head, "GiB", "forces differ, eV/Å"], rows)
+    cases = table([*head, "GiB", "forces differ, eV/Å"], rows)
+    return "\n\n".join([cases, *sorted(not_run)])
 
 
 def ensembles() -> str:
