@@ -1,6 +1,6 @@
 """Time and memory of energy and forces: the plain and the compiled evaluator, and peers.
 
-python benchmarks/evaluators.py [RESULTS.jsonl]
+python benchmarks/evaluators.py [RESULTS.jsonl] [--atoms 217|1001] [--dtype float32|float64]
 
 The architecture of MACE-MPA-0 (medium) for Li and F, the same random weights in all
 engines, thermal LiF with one interstitial lithium. Neighbours are listed beforehand, to the
@@ -12,11 +12,11 @@ are from the plain evaluator in float64. Needs the `[oracle]` extra; symmetrix-x
 cannot run.
 """
 
+import argparse
 import importlib.util
 import itertools
 import os
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -30,7 +30,7 @@ from jaxdiff.models.fused import reason_not_to
 SIZES = {217: 3, 1001: 5}
 """Atoms -> conventional cells along an edge."""
 
-CASES = tuple((n, dtype) for dtype in ("float32", "float64") for n in SIZES)
+DTYPES = ("float32", "float64")
 
 ENGINES = {
     "plain": None,
@@ -209,7 +209,12 @@ def line(record: dict) -> str:
 
 
 def main() -> None:
-    """Measure all cases, print and, where a file is given, record each."""
+    """Measure all cases, or those asked for, print and, where a file is given, record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", nargs="?", type=Path)
+    parser.add_argument("--atoms", type=int, nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
+    given = parser.parse_args()
     packages = ["jax", "jaxlib", "mace-torch", "torch"]
     if importlib.util.find_spec("symmetrix") is not None:
         packages.append("symmetrix-xl")
@@ -219,9 +224,9 @@ def main() -> None:
         alone(write_start, path)
         reference = {
             n_atoms: measured(path, "plain", n_atoms, "float64")["forces"]
-            for n_atoms in SIZES
+            for n_atoms in given.atoms
         }
-        for (n_atoms, dtype), engine in itertools.product(CASES, ENGINES):
+        for dtype, n_atoms, engine in itertools.product(given.dtype, given.atoms, ENGINES):
             found = measured(path, engine, n_atoms, dtype)
             if "forces" in found:
                 error = np.abs(found.pop("forces") - reference[n_atoms]).max()
@@ -229,8 +234,8 @@ def main() -> None:
             case = {"engine": engine, "atoms": n_atoms, "dtype": dtype}
             record = {"benchmark": "evaluators", **case, **found, **common}
             print(line(record), flush=True)
-            if len(sys.argv) > 1:
-                append(Path(sys.argv[1]), record)
+            if given.results is not None:
+                append(given.results, record)
 
 
 if __name__ == "__main__":
