@@ -1,7 +1,5 @@
-"""One frame to numbers, on the device: sites of the lattice, and who is on them."""
+"""One frame to numbers, on the device: who is on which site of the lattice."""
 
-from jaxdiff.observables.sites import lattice_origin, nearest_site
-from jaxdiff.observables.supercell import Supercell, as_supercell
 from jaxdiff.observables.tracker import (
     ChangeLog,
     CrossingLog,
@@ -18,11 +16,7 @@ __all__ = [
     "CrossingLog",
     "SiteSettings",
     "SiteState",
-    "Supercell",
-    "as_supercell",
     "initialize",
-    "lattice_origin",
-    "nearest_site",
     "new_entries",
     "observe",
     "reset",

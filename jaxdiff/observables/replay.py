@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdiff.observables.supercell import Supercell
+from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.observables.tracker import (
     SiteSettings,
     SiteState,
@@ -24,16 +24,16 @@ from jaxdiff.observables.tracker import (
 class Replay:
     """What the tracker saw in one trajectory of F frames, numbered from 1.
 
-    - `initial_site` [M, 3], a/4: before the first frame. `frame`, `cation` [C], `site`
-      [C, 3], a/4: changes of site.
+    - `initial_site` [M, 4], (index, image): before the first frame. `frame`, `cation` [C],
+      `site` [C, 4]: changes of site.
     - `cell`, Å, and `lattice_constant`, Å: means over the frames.
     - `lost_frame`: from which frame on the changes may be incomplete; -1: they are not.
     """
 
-    initial_site: Int[np.ndarray, "mobile 3"]
+    initial_site: Int[np.ndarray, "mobile 4"]
     frame: Int[np.ndarray, " changes"]
     cation: Int[np.ndarray, " changes"]
-    site: Int[np.ndarray, "changes 3"]
+    site: Int[np.ndarray, "changes 4"]
     n_frames: int
     anion_displaced_frames: int
     cell: Float[np.ndarray, "3 3"]
@@ -82,13 +82,16 @@ def replay(
         mean_cell = mean_cell + cell.sum(axis=0)
     if state is None or initial_site is None:
         raise ValueError("The trajectory has no frames; give one that has at least one.")
+    rows = {n: np.concatenate([log[n] for log in logs]) for n in logs[0]}
+    network = supercell.network
     return Replay(
-        initial_site=initial_site,
-        **{n: np.concatenate([log[n] for log in logs]) for n in logs[0]},
+        initial_site=network.sites(initial_site),
+        **rows | {"site": network.sites(rows["site"])},
         n_frames=n_frames,
         anion_displaced_frames=int(state.anion_displaced_frames),
         cell=mean_cell / n_frames,
-        lattice_constant=(4 * volume / n_frames / supercell.n_sites) ** (1 / 3),
+        lattice_constant=(network.cells_per_volume * volume / n_frames / supercell.n_cells)
+        ** (1 / 3),
         lost_frame=lost,
     )
 

@@ -1,7 +1,7 @@
-"""Sites of all cations in rock salt, followed on the device frame by frame.
+"""Sites of all cations of a crystal, followed on the device frame by frame.
 
-Every cation remembers the last site (4a or 8c, `sites`) whose core it visited for a few
-frames in a row (core sets: doi:10.1063/1.3590108). Each change of site goes into a log,
+Every cation remembers the last site of the network whose core it visited for a few frames
+in a row (core sets: doi:10.1063/1.3590108). Each change of site goes into a log,
 and the log is all that leaves the device: with the sites at the start it holds the whole
 history, from which `analysis.defects` reads hops, their classes and their times. Times are
 late by `dwell_frames - 1`.
@@ -20,21 +20,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdiff.observables import sites
-from jaxdiff.observables.supercell import Supercell
+from jaxdiff.lattice.network import SiteNetwork
+from jaxdiff.lattice.supercell import Supercell
 
 
 @flax.struct.dataclass
 class SiteSettings:
     """When a cation has changed its site; all static.
 
-    - `core_radius`, Å: a cation this near to a site has arrived; below √3a/8.
+    - `core_radius`, Å: a cation this near to a site has arrived; less than half the
+      distance of neighbouring sites.
     - `dwell_frames`: frames in a row inside the core before the new site counts.
     - `log_capacity`: changes of site kept per replica until the host has read them.
     - `crossing_capacity`: likewise for frames kept at the crossing between two sites; 0:
       no frames are kept.
-    - `anion_radius`, a: an anion further from its site than this is displaced. Thermal
-      motion stays below 0.3 a, an anion on an interstitial site is at 0.43 a.
+    - `anion_radius`, lattice constants: an anion further from its site than this is
+      displaced. In rock salt thermal motion stays below 0.3, an anion on an interstitial
+      site is at 0.43.
     """
 
     core_radius: float = flax.struct.field(pytree_node=False, default=0.77)
@@ -59,58 +61,61 @@ class ChangeLog:
     """Changes of site, a ring: entry n is in row n modulo the capacity; -1 where unused.
 
     - `count` []: changes so far. `frame` [C], `cation` [C] (index among the cations),
-      `site` [C, 3], a/4: unwrapped, the one arrived at.
+      `site` [C, L]: the one arrived at, as the network labels it.
     """
 
-    count: Any
-    frame: Any
-    cation: Any
-    site: Any
+    count: Int[Any, "*replicas"]
+    frame: Int[Any, "*replicas entries"]
+    cation: Int[Any, "*replicas entries"]
+    site: Int[Any, "*replicas entries label"]
 
 
 @flax.struct.dataclass
 class CrossingLog:
     """Frames at the crossing between two sites, a ring like `ChangeLog`.
 
-    - `recent_position` [L, N, 3], Å, and `recent_origin` [L, 3], a/4: of the last frames.
-    - `count` []; `frame` [C]: of the configuration; `cation` [C]; `site` [C, 3]: to which
+    - `recent_position` [K, N, 3], Å, and `recent_origin` [K, 3], network units: of the last
+      frames.
+    - `count` []; `frame` [C]: of the configuration; `cation` [C]; `site` [C, L]: to which
       it went; `position` [C, N, 3], Å, single precision.
     """
 
-    recent_position: Any
-    recent_origin: Any
-    recent_frame: Any
-    count: Any
-    frame: Any
-    cation: Any
-    site: Any
-    position: Any
+    recent_position: Float[Any, "*replicas recent atoms 3"]
+    recent_origin: Float[Any, "*replicas recent 3"]
+    recent_frame: Int[Any, "*replicas recent"]
+    count: Int[Any, "*replicas"]
+    frame: Int[Any, "*replicas entries"]
+    cation: Int[Any, "*replicas entries"]
+    site: Int[Any, "*replicas entries label"]
+    position: Float[Any, "*replicas entries atoms 3"]
 
 
 @flax.struct.dataclass
 class SiteState:
-    """State of the tracker for one replica. Sites are unwrapped, a/4, int32.
+    """State of the tracker for one replica. Sites are unwrapped labels [L], int32.
 
     - `mobile_index` [M], `anion_index` [X]: rows of `position`.
-    - `to_sites` [3, 3]: position, Å, to site coordinates. Replace it where the cell varies.
-    - `anion_site` [X, 3]: fixed at the start; they define origin and drift.
-    - `site` [M, 3]: last core visited. `candidate` [M, 3], `dwell` [M]: the core now
+    - `to_sites` [3, 3]: position, Å, to network units. Replace it where the cell varies.
+    - `anion_site` [X, L]: fixed at the start; they define origin and drift.
+    - `site` [M, L]: last core visited. `candidate` [M, L], `dwell` [M]: the core now
       visited, if it is another one, and for how many frames.
     - `frames` []: observed. `anion_displaced_frames` []: with an anion off its site.
-    - `changes`: the log. `crossings`: the log of frames, or None.
+    - `changes`: the log. `crossings`: the log of frames, or None. `network`: what labels
+      mean; static.
     """
 
-    mobile_index: Any
-    anion_index: Any
-    to_sites: Any
-    anion_site: Any
-    site: Any
-    candidate: Any
-    dwell: Any
-    frames: Any
-    anion_displaced_frames: Any
+    mobile_index: Int[Any, "*replicas mobile"]
+    anion_index: Int[Any, "*replicas anions"]
+    to_sites: Float[Any, "*replicas 3 3"]
+    anion_site: Int[Any, "*replicas anions label"]
+    site: Int[Any, "*replicas mobile label"]
+    candidate: Int[Any, "*replicas mobile label"]
+    dwell: Int[Any, "*replicas mobile"]
+    frames: Int[Any, "*replicas"]
+    anion_displaced_frames: Int[Any, "*replicas"]
     changes: ChangeLog
-    crossings: Any
+    crossings: CrossingLog | None
+    network: SiteNetwork = flax.struct.field(pytree_node=False)
 
 
 def initialize(
@@ -128,56 +133,60 @@ def initialize(
     """
     mobile = np.asarray(is_mobile, dtype=bool)
     mobile_index, anion_index = np.flatnonzero(mobile), np.flatnonzero(~mobile)
-    if len(anion_index) != supercell.n_sites:
+    network = supercell.network
+    if len(anion_index) != supercell.n_host:
         raise ValueError(
-            f"{len(anion_index)} anions, but the supercell has {supercell.n_sites} anion "
-            "sites. Give the supercell of the conventional (8-atom) cell and mark the "
-            "cations, and only them, in is_mobile."
+            f"{len(anion_index)} host atoms (all but the mobile ones), but the supercell "
+            f"has {supercell.n_host} host sites of {network.title}. Give the supercell "
+            "that the cell was built from, and the element of all mobile atoms."
         )
     to_sites = jnp.asarray(supercell.to_sites(cell), position.dtype)
-    _check_core(settings, to_sites)
+    _check_core(settings, network, to_sites)
     scaled = position @ to_sites
-    scaled = scaled - sites.lattice_origin(scaled, ~mobile, 4.0)[None]
-    site = sites.nearest_site(scaled[mobile_index])
+    scaled = scaled - network.origin(scaled, ~mobile)[None]
+    site = network.nearest(scaled[mobile_index])
     return SiteState(
         mobile_index=jnp.asarray(mobile_index, jnp.int32),
         anion_index=jnp.asarray(anion_index, jnp.int32),
         to_sites=to_sites,
-        anion_site=sites.nearest_anion_site(scaled[anion_index]),
+        anion_site=network.nearest(scaled[anion_index], host=True),
         site=site,
         candidate=site,
         dwell=jnp.zeros(len(mobile_index), jnp.int32),
         frames=jnp.zeros((), jnp.int32),
         anion_displaced_frames=jnp.zeros((), jnp.int32),
-        changes=_no_changes(settings),
-        crossings=_no_crossings(settings, position),
+        changes=_no_changes(settings, site.shape[-1]),
+        crossings=_no_crossings(settings, position, site.shape[-1]),
+        network=network,
     )
 
 
-def _check_core(settings: SiteSettings, to_sites: Float[Array, "3 3"]) -> None:
+def _check_core(
+    settings: SiteSettings, network: SiteNetwork, to_sites: Float[Array, "3 3"]
+) -> None:
     """Refuse a core that overlaps its neighbour."""
-    limit = sites.CATION_TO_TETRAHEDRAL / 2 / float(_per_angstrom(to_sites))
+    limit = network.shortest_edge / 2 / float(_per_angstrom(to_sites))
     if not 0 < settings.core_radius < limit:
         raise ValueError(
-            f"core_radius={settings.core_radius} Å must be positive and below √3a/8 = "
-            f"{limit:.3f} Å, where the cores of neighbouring sites meet; 0.77 Å is "
-            "validated for LiF."
+            f"core_radius={settings.core_radius} Å must be positive and below "
+            f"{network.core_limit} = {limit:.3f} Å, where the cores of neighbouring sites "
+            "meet."
         )
 
 
 def _per_angstrom(to_sites: Float[Array, "3 3"]) -> Float[Array, ""]:
-    """4/a: site coordinates per Å."""
+    """Network units per Å."""
     return jnp.abs(jnp.linalg.det(to_sites)) ** (1 / 3)
 
 
-def _no_changes(settings: SiteSettings) -> ChangeLog:
+def _no_changes(settings: SiteSettings, width: int) -> ChangeLog:
     n = settings.log_capacity
-    unused = jnp.full(n, -1, jnp.int32)
-    return ChangeLog(jnp.zeros((), jnp.int32), unused, unused, jnp.full((n, 3), -1, "i4"))
+    unused, site = jnp.full(n, -1, jnp.int32), jnp.full((n, width), -1, jnp.int32)
+    return ChangeLog(jnp.zeros((), jnp.int32), unused, unused, site)
 
 
 def _no_crossings(
-    settings: SiteSettings, position: Float[Array, "atoms 3"]
+    settings: SiteSettings, position: Float[Array, "atoms 3"], width: int
 ) -> CrossingLog | None:
     n, m = settings.crossing_capacity, settings.recent_frames
     if n == 0:
@@ -190,7 +199,7 @@ def _no_crossings(
         count=jnp.zeros((), jnp.int32),
         frame=unused,
         cation=unused,
-        site=jnp.full((n, 3), -1, jnp.int32),
+        site=jnp.full((n, width), -1, jnp.int32),
         position=jnp.zeros((n, *position.shape), jnp.float32),
     )
 
@@ -232,19 +241,20 @@ def observe(
     - `position`, Å: unwrapped, same order of atoms as in `initialize`.
     - `frame_index`: number of this frame; it is what the logs hold.
     """
-    frame = jnp.asarray(frame_index, jnp.int32)
+    frame, network = jnp.asarray(frame_index, jnp.int32), state.network
     per_angstrom = _per_angstrom(state.to_sites)
     scaled = position @ state.to_sites
-    deviation = scaled[state.anion_index] - state.anion_site.astype(scaled.dtype)
+    anions = network.coordinates(state.anion_site, scaled.dtype)
+    deviation = scaled[state.anion_index] - anions
     origin = jnp.mean(deviation, axis=0)
     furthest = jnp.max(jnp.sum((deviation - origin[None]) ** 2, axis=-1))
-    displaced = furthest > (4 * settings.anion_radius) ** 2
+    displaced = furthest > (network.edge * settings.anion_radius) ** 2
 
     cation = scaled[state.mobile_index] - origin[None]
-    nearest = sites.nearest_site(cation)
+    nearest = network.nearest(cation)
     core = (settings.core_radius * per_angstrom) ** 2
     away = jnp.any(nearest != state.site, axis=-1)
-    visiting = away & (sites.squared_distance(cation, nearest) < core)
+    visiting = away & (_squared_distance(network, cation, nearest) < core)
     same = jnp.all(nearest == state.candidate, axis=-1)
     dwell = jnp.where(visiting, jnp.where(same, state.dwell + 1, 1), 0)
     arrived = dwell >= settings.dwell_frames
@@ -264,10 +274,19 @@ def observe(
     )
 
 
+def _squared_distance(
+    network: SiteNetwork,
+    position: Float[Array, "*batch 3"],
+    site: Int[Array, "*#batch label"],
+) -> Float[Array, "*batch"]:
+    """From a site, network units."""
+    return jnp.sum((position - network.coordinates(site, position.dtype)) ** 2, axis=-1)
+
+
 def _log(
     log: ChangeLog,
     arrived: Bool[Array, " mobile"],
-    site: Int[Array, "mobile 3"],
+    site: Int[Array, "mobile label"],
     frame: Int[Array, ""],
 ) -> ChangeLog:
     """Write the arrivals of one frame, in the order of the cations."""
@@ -294,7 +313,7 @@ def _remember(log: CrossingLog, position, origin, frame: Int[Array, ""]) -> Cros
 
 
 def _keep_crossing(
-    state: SiteState, log: CrossingLog, arrived, site: Int[Array, "mobile 3"]
+    state: SiteState, log: CrossingLog, arrived, site: Int[Array, "mobile label"]
 ) -> CrossingLog:
     """Keep the recent frame in which the cation that arrived was halfway, if one did.
 
@@ -303,8 +322,8 @@ def _keep_crossing(
     cation = jnp.argmax(arrived)
     path = log.recent_position[:, state.mobile_index[cation]] @ state.to_sites
     path = path - log.recent_origin
-    before = sites.squared_distance(path, state.site[cation][None])
-    after = sites.squared_distance(path, site[cation][None])
+    before = _squared_distance(state.network, path, state.site[cation][None])
+    after = _squared_distance(state.network, path, site[cation][None])
     halfway = jnp.nanargmin(jnp.abs(before - after))
     capacity = log.frame.shape[0]
     any_arrived = jnp.any(arrived)

@@ -6,16 +6,19 @@ import pytest
 from ase.build import bulk
 from ase.geometry import get_distances
 
-from jaxdiff.crystal import rock_salt_interstitial, tetrahedral_sites
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial, tetrahedral_sites
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.observables.defect_centers import defect_centers
-from jaxdiff.observables.supercell import as_supercell, guess
 
 A = 4.0834
 
 
 def found(position, number, cell, supercell):
     is_mobile = np.asarray(number) == 3
-    return defect_centers(as_supercell(supercell), np.asarray(cell), position, is_mobile)
+    return defect_centers(
+        Supercell.of(ROCK_SALT, supercell), np.asarray(cell), position, is_mobile
+    )
 
 
 def assert_at(centers, expected, cell):
@@ -85,7 +88,7 @@ def test_bulk_has_none_and_every_interstitial_frame_has_some(shared):
     for atoms in ase.io.iread(path):
         is_mobile = np.equal(atoms.numbers, 3)
         cell = atoms.cell.array
-        supercell = guess(cell, int((~is_mobile).sum()))
+        supercell = Supercell.guess(ROCK_SALT, cell, int((~is_mobile).sum()))
         n = len(defect_centers(supercell, cell, atoms.positions, is_mobile))
         seen.add((atoms.info["config_type"], n > 0))
     assert seen == {("bulk", False), ("interstitial", True)}

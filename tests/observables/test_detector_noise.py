@@ -10,11 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quarters import QuarterHistory
 from synthetic_hops import LATTICE, PUSH, correlated_noise
 
-from jaxdiff.analysis.defects import CLASSES, DefectHistory
-from jaxdiff.observables import SiteSettings, as_supercell, initialize, observe
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
+from jaxdiff.observables import SiteSettings, initialize, observe
 
+CLASSES = ROCK_SALT.classes
 SETTINGS, CHUNK, TRANSIT, REST = SiteSettings(), 100, 6, 25
 NOISE = [0.15, 0.22, 0.29]
 CORNERS = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
@@ -101,13 +104,13 @@ def scan(settings, state, position, first):
 def detect(cell, position, cells):
     """The history of all frames, in chunks."""
     mobile = np.arange(position.shape[1]) >= len(cell.anion)
-    supercell, box = as_supercell(cells), LATTICE * cells * np.eye(3)
+    supercell, box = Supercell.of(ROCK_SALT, cells), LATTICE * cells * np.eye(3)
     state = first = initialize(SETTINGS, supercell, box, jnp.asarray(position[0]), mobile)
     for n in range(0, len(position), CHUNK):
         state = scan(SETTINGS, state, jnp.asarray(position[n : n + CHUNK]), n)
     log, n = jax.device_get(state.changes), int(state.changes.count)
     assert n <= SETTINGS.log_capacity
-    history = DefectHistory(supercell, np.asarray(first.site))
+    history = QuarterHistory(supercell, np.asarray(first.site))
     for frame in np.unique(log.frame[:n]):
         rows = np.flatnonzero(log.frame[:n] == frame)
         pairs = zip(log.cation[rows].tolist(), log.site[rows].tolist(), strict=True)

@@ -6,20 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quarters import QuarterHistory
 
-from jaxdiff.analysis.defects import CLASSES, N_HOP_CLASSES, DefectHistory
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.observables import (
     SiteSettings,
-    as_supercell,
     initialize,
     new_entries,
     observe,
     reset,
 )
 
+CLASSES, N_HOP_CLASSES = ROCK_SALT.classes, ROCK_SALT.n_hop_classes
 LATTICE, CELLS = 4.083428, (3, 3, 3)
 CELL = LATTICE * np.diag(CELLS)
-SUPERCELL = as_supercell(CELLS)
+SUPERCELL = Supercell.of(ROCK_SALT, CELLS)
 SETTINGS = SiteSettings()
 KINDS = ["collinear", "noncollinear_1", "noncollinear_2", "direct"]
 
@@ -55,7 +57,7 @@ def history(initial, state, supercell=SUPERCELL):
     log = state.changes
     rows = new_entries(int(log.count), 0, len(log.frame))
     assert len(rows) == int(log.count)
-    found = DefectHistory(supercell, np.asarray(initial.site))
+    found = QuarterHistory(supercell, np.asarray(initial.site))
     for frame in np.unique(np.asarray(log.frame)[rows]):
         mine = rows[np.asarray(log.frame)[rows] == frame]
         sites = np.asarray(log.site)[mine].tolist()
@@ -82,7 +84,8 @@ def jumps(found):
 
 
 def assert_equal(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
 @pytest.mark.parametrize("noise", [0.15, 0.20, 0.25])
@@ -122,7 +125,7 @@ def test_steps_of_the_cations_add_up_to_their_displacement(trajectory):
     position = jnp.asarray(case.position)
     initial = start(SETTINGS, position[0], case.is_mobile)
     final = advance(SETTINGS, initial, position)
-    moved = np.zeros((int(case.is_mobile.sum()), 3), int)
+    moved = np.zeros((int(case.is_mobile.sum()), 3))
     for event in history(initial, final).events:
         for cation, step in event.moves:
             moved[cation] += step
@@ -306,8 +309,8 @@ def test_settings_and_structures_that_make_no_sense_are_refused(trajectory):
         start(SiteSettings(core_radius=0.9), position, case.is_mobile)
     with pytest.raises(ValueError, match="at least 1"):
         SiteSettings(dwell_frames=0)
-    wrong = as_supercell((3, 3, 4))
-    with pytest.raises(ValueError, match="108 anions, but the supercell"):
+    wrong = Supercell.of(ROCK_SALT, (3, 3, 4))
+    with pytest.raises(ValueError, match=r"108 host atoms .*, but the supercell"):
         initialize(SETTINGS, wrong, CELL, position, case.is_mobile)
     with pytest.raises(ValueError, match="is not cubic rock salt"):
         initialize(SETTINGS, SUPERCELL, CELL * [[1, 1, 1.2]], position, case.is_mobile)

@@ -1,7 +1,7 @@
 """Rock-salt LiF with so many point defects, on sites drawn for each replica.
 
 Sites are integers, a/4 (a: edge of the conventional cell), with a cation at the origin, as
-in `observables.sites`. Distances between defects are those of the nearest images, so they
+in `lattice.rock_salt`. Distances between defects are those of the nearest images, so they
 come in shells; up to inversion all sites of a kind are equivalent, and the shells around
 one are those around any.
 """
@@ -37,11 +37,11 @@ _FCC = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0]])
 _TO_ANION = np.array([2, 0, 0])
 _MASS = {LITHIUM: 6.941, FLUORINE: 18.9984032}  # u
 
-Supercell = int | tuple[int, int, int]
+Repeats = int | tuple[int, int, int]
 
 
 def rock_salt(
-    supercell: Supercell,
+    supercell: Repeats,
     lattice_constant: float = LITHIUM_FLUORIDE_LATTICE,
     *,
     interstitials: int = 0,
@@ -96,7 +96,7 @@ def rock_salt(
 
 
 def rock_salt_interstitial(
-    supercell: Supercell,
+    supercell: Repeats,
     lattice_constant: float = LITHIUM_FLUORIDE_LATTICE,
     *,
     site: int = 0,
@@ -120,7 +120,7 @@ def rock_salt_interstitial(
 
 
 def tetrahedral_sites(
-    supercell: Supercell, lattice_constant: float
+    supercell: Repeats, lattice_constant: float
 ) -> Float[np.ndarray, "sites 3"]:
     """The eight (±1/4, ±1/4, ±1/4) sites of each conventional rock-salt cell, Å."""
     return lattice_constant / 4 * _tetrahedral(_repeats(supercell))
@@ -248,7 +248,7 @@ def _in_a(squared: int) -> str:
     return f"{squared**0.5 / 4:.2f}"
 
 
-def _repeats(supercell: Supercell) -> tuple[int, int, int]:
+def _repeats(supercell: Repeats) -> tuple[int, int, int]:
     given = (
         (operator.index(supercell),) * 3
         if not isinstance(supercell, tuple | list)

@@ -5,9 +5,10 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quarters import QuarterHistory
+from synthetic_hops import CELLS, LATTICE, perfect_sites
 
-from jaxdiff.analysis.defects import DefectHistory
-from jaxdiff.observables import sites
+from jaxdiff.lattice import Supercell, rock_salt
 
 
 def brute_force(position, site):
@@ -28,10 +29,10 @@ def test_decoders_find_the_nearest_site(dtype):
     y = rng.uniform(-8, 8, (500, 3)).astype(dtype)
     cation, anion, tetrahedral = all_sites()
     for decode, site in [
-        (sites.nearest_cation_site, cation),
-        (sites.nearest_anion_site, anion),
-        (sites.nearest_tetrahedral_site, tetrahedral),
-        (sites.nearest_site, np.concatenate([cation, tetrahedral])),
+        (rock_salt.nearest_cation_site, cation),
+        (rock_salt.nearest_anion_site, anion),
+        (rock_salt.nearest_tetrahedral_site, tetrahedral),
+        (rock_salt.nearest_site, np.concatenate([cation, tetrahedral])),
     ]:
         found = np.asarray(decode(jnp.asarray(y)))
         assert found.dtype == np.int32
@@ -42,15 +43,15 @@ def test_decoders_find_the_nearest_site(dtype):
 
 def test_leading_axes_are_kept():
     y = jnp.asarray(np.random.default_rng(1).uniform(-8, 8, (2, 5, 7, 3)))
-    flat = sites.nearest_site(y.reshape(-1, 3))
-    np.testing.assert_array_equal(sites.nearest_site(y), flat.reshape(2, 5, 7, 3))
-    one = sites.nearest_site(y[0, 0, 0])
+    flat = rock_salt.nearest_site(y.reshape(-1, 3))
+    np.testing.assert_array_equal(rock_salt.nearest_site(y), flat.reshape(2, 5, 7, 3))
+    one = rock_salt.nearest_site(y[0, 0, 0])
     np.testing.assert_array_equal(one, flat[0])
 
 
 @pytest.mark.parametrize("shift", [(0, 0, 0), (0.9, -0.3, 0.2), (11.3, -7.7, 2.6)])
-def test_origin_is_the_shift_modulo_the_lattice(crystal, shift):
-    cation, anion, lattice, cells = crystal
+def test_origin_is_the_shift_modulo_the_lattice(shift):
+    (cation, anion), lattice, cells = perfect_sites(), LATTICE, CELLS
     rng = np.random.default_rng(2)
     site = np.concatenate([cation, anion])
     noise = 0.25
@@ -58,9 +59,9 @@ def test_origin_is_the_shift_modulo_the_lattice(crystal, shift):
     edge = lattice * np.array(cells)
     position -= edge * np.floor(position / edge)
     is_anion = np.arange(len(site)) >= len(cation)
-    origin = sites.lattice_origin(jnp.asarray(position), is_anion, lattice)
+    origin = rock_salt.lattice_origin(jnp.asarray(position), is_anion, lattice)
     difference = (np.asarray(origin) - shift) * 4 / lattice
-    nearest = np.asarray(sites.nearest_cation_site(jnp.asarray(difference)))
+    nearest = np.asarray(rock_salt.nearest_cation_site(jnp.asarray(difference)))
     error = (difference - nearest) * lattice / 4
     # a mean over 108 anions: 0.25/√108 = 0.024 Å per axis; five standard errors
     assert np.abs(error).max() < 5 * noise / np.sqrt(len(anion))
@@ -73,19 +74,19 @@ def test_published_states_have_one_interstitial(shared):
     if not files:
         pytest.skip(f"no LAMMPS states in {folder}; set JAXDIFF_SHARED")
     ase_io = pytest.importorskip("ase.io")
-    from jaxdiff.observables import SiteSettings, as_supercell, initialize, observe
+    from jaxdiff.observables import SiteSettings, initialize, observe
 
     for file in files:
         atoms = ase_io.read(
             file, format="lammps-data", atom_style="atomic", units="metal", sort_by_id=True
         )
-        settings, supercell = SiteSettings(), as_supercell(5)
+        settings, supercell = SiteSettings(), Supercell.of(rock_salt.ROCK_SALT, 5)
         position = jnp.asarray(atoms.positions)
         cell, is_mobile = atoms.cell.array, atoms.numbers == 3
         state = initialize(settings, supercell, cell, position, is_mobile)
         state = observe(settings, state, position, 0)
-        assert int(np.sum(sites.is_tetrahedral(state.site))) == 1, file.name
-        found = DefectHistory(supercell, np.asarray(state.site))
+        assert int(np.sum(rock_salt.is_tetrahedral(state.site))) == 1, file.name
+        found = QuarterHistory(supercell, np.asarray(state.site))
         found.finish(1)
         assert (found.counts.exposure, found.counts.interstitial) == (1, 1), file.name
         assert int(state.anion_displaced_frames) == 0, file.name

@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 from ase.geometry import get_distances
 from matscipy.neighbours import neighbour_list
+from quarters import QuarterHistory, sites
 
 from jaxdiff import observables
-from jaxdiff.analysis.defects import DefectHistory
-from jaxdiff.crystal import rock_salt, rock_salt_interstitial, tetrahedral_sites
+from jaxdiff.lattice.lithium_fluoride import (
+    rock_salt,
+    rock_salt_interstitial,
+    tetrahedral_sites,
+)
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.system import to_ase
 
 A = 4.0  # Å: a/4 is one Å
@@ -56,7 +62,7 @@ def pair(system):
 
 def tracked(supercell, atoms):
     """The supercell of the tracker, and the sites it starts from, a/4."""
-    cells = observables.as_supercell(supercell)
+    cells = Supercell.of(ROCK_SALT, supercell)
     settings, is_mobile = observables.SiteSettings(), atoms.numbers == 3
     position = jnp.asarray(atoms.positions)
     state = observables.initialize(settings, cells, atoms.cell.array, position, is_mobile)
@@ -129,6 +135,7 @@ def test_masses_are_those_of_the_reference_study():
     assert set(rock_salt_interstitial(1).mass) == {6.941, 18.9984032}
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("supercell", [0, (2, 2), (2, 2, 0)])
 def test_impossible_supercell(supercell):
     with pytest.raises(ValueError, match="give one number of conventional cells, or three"):
@@ -221,7 +228,7 @@ def test_tracker_and_history_see_what_was_built(supercell, counts):
     atoms = to_ase(dataclasses.replace(system, position=moved))
     cells, site = tracked(supercell, atoms)
     np.testing.assert_array_equal(site, system.position[system.atomic_number == 3])
-    history = DefectHistory(cells, site)
+    history = QuarterHistory(cells, site)
     history.finish(10)
     n_interstitial, n_vacancy = counts[0] + counts[2], counts[1] + counts[2]
     seen = history.counts
@@ -230,7 +237,9 @@ def test_tracker_and_history_see_what_was_built(supercell, counts):
     interstitial, vacancy = defects(system)
     for sign, position in ((1, interstitial), (-1, vacancy)):
         places = {d.place for d in history.defects if d.sign == sign}
-        assert places == {cells.fold(tuple(int(n) for n in p)) for p in position}
+        assert places == {
+            cells.fold(tuple(s)) for s in sites(position.astype(int)).tolist()
+        }
 
 
 @pytest.mark.parametrize(
