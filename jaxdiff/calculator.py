@@ -1,7 +1,9 @@
 """Our models in ASE scripts: a calculator, and the prediction behind it."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ase
 import jax
@@ -10,16 +12,18 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from jaxtyping import Int
 
-from jaxdiff.checkpoints import load, restrict
-from jaxdiff.models.architecture import Mace
-from jaxdiff.models.mace import Edges
-from jaxdiff.neighbors import PADDING_DISTANCE, neighbor_rows, reverse_rows
+from jaxdiff.checkpoints import FOUNDATIONS, load
+from jaxdiff.models.contract import Model
+from jaxdiff.models.edges import Edges, host_edges
 from jaxdiff.potential import Prediction, cast, predict, species_index
+from jaxdiff.system import require_apart
 
 _PLACES_STEP = 8  # rows grow in steps, so that few shapes are compiled
 
 
-def predict_atoms(model: Mace, atoms: ase.Atoms, head: str | int = 0) -> Prediction:
+def predict_atoms(
+    model: Model, atoms: ase.Atoms, head: str | int | None = None
+) -> Prediction:
     """Energy, forces and stress of an ASE structure with any cell, on the host's arrays.
 
     The model is restricted to the elements present, which does not change its numbers.
@@ -28,7 +32,7 @@ def predict_atoms(model: Mace, atoms: ase.Atoms, head: str | int = 0) -> Predict
     with jax.enable_x64(True):
         small, edges, species = model_input(model, atoms)
         volume = abs(np.linalg.det(atoms.cell.array)) or np.nan
-        index = _head_index(small, head)
+        index = head if isinstance(head, int) else small.head_index(head)
         result = _compiled_predict()(
             small, edges.displacement, edges, jnp.asarray(species), volume, index
         )
@@ -36,12 +40,14 @@ def predict_atoms(model: Mace, atoms: ase.Atoms, head: str | int = 0) -> Predict
 
 
 def model_input(
-    model: Mace, atoms: ase.Atoms
-) -> tuple[Mace, Edges, Int[np.ndarray, " atoms"]]:
+    model: Model, atoms: ase.Atoms
+) -> tuple[Model, Edges, Int[np.ndarray, " atoms"]]:
     """What a model takes of an ASE structure: itself restricted, edges, species.
 
-    The model is restricted to the elements present. Edges are rows padded to few shapes,
-    displacements in float64; species are indices into the restricted model's table.
+    The model is restricted to the elements present. One that knows charge and multiplicity
+    takes `info["charge"]` and `info["spin"]`, its own where both are missing. Edges are
+    rows padded to few shapes, displacements in float64; species are indices into the
+    restricted model's table.
     """
     if not np.all(np.isfinite(atoms.positions)):
         bad = int(np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0])
@@ -49,26 +55,16 @@ def model_input(
             f"the position of atom {bad} is {atoms.positions[bad]}; positions must be "
             "finite numbers in Å."
         )
-    species_index(atoms.numbers, model.architecture.atomic_numbers)
+    require_apart(atoms.positions, atoms.cell.array, atoms.pbc)
+    species_index(atoms.numbers, model.species)
     present = tuple(sorted({int(z) for z in atoms.numbers}))
-    small = _restricted(model, present)
-    species = species_index(atoms.numbers, small.architecture.atomic_numbers)
-    return small, _edges(atoms, small.architecture.cutoff), species
-
-
-def _head_index(model: Mace, head: str | int) -> int:
-    names = model.architecture.heads
-    if isinstance(head, str):
-        if head not in names:
-            raise ValueError(f"the model has no head {head!r}; it has {', '.join(names)}.")
-        return names.index(head)
-    return head
-
-
-def _restricted(model: Mace, present: tuple[int, ...]) -> Mace:
-    if model.architecture.atomic_numbers == present:
-        return model
-    return restrict(model, present)
+    small = model if model.species == present else model.restrict(present)
+    if atoms.info.keys() & {"charge", "spin"}:
+        small = small.with_charge(atoms.info.get("charge", 0), atoms.info.get("spin", 1))
+    species = species_index(atoms.numbers, small.species)
+    cell, pbc = np.asarray(atoms.cell.array, np.float64), tuple(atoms.pbc.tolist())
+    edges = host_edges(atoms.positions, cell, small.cutoff, pbc, _PLACES_STEP)
+    return small, edges, species
 
 
 @functools.cache
@@ -76,59 +72,53 @@ def _compiled_predict():
     return jax.jit(predict)
 
 
-def _edges(atoms: ase.Atoms, cutoff: float) -> Edges:
-    """Rows with displacements in float64, padded to few shapes."""
-    cell = np.asarray(atoms.cell.array, np.float64)
-    sender, shift = neighbor_rows(atoms.positions, cell, cutoff, tuple(atoms.pbc))
-    n_atoms, places = sender.shape
-    wide = -(-places // _PLACES_STEP) * _PLACES_STEP
-    padded = np.full((n_atoms, wide), n_atoms, np.int32)
-    padded_shift = np.zeros((n_atoms, wide, 3), np.int32)
-    padded[:, :places], padded_shift[:, :places] = sender, shift
-    sender, shift = padded, padded_shift
-    reverse = reverse_rows(sender, shift)
-    used = sender < n_atoms
-    safe = np.where(used, sender, 0)
-    vector = atoms.positions[:, None] - atoms.positions[safe] - shift @ cell
-    far = np.array([PADDING_DISTANCE, 0.0, 0.0])
-    displacement = np.where(used[..., None], vector, far)
-    return Edges(displacement, safe, reverse=reverse)
-
-
 class MaceCalculator(Calculator):
-    """ASE calculator: energy, forces, stress and per-atom energies of a MACE model.
+    """ASE calculator: energy, forces, stress and per-atom energies of a model.
 
-    - `model`: a `Mace`, a path (native file or upstream `.model`) or a name such as
-      "lif-compact".
-    - `head`: name of the readout head; the first one if None.
-    - `precision`: "float32" or "float64"; the model's own if None.
+    - `model`: a model, a path (native file or upstream `.model`) or a name such as
+      "lif-compact". `model_paths`, as mace-torch calls it, instead.
+    - `head`: name of the readout head; needed where there are several and no default.
+    - `precision`: "float32" or "float64"; the model's own if None. `default_dtype`, as
+      mace-torch calls it, instead.
+    - `device`: "cpu", "cuda", "cuda:1" or "tpu"; JAX's first choice if None.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
         self,
-        model: Mace | str | Path = "lif-compact",
+        model: Model | str | Path = "lif-compact",
         *,
         head: str | None = None,
         precision: str | None = None,
+        device: str | None = None,
+        model_paths: str | Path | Sequence[str | Path] | None = None,
+        default_dtype: str | None = None,
+        **others: Any,
     ):
+        if others:
+            raise TypeError(_foreign_keywords(others))
         super().__init__()
-        if not isinstance(model, Mace):
-            model = load(model)
+        if model_paths is not None:
+            model = _only(model_paths)
+        precision = precision or default_dtype or None
+        loaded = model if isinstance(model, Model) else load(model)
         if precision is not None:
             if precision not in ("float32", "float64"):
                 raise ValueError(f"precision={precision!r}; use 'float32' or 'float64'.")
             with jax.enable_x64(True):
-                model = cast(model, precision)
-        self.model = model
-        self.head = 0 if head is None else _head_index(model, head)
+                loaded = cast(loaded, precision)
+        _device(device)
+        self.device = device  # by name: a calculator may travel to another process
+        self.model = loaded
+        self.head = loaded.head_index(head)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Fill `results`; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # set by ASE just above
-        prediction = predict_atoms(self.model, self.atoms, self.head)
+        with jax.default_device(_device(self.device)):
+            prediction = predict_atoms(self.model, self.atoms, self.head)
         self.results = {
             "energy": float(prediction.energy),
             "free_energy": float(prediction.energy),
@@ -138,3 +128,53 @@ class MaceCalculator(Calculator):
         if np.all(np.isfinite(prediction.stress)):
             stress = np.asarray(prediction.stress)
             self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+
+
+def mace_mp(
+    model: str | Path | None = None,
+    device: str | None = None,
+    default_dtype: str = "float32",
+    **others: Any,
+) -> MaceCalculator:
+    """A foundation model by the name that mace-torch's `mace_mp` has for it, or a file.
+
+    "medium-mpa-0" if None. `jaxdiff model fetch` gets the file before.
+    """
+    names = {known.upstream: name for name, known in FOUNDATIONS.items() if known.upstream}
+    name = "medium-mpa-0" if model is None else model
+    chosen = names.get(str(name), name)
+    return MaceCalculator(chosen, device=device, default_dtype=default_dtype, **others)
+
+
+def _only(model_paths: str | Path | Sequence[str | Path]) -> str | Path:
+    if isinstance(model_paths, (str, Path)):
+        return model_paths
+    if len(model_paths) != 1:
+        raise ValueError(
+            f"model_paths names {len(model_paths)} files; a calculator computes with one. "
+            "Make one of each, or compare them with `jaxdiff select --committee`."
+        )
+    return model_paths[0]
+
+
+def _device(name: str | None) -> Any:
+    """The device of mace-torch's name for it, such as "cuda:1"."""
+    if name is None:
+        return None
+    kind, _, number = name.partition(":")
+    try:
+        return jax.devices(kind)[int(number or 0)]
+    except (RuntimeError, IndexError, ValueError):
+        there = sorted({device.platform for device in jax.devices()} | {"cpu"})
+        raise ValueError(
+            f"device={name!r}; JAX has {', '.join(there)} here. Leave the keyword out for "
+            "its first choice, or install JAX for that device."
+        ) from None
+
+
+def _foreign_keywords(others: dict[str, Any]) -> str:
+    return (
+        f"MaceCalculator has no {', '.join(others)}; leave that out. It takes model (or "
+        "model_paths), head, precision (or default_dtype) and device; what else that of "
+        "mace-torch takes belongs to PyTorch, or to models that are not read."
+    )

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdiff.models.architecture import Mace
-from jaxdiff.models.mace import Edges, node_energy
-from jaxdiff.potential import model_dtype
+from jaxdiff.models.contract import Model
+from jaxdiff.models.derivative import forces_from_gradient, interaction_gradient
+from jaxdiff.models.edges import Edges
 
 
-def jax_md_model(model: Mace) -> tuple[Callable[..., dict[str, Array]], dict[str, Any]]:
+def jax_md_model(
+    model: Model, head: str | None = None
+) -> tuple[Callable[..., dict[str, Array]], dict[str, Any]]:
     """The pair (model, config) for `jax_md.energy.mace_neighbor_list`.
 
     The callable takes JAX-MD's batch dictionary and returns `energy` [1], eV, and with
@@ -25,8 +26,8 @@ def jax_md_model(model: Mace) -> tuple[Callable[..., dict[str, Array]], dict[str
             displacement, box, model=apply, config=config, z_atomic=numbers,
             r_cutoff=config["r_max"])
     """
-    arch = model.architecture
-    config = {"atomic_numbers": arch.atomic_numbers, "r_max": arch.cutoff}
+    model = model.of_head(head)
+    config = {"atomic_numbers": model.species, "r_max": model.cutoff}
 
     def apply(
         batch: Mapping[str, Array],
@@ -38,20 +39,20 @@ def jax_md_model(model: Mace) -> tuple[Callable[..., dict[str, Array]], dict[str
             raise ValueError(
                 "compute_stress=True is not offered here; use jaxdiff.potential.predict."
             )
-        dtype = model_dtype(model)
+        dtype, isolated = model.dtype, jnp.asarray(model.isolated)[0]
         sender, receiver = batch["edge_index"]
         species = jnp.argmax(batch["node_attrs"], axis=1)
-        isolated = jnp.asarray(model.constants["atomic_energies"])[0]
-
-        def total(position):
-            vector = position[receiver] - position[sender] + batch["shifts"].astype(dtype)
-            node = node_energy(model, Edges(vector, sender, receiver), species)
-            return jnp.sum(node.astype(isolated.dtype) + isolated[species])
-
         position = batch["positions"].astype(dtype)
+        vector = position[receiver] - position[sender] + batch["shifts"].astype(dtype)
+        edges = Edges(vector, sender, receiver)
         if not compute_force:
-            return {"energy": total(position)[None]}
-        energy, gradient = jax.value_and_grad(total)(position)
-        return {"energy": energy[None], "forces": -gradient}
+            node, gradient = model.node_energy(edges, species), None
+        else:
+            node, gradient = interaction_gradient(model, edges, species)
+        energy = jnp.sum(node.astype(isolated.dtype) + isolated[species])
+        if gradient is None:
+            return {"energy": energy[None]}
+        forces = forces_from_gradient(edges, gradient, len(position))
+        return {"energy": energy[None], "forces": forces}
 
     return apply, config

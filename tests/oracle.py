@@ -128,7 +128,12 @@ class Upstream:
         table = AtomicNumberTable([int(z) for z in model.atomic_numbers])
         self.torch.set_default_dtype(self.torch.float64)  # also of upstream's constants
         try:
-            config = data.config_from_atoms(atoms, head_name=head or heads[0])
+            keys = data.KeySpecification(
+                info_keys={"total_charge": "charge", "total_spin": "spin"}
+            )
+            config = data.config_from_atoms(
+                atoms, head_name=head or heads[0], key_specification=keys
+            )
             graph = data.AtomicData.from_config(
                 config, z_table=table, cutoff=float(model.r_max), heads=heads
             )

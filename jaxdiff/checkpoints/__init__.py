@@ -2,16 +2,21 @@
 
 import contextlib
 import importlib.resources
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
+import jax
+import numpy as np
+
 from jaxdiff.checkpoints.errors import CheckpointError
-from jaxdiff.checkpoints.mace_torch import load_mace_torch
+from jaxdiff.checkpoints.families import foreign, of_model
+from jaxdiff.checkpoints.mace.from_torch import load_mace_torch
+from jaxdiff.checkpoints.mace.to_torch import require_like, save_mace_torch
 from jaxdiff.checkpoints.native import Header, load_native, read_header, save_native
 from jaxdiff.checkpoints.registry import FOUNDATIONS, cached, fetch
-from jaxdiff.checkpoints.restrict import count_parameters, restrict, restrict_heads
-from jaxdiff.checkpoints.to_mace_torch import require_like, save_mace_torch
-from jaxdiff.models.architecture import Mace
+from jaxdiff.io import digest
+from jaxdiff.models.contract import Model
 
 __all__ = [
     "DEFAULT",
@@ -21,7 +26,7 @@ __all__ = [
     "cached",
     "count_parameters",
     "fetch",
-    "is_mace_torch",
+    "is_native",
     "load",
     "load_default",
     "load_mace_torch",
@@ -31,6 +36,7 @@ __all__ = [
     "require_like",
     "restrict",
     "restrict_heads",
+    "save",
     "save_mace_torch",
     "save_native",
 ]
@@ -39,25 +45,62 @@ DEFAULT = "lif-compact"
 """Name of the model that is part of the package."""
 
 
-def load(path_or_name: str | Path) -> Mace:
-    """A model from a native file, an upstream `.model` file, or a name.
+def load(path_or_name: str | Path) -> Model:
+    """A model from a native file, one of the program of its family, or a name.
 
     Names are `DEFAULT` and those of `FOUNDATIONS`, which must have been fetched.
     """
     with locate(path_or_name) as path:
-        return load_mace_torch(path) if is_mace_torch(path) else load_native(path)
+        kind = foreign(path)
+        if kind is not None:
+            return kind.read(path)
+        model = load_native(path)
+        if str(path) != str(_packaged()):  # which the package vouches for
+            digest.verify_or_tell(path)
+        return model
 
 
-def load_default() -> Mace:
+def save(path: str | Path, model: Model) -> str:
+    """Write a model for the program that its family comes from; its precision.
+
+    Raises `CheckpointError` where the family comes from none, or that has no such model.
+    """
+    export = of_model(model).export
+    if export is None:
+        raise CheckpointError(
+            f"no other program has a {type(model).__name__}; `jaxdiff model convert` "
+            "writes the native format."
+        )
+    return export(Path(path), model)
+
+
+def load_default() -> Model:
     """The model that is part of the package: LiF, `DEFAULT`."""
     return load(DEFAULT)
 
 
-def is_mace_torch(path: Path) -> bool:
-    """Whether a file is PyTorch's rather than native, by its first bytes or its name."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    return start[:2] in (b"PK", b"\x80\x02") or path.suffix in (".model", ".pt", ".pth")
+def restrict(model: Model, atomic_numbers: Iterable[int]) -> Model:
+    """The same model for fewer species; energies and forces of these do not change."""
+    return model.restrict(atomic_numbers)
+
+
+def restrict_heads(model: Model, names: Iterable[str]) -> Model:
+    """The same model with fewer heads; energies and forces of these do not change."""
+    return model.restrict_heads(names)
+
+
+def count_parameters(model: Model) -> int:
+    """How many numbers the weights hold, all species included."""
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(model.weights))
+
+
+def is_native(path: Path) -> bool:
+    """Whether a file is the library's own rather than one of another program."""
+    return foreign(path) is None
+
+
+def _packaged() -> Traversable:
+    return importlib.resources.files("jaxdiff") / "data" / f"{DEFAULT}.safetensors"
 
 
 @contextlib.contextmanager
@@ -68,7 +111,7 @@ def locate(path_or_name: str | Path) -> Iterator[Path]:
     if path.is_file():
         yield path
     elif name == DEFAULT:
-        resource = importlib.resources.files("jaxdiff") / "data" / f"{DEFAULT}.safetensors"
+        resource = _packaged()
         if not resource.is_file():
             raise CheckpointError(
                 f"this installation of jaxdiff lacks its model {DEFAULT}. "

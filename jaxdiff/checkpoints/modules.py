@@ -3,14 +3,17 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from jaxdiff.checkpoints.errors import CheckpointError
-from jaxdiff.checkpoints.unpickle import Inert
+from jaxdiff.checkpoints.unpickle import Inert, read
+from jaxdiff.io.shown import shown
 
 _MISSING = object()
+_MOST = 1 << 20  # channels, or a degree: beyond it no model was ever made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +70,17 @@ class Module:
             module = Module(self.file, path, record)
         return module
 
+    def names(self, table: str = "_modules") -> list[str]:
+        """The names of the submodules, or of another table, in order."""
+        members = self.attribute(table)
+        if not isinstance(members, dict) or not all(isinstance(k, str) for k in members):
+            self.fail(f"has {table} that are no table of names", "Save the model again.")
+        return list(members)
+
     def children(self, name: str) -> list["Module"]:
         """The members of a ModuleList, in order."""
         group = self.child(name)
-        return [group.child(key) for key in group.attribute("_modules")]
+        return [group.child(key) for key in group.names()]
 
     def array(self, name: str) -> np.ndarray:
         """A parameter or buffer."""
@@ -84,17 +94,45 @@ class Module:
 
     def scalar(self, name: str) -> float:
         """A number that is an attribute or a tensor with one element."""
-        value = np.asarray(self.attribute(name))
+        given = self.attribute(name)
+        plain = isinstance(given, bool | int | float | np.ndarray | np.generic)
+        value = np.asarray(given if plain else ())
         if value.size != 1 or value.dtype.kind not in "biuf":
             self.fail(f"has {name!r} that is not one number", "Save the model again.")
         return float(value.reshape(()))
+
+    def integer(self, name: str) -> int:
+        """The same, of which only a whole number will do."""
+        value = self.scalar(name)
+        if not value.is_integer():
+            self.fail(
+                f"has {name!r} = {value}, not a whole number", "Save the model again."
+            )
+        return int(value)
+
+    def instructions(self, length: int) -> list[tuple]:
+        """What each path of an e3nn layer says: `length` entries each."""
+        found = self.attribute("instructions")
+        records: list[Any] = list(found) if isinstance(found, list | tuple) else [None]
+        for record in records:
+            given = record.arguments if isinstance(record, Inert) else ()
+            shapes = [a for a in given if isinstance(a, tuple)]
+            plain = all(isinstance(a, bool | int | float | str | tuple) for a in given)
+            whole = len(shapes) == 1 and all(type(n) is int and n > 0 for n in shapes[0])
+            if len(given) != length or not plain or not whole or len(shapes[0]) > 3:
+                self.fail("has paths that are not e3nn's", "Save the model again.")
+        return [record.arguments for record in records]
 
     def irreps(self, name: str) -> list[tuple[int, int]]:
         """(multiplicity, l) of each irrep; natural parity (0e, 1o, 2e, …) only."""
         found = []
         for entry in _items(self.attribute(name)):
-            multiplicity, irrep = _items(entry)
-            ell, parity = _items(irrep)
+            multiplicity, irrep = _pair(entry)
+            ell, parity = _pair(irrep)
+            if any(
+                type(n) is not int or abs(n) > _MOST for n in (multiplicity, ell, parity)
+            ):
+                self.fail(f"has {name!r} that are no irreps", "Save the model again.")
             if parity != (-1) ** ell:
                 self.unsupported(
                     f"has the irrep {ell}{'e' if parity == 1 else 'o'} in {name!r}",
@@ -104,10 +142,39 @@ class Module:
         return found
 
 
-def _items(record: Inert) -> tuple:
-    """The elements of an inert tuple, however its class was called."""
-    arguments = record.arguments
-    return arguments[0] if len(arguments) == 1 else arguments
+def read_root(path: str | Path) -> Module:
+    """The model among what a file of PyTorch may hold: itself, or a dictionary with it."""
+    tree, file = read(path), str(path)
+    if isinstance(tree, dict) and isinstance(tree.get("model"), Inert):
+        tree = tree["model"]
+    if isinstance(tree, dict):
+        names = ", ".join(
+            shown(name, quote="") if isinstance(name, str) else type(name).__name__
+            for name in list(tree)[:3]
+        )
+        raise CheckpointError(
+            f"{file} holds a dictionary ({names}, …) without a model: "
+            "weights alone do not say the architecture. Save the whole model in "
+            "mace-torch with torch.save(model, path)."
+        )
+    if not isinstance(tree, Inert):
+        raise CheckpointError(
+            f"{file} holds a {type(tree).__name__}, not a model. "
+            "Give a file written by torch.save(model, path)."
+        )
+    return Module(file, "", tree)
+
+
+def _items(record: Any) -> tuple:
+    """The elements of an inert tuple, however its class was called; else none."""
+    arguments = record.arguments if isinstance(record, Inert) else ()
+    found = arguments[0] if len(arguments) == 1 else arguments
+    return tuple(found) if isinstance(found, tuple | list) else ()
+
+
+def _pair(record: Any) -> list[Any]:
+    """The first two elements, or none in their place."""
+    return [*_items(record), None, None][:2]
 
 
 def degree_channels(module: Module, name: str) -> tuple[tuple[int, ...], int]:
@@ -124,18 +191,21 @@ def degree_channels(module: Module, name: str) -> tuple[tuple[int, ...], int]:
     return degrees, channels.pop()
 
 
-def linear(module: Module) -> dict[int, np.ndarray]:
-    """Weights of an e3nn Linear: l -> [fan_in, fan_out], inputs stacked in their order."""
+def linear(module: Module, biased: bool = False) -> dict[int, np.ndarray]:
+    """Weights of an e3nn Linear: l -> [fan_in, fan_out], inputs stacked in their order.
+
+    - `biased`: it may have a bias, which is an array of the module.
+    """
     supported = "e3nn's Linear; convert the model back to e3nn"
     module.require("e3nn", "Linear", supported=supported)
-    if module.has("bias") and module.array("bias").size:
+    if not biased and module.has("bias") and module.array("bias").size:
         module.unsupported("has biases", "layers without biases")
     irreps_out = module.irreps("irreps_out")
     parts: dict[int, list[np.ndarray]] = {}
     norms: dict[int, set[float]] = {}
-    blocks = _blocks(module, [i.arguments for i in module.attribute("instructions")])
-    for (_, i_out, _, path_weight), block in blocks:
-        ell = irreps_out[i_out][1]
+    paths = [path for path in module.instructions(4) if not (biased and path[0] == -1)]
+    for (_, i_out, _, path_weight), block in _blocks(module, paths):
+        ell = _member(module, irreps_out, i_out)[1]
         parts.setdefault(ell, []).append(block)
         norms.setdefault(ell, set()).add(path_weight)
     stacked = {ell: np.concatenate(blocks) for ell, blocks in parts.items()}
@@ -150,13 +220,21 @@ def species_linear(module: Module) -> dict[int, np.ndarray]:
     module.require("e3nn", "FullyConnectedTensorProduct", supported=supported)
     irreps_out = module.irreps("irreps_out")
     weights = {}
-    blocks = _blocks(module, [i.arguments for i in module.attribute("instructions")])
-    for (*_, i_out, _, _, path_weight, _), block in blocks:
-        ell = irreps_out[i_out][1]
+    for path, block in _blocks(module, module.instructions(7)):
+        *_, i_out, _, _, path_weight, _ = path
+        ell = _member(module, irreps_out, i_out)[1]
+        if block.ndim != 3:
+            module.fail("has paths that are not e3nn's", "Save the model again.")
         n_in, n_species, _ = block.shape
         _require_norm(module, {path_weight}, math.sqrt((2 * ell + 1) / (n_in * n_species)))
         weights[ell] = block
     return weights
+
+
+def _member(module: Module, irreps: list[tuple[int, int]], index: Any) -> tuple[int, int]:
+    if type(index) is not int or not 0 <= index < len(irreps):
+        module.fail("has paths to irreps that it has not", "Save the model again.")
+    return irreps[index]
 
 
 def _blocks(module: Module, instructions: list) -> Iterator[tuple[tuple, np.ndarray]]:
@@ -177,7 +255,9 @@ def _blocks(module: Module, instructions: list) -> Iterator[tuple[tuple, np.ndar
 def _require_norm(module: Module, found: set[float], expected: float) -> None:
     """An error unless every path is weighted as e3nn does by default."""
     for value in found:
-        if not math.isclose(value, expected, rel_tol=1e-6):  # stored as float32 at worst
+        if type(value) is not float or not math.isclose(
+            value, expected, rel_tol=1e-6
+        ):  # stored as float32 at worst
             module.unsupported(
-                f"weights a path by {value:.6g}", f"e3nn's default, {expected:.6g} here"
+                f"weights a path by {value!s:.12}", f"e3nn's default, {expected:.6g} here"
             )

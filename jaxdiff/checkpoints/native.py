@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,16 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxdiff.checkpoints import layout
+from jaxdiff.checkpoints import families, sound
 from jaxdiff.checkpoints.errors import CheckpointError
-from jaxdiff.models.architecture import Architecture, Mace
+from jaxdiff.io import digest, durable
+from jaxdiff.io.shown import shown
+from jaxdiff.models.contract import Model
 
-FORMAT = "jaxdiff-mace"
 FORMAT_VERSION = 1
 UNITS = {"energy": "eV", "length": "angstrom"}
+_KEYS = {"format", "format_version", "architecture", "units", "provenance", "seal"}
+_MOST_AXES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,62 +29,48 @@ class Header:
     """What a native file says about itself.
 
     - `format_version`: of the file.
-    - `architecture`: of the model.
+    - `family`, `architecture`: of the model.
     - `units`: of its constants.
     - `provenance`: where the model comes from: source file, sha256, licence, …
     """
 
     format_version: int
-    architecture: Architecture
+    family: families.Family
+    architecture: Any
     units: dict[str, str]
     provenance: dict[str, Any]
 
 
 def save_native(
-    path: str | Path, model: Mace, provenance: Mapping[str, Any] | None = None
+    path: str | Path, model: Model, provenance: Mapping[str, Any] | None = None
 ) -> None:
     """Write a model, all at once or not at all; every array keeps its type.
 
     `provenance` is any JSON-able mapping; the version of this library is added to it.
     """
-    path = Path(path)
-    flat = layout.flatten(model.weights, "weights")
-    flat |= layout.flatten(model.constants, "constants")
-    arrays = {name: np.asarray(value, order="C") for name, value in flat.items()}
-    layout.check(arrays, model.architecture, "the model to be saved")
-    for name, value in arrays.items():
-        if value.dtype not in (np.float16, np.float32, np.float64):
-            raise CheckpointError(
-                f"the array {name!r} has the type {value.dtype}; a model file holds "
-                "float16, float32 or float64. Convert it before saving."
-            )
+    family = families.of_model(model)
+    given, fields = family.describe(model)
+    arrays = {name: np.asarray(value, order="C") for name, value in given.items()}
+    sound.require_floats(arrays, "the model to be saved")
     version = importlib.metadata.version("jaxdiff")
     metadata = {
-        "format": FORMAT,
+        "format": family.format,
         "format_version": str(FORMAT_VERSION),
-        "architecture": json.dumps(_fields(model.architecture)),
+        "architecture": json.dumps(fields),
         "units": json.dumps(UNITS),
         "provenance": json.dumps({**(provenance or {}), "jaxdiff_version": version}),
+        "seal": digest.OPEN,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(safetensors.numpy.save(arrays, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    durable.write_bytes(path, digest.sealed(safetensors.numpy.save(arrays, metadata)))
 
 
-def load_native(path: str | Path) -> Mace:
+def load_native(path: str | Path) -> Model:
     """The model in a native file, as NumPy arrays of the types that were saved."""
     with _open(Path(path)) as file:
         header = _header(file, path)
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    layout.check(arrays, header.architecture, str(path))
-    tree = layout.nest(arrays)
-    return Mace(tree["weights"], tree["constants"], header.architecture)
+        arrays = {name: _array(file, name, path) for name in file.keys()}  # noqa: SIM118
+    sound.require_floats(arrays, str(path))
+    return header.family.assemble(arrays, header.architecture, str(path))
 
 
 def read_header(path: str | Path) -> Header:
@@ -96,55 +84,56 @@ def _open(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {path}.")
     try:
+        digest.verify(path)
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
-    except safetensors.SafetensorError as error:
+    except digest.DigestError as error:
+        raise CheckpointError(str(error)) from None
+    except (safetensors.SafetensorError, UnicodeDecodeError) as error:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}). Fetch or write it again."
         ) from None
 
 
+def _array(file: Any, name: str, path: str | Path) -> np.ndarray:
+    entry = file.get_slice(name)
+    kind, shape = entry.get_dtype(), entry.get_shape()
+    if kind not in ("F16", "F32", "F64") or len(shape) > _MOST_AXES:
+        raise CheckpointError(
+            f"{path}: {shown(name)} has the type {kind} and {len(shape)} axes; a model "
+            f"file holds float16, float32 or float64 of up to {_MOST_AXES} axes. Write it "
+            "again with jaxdiff."
+        )
+    return file.get_tensor(name)
+
+
 def _header(file: Any, path: str | Path) -> Header:
     metadata = file.metadata() or {}
-    kind = metadata.get("format")
-    if kind != FORMAT:
-        raise CheckpointError(
-            f"{path} is a safetensors file of format {kind!r}, not {FORMAT!r}. "
-            "Give a file written by `jaxdiff model convert` or by training."
-        )
+    family = families.of_format(metadata.get("format"), str(path))
     version = metadata.get("format_version", "none")
     if version != str(FORMAT_VERSION):
         raise CheckpointError(
-            f"{path} has format version {version}, and this jaxdiff reads version "
-            f"{FORMAT_VERSION}. Use the jaxdiff that wrote it, or update."
+            f"{path} has format version {shown(version, quote='')}, and this jaxdiff reads "
+            f"version {FORMAT_VERSION}. Use the jaxdiff that wrote it, or update."
+        )
+    if unknown := sorted(metadata.keys() - _KEYS):
+        raise CheckpointError(
+            f"{path} has {shown(unknown[0])} in its header, which this version does not "
+            "know. Use the jaxdiff that wrote it, or write it again."
         )
     try:
-        architecture = _architecture(json.loads(metadata["architecture"]))
+        architecture = family.architecture(json.loads(metadata["architecture"]))
         units, provenance = (json.loads(metadata[k]) for k in ("units", "provenance"))
-    except (KeyError, TypeError, ValueError) as error:
+        if not isinstance(provenance, dict):
+            raise ValueError("its provenance is no table")
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} has a damaged header ({error}). Fetch or write it again."
+            f"{path} has a damaged header ({shown(str(error), quote='')}). Fetch or write "
+            "it again."
         ) from None
     if units != UNITS:
         raise CheckpointError(
-            f"{path} has the units {units}; version {FORMAT_VERSION} files have {UNITS}. "
-            "Write it again with jaxdiff."
+            f"{path} has the units {shown(str(units), quote='')}; version "
+            f"{FORMAT_VERSION} files have {UNITS}. Write it again with jaxdiff."
         )
-    return Header(int(version), architecture, units, provenance)
-
-
-def _fields(architecture: Architecture) -> dict[str, Any]:
-    return {f.name: getattr(architecture, f.name) for f in dataclasses.fields(Architecture)}
-
-
-def _architecture(fields: dict[str, Any]) -> Architecture:
-    """The inverse of `_fields` after JSON, where tuples have become lists."""
-    expected = {f.name for f in dataclasses.fields(Architecture)}
-    if fields.keys() != expected:
-        wrong = ", ".join(sorted(fields.keys() ^ expected))
-        raise ValueError(f"unknown or missing fields of the architecture: {wrong}")
-    return Architecture(**{name: _tuples(value) for name, value in fields.items()})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+    return Header(int(version), family, architecture, units, provenance)

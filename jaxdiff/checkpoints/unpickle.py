@@ -5,19 +5,23 @@ numbers of each tensor. Only the names below are accepted. Tensors become NumPy 
 and every object of MACE, e3nn or PyTorch becomes an `Inert` record of its pickled data.
 """
 
-import collections
-import io
+import errno
+import functools
 import math
 import pickle
-import pickletools
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxdiff.checkpoints.errors import CheckpointError
+from jaxdiff.checkpoints.pickle_stack import MOST_BYTES, PLAIN, Global, Inert, replay
+from jaxdiff.io.shown import shown
+
+__all__ = ["Inert", "read"]
 
 INERT_PACKAGES = (
     "mace",
@@ -54,67 +58,18 @@ INERT_NAMES = frozenset(STORAGES) | {
     "torch.int32",
     "torch.int64",
     "torch.bool",
+    *(f"builtins.{kind}" for kind in ("bool", "float", "int", "str")),
 }
-
-PLAIN = {
-    "collections.OrderedDict": collections.OrderedDict,
-    "torch.Size": tuple,
-}
-for _kind in (bool, complex, dict, float, frozenset, int, list, set, slice, str, tuple):
-    PLAIN[f"builtins.{_kind.__name__}"] = _kind
-"""Python's own data types, used as they are."""
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-LARGEST_EXPANDED = 2**24  # elements of a tensor that repeats its stored numbers
+MOST_EXPANDED = 1 << 26
+"""Bytes that tensors may take beyond a multiple of the file's."""
+_MOST_COPIES = 4  # of the file's numbers in its tensors
+_MOST_READ = 16  # times that its bytes are read
 
-_ZIP_ERRORS = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError)
-_PICKLE_ERRORS = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OverflowError,
-    TypeError,
-    ValueError,
-)
-
-
-class Inert:
-    """An object whose class is never imported: `name` of the class, and the pickled data.
-
-    - `arguments`: what the class or function would have been called with.
-    - `state`: what would have become its attributes.
-    """
-
-    name = ""
-    arguments: tuple
-    state: dict
-
-    def __new__(cls, *arguments, **_unused):
-        """Keep the arguments; nothing is called."""
-        self = super().__new__(cls)
-        self.arguments = arguments
-        self.state = {}
-        return self
-
-    def __init__(self, *arguments, **unused):
-        """Accept what `__new__` has kept."""
-
-    def __setstate__(self, state):
-        """Keep the state; nothing is set on the object."""
-        self.state = state if isinstance(state, dict) else {"state": state}
-
-    def get(self, attribute: str, default: Any = None) -> Any:
-        """An attribute, parameter, buffer or submodule by name."""
-        if attribute in self.state:
-            return self.state[attribute]
-        for table in ("_parameters", "_buffers", "_modules"):
-            members = self.state.get(table)
-            if isinstance(members, dict) and attribute in members:
-                return members[attribute]
-        return default
+_DATA_TYPES = re.compile("b1|[iu][1248]|f[248]|c8|c16")
+_ZIP_ERRORS = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError)
+_PICKLE_ERRORS = (pickle.UnpicklingError, OverflowError, RecursionError, ValueError)
 
 
 def read(path: str | Path) -> Any:
@@ -122,7 +77,11 @@ def read(path: str | Path) -> Any:
     path = Path(path)
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (*_ZIP_ERRORS, OverflowError) as error:
+        raise CheckpointError(_not_a_zip(path, error)) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # an offset before the start of the file
+            raise
         raise CheckpointError(_not_a_zip(path, error)) from None
     with archive:
         return _Archive(path, archive).load()
@@ -158,6 +117,8 @@ class _Archive:
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self.path = path
         self.archive = archive
+        self._size = path.stat().st_size
+        self._read = self._expanded = 0  # bytes
         names = archive.namelist()
         pickles = [n for n in names if re.fullmatch(r"[^/]*/data\.pkl", n)]
         if any(n.endswith("/constants.pkl") for n in names):
@@ -181,19 +142,25 @@ class _Archive:
             info = self.archive.getinfo(self.root + name)
         except KeyError:
             raise CheckpointError(
-                f"{self.path} lacks the record {name!r} that its model refers to. "
+                f"{self.path} lacks the record {shown(name)} that its model refers to. "
                 "The file is incomplete: fetch or save it again."
             ) from None
         if info.compress_type != zipfile.ZIP_STORED:
             raise CheckpointError(
-                f"{self.path} was re-packed: its record {name!r} is compressed, which "
+                f"{self.path} was re-packed: its record {shown(name)} is compressed, which "
                 "PyTorch never does. Give the original file."
+            )
+        self._read += info.file_size
+        if info.file_size > self._size or self._read > _MOST_READ * self._size:
+            raise CheckpointError(
+                f"{self.path} refers to its record {shown(name)} of {info.file_size} bytes "
+                "more often than a model does; it is damaged. Fetch or save it again."
             )
         try:
             return self.archive.read(info)
-        except _ZIP_ERRORS as error:
+        except (*_ZIP_ERRORS, OSError) as error:
             raise CheckpointError(
-                f"{self.path} is corrupt in the record {name!r} ({error}). "
+                f"{self.path} is corrupt in the record {shown(name)} ({error}). "
                 "Fetch or save it again."
             ) from None
 
@@ -201,13 +168,48 @@ class _Archive:
         """The object tree of data.pkl."""
         description = self.member("data.pkl")
         try:
-            _require_modest_memo(description)
-            return _Unpickler(self, description).load()
+            return replay(description, self._resolve, self._storage)
         except _PICKLE_ERRORS as error:
             raise CheckpointError(
                 f"{self.path} has a damaged object description, data.pkl "
                 f"({type(error).__name__}: {error}). Fetch or save it again."
             ) from None
+
+    def _resolve(self, name: str) -> Callable[..., Any] | None:
+        """What makes an object of that name; None for a record; an error if refused."""
+        if name in _BUILDERS:
+            return functools.partial(_BUILDERS[name], self)
+        package = name.split(".")[0]
+        inert = package in INERT_PACKAGES or name in INERT_NAMES or name in PLAIN
+        module = name.rpartition(".")[0]
+        if inert or any(
+            f"{module}.".startswith(f"{allowed}.") for allowed in INERT_MODULES
+        ):
+            return None
+        raise CheckpointError(
+            f"{self.path} refers to {shown(name, quote='')}, which no MACE model needs, so "
+            "it was refused; nothing in the file was executed. Give a plain MACE model "
+            "saved by torch.save(model, path)."
+        )
+
+    def _storage(self, reference: Any) -> "_Storage":
+        """What a reference ('storage', type, key, location, count) to raw numbers means."""
+        if not (isinstance(reference, tuple) and len(reference) == 5):
+            raise pickle.UnpicklingError("an unknown persistent reference")
+        kind, storage_type, key, _, count = reference
+        known = isinstance(storage_type, Global) and storage_type.name in STORAGES
+        plain = isinstance(key, str | int) and isinstance(count, int) and count >= 0
+        if kind != "storage" or not known or not plain:
+            raise pickle.UnpicklingError("an unknown persistent reference")
+        return _Storage(STORAGES[storage_type.name], str(key), count)
+
+    def expand(self, n_bytes: int) -> None:
+        """An error for tensors that take more memory than the file can mean."""
+        self._expanded += n_bytes
+        if self._expanded > MOST_EXPANDED + _MOST_COPIES * self._size:
+            raise pickle.UnpicklingError(
+                f"tensors of {self._expanded} bytes or more in a file of {self._size}"
+            )
 
     def numbers(self, storage: _Storage) -> np.ndarray:
         """The flat numbers of one storage, in native byte order."""
@@ -224,157 +226,140 @@ class _Archive:
         return np.frombuffer(raw, f"{self.byteorder}{storage.code}").astype(storage.code)
 
 
-def _require_modest_memo(description: bytes) -> None:
-    """An error for a memo index that no honest file has: each costs memory up to it."""
-    for opcode, argument, _ in pickletools.genops(description):
-        if "PUT" in opcode.name and int(argument or 0) > len(description):
-            raise pickle.UnpicklingError(f"the memo index {argument}")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickles into Python's own types, arrays and `Inert` records; refuses the rest.
-
-    What `find_class` hands out belongs to this one load: types of Python itself, fresh
-    `Inert` subclasses, and a `_Builder` of each method below, which only build data.
-    """
-
-    def __init__(self, archive: _Archive, description: bytes):
-        super().__init__(io.BytesIO(description), encoding="utf-8")
-        self._archive = archive
-        self._inert: dict[str, type[Inert]] = {}
-        builders = {
-            "builtins.bytes": self._bytes,
-            "_codecs.encode": self._encode,
-            "collections.defaultdict": self._default_dict,
-            "numpy.dtype": self._data_type,
-            "torch._utils._rebuild_tensor": self._tensor,
-            "torch._utils._rebuild_tensor_v2": self._tensor,
-            "torch._utils._rebuild_parameter": self._parameter,
-            "torch._utils._rebuild_parameter_with_state": self._parameter,
-            "torch._tensor._rebuild_from_type_v2": self._tensor_subclass,
-        }
-        for package in ("numpy.core", "numpy._core"):
-            builders[f"{package}.multiarray.scalar"] = self._scalar
-            builders[f"{package}.multiarray._reconstruct"] = self._empty_array
-        self._builders = {name: _Builder(method) for name, method in builders.items()}
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """The harmless stand-in for a global; an error for one outside the list."""
-        module_name = {"__builtin__": "builtins"}.get(module_name, module_name)
-        name = f"{module_name}.{global_name}"
-        if name in PLAIN:
-            return PLAIN[name]
-        if name in self._builders:
-            return self._builders[name]
-        if (
-            name in INERT_NAMES
-            or module_name.split(".")[0] in INERT_PACKAGES
-            or any(f"{module_name}.".startswith(f"{allowed}.") for allowed in INERT_MODULES)
-        ):
-            return self._inert.setdefault(name, type(global_name, (Inert,), {"name": name}))
-        raise CheckpointError(
-            f"{self._archive.path} refers to {name}, which no MACE model needs, so it was "
-            "refused; nothing in the file was executed. Give a plain MACE model saved by "
-            "torch.save(model, path)."
-        )
-
-    def persistent_load(self, pid: Any, /) -> _Storage:
-        """A reference ('storage', type, key, location, count) to raw numbers."""
-        kind, storage_type, key, _, count = pid
-        if kind != "storage" or storage_type.name not in STORAGES:
-            raise pickle.UnpicklingError(f"unknown persistent reference {kind!r}")
-        return _Storage(STORAGES[storage_type.name], str(key), int(count))
-
-    def _tensor(self, storage, offset, size, stride, *_unused) -> np.ndarray:
-        if not isinstance(storage, _Storage) or len(size) != len(stride):
-            raise pickle.UnpicklingError("a tensor that is not storage, size, stride")
-        if any(not isinstance(n, int) or n < 0 for n in (offset, *size, *stride)):
+def _tensor(archive: _Archive, _, arguments: tuple) -> np.ndarray:
+    given: list[Any] = [*arguments[:4], None, None, None, None]
+    storage, offset, size, stride = given[:4]
+    tuples = isinstance(size, tuple) and isinstance(stride, tuple)
+    if not isinstance(storage, _Storage) or not tuples or len(size) != len(stride):
+        raise pickle.UnpicklingError("a tensor that is not storage, size, stride")
+    if any(type(n) is not int for n in (offset, *size, *stride)) or len(size) > 32:
+        raise pickle.UnpicklingError("a tensor of which size and stride are no numbers")
+    if min((offset, *size, *stride)) < 0:
+        raise pickle.UnpicklingError(f"a tensor has size {size} and stride {stride}")
+    values = archive.numbers(storage)
+    elements = math.prod(size)
+    if elements == 0:
+        if sum(size) > MOST_BYTES:
             raise pickle.UnpicklingError(f"a tensor has size {size} and stride {stride}")
-        values = self._archive.numbers(storage)
-        elements = math.prod(size)
-        if elements == 0:
-            return np.zeros(size, values.dtype)
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        if last >= values.size or elements > max(values.size, LARGEST_EXPANDED):
-            raise pickle.UnpicklingError(
-                f"a tensor of size {size} does not fit its record of {values.size} numbers"
-            )
-        width = values.itemsize
-        window = np.lib.stride_tricks.as_strided(
-            values[offset:], tuple(size), tuple(step * width for step in stride)
+        return np.zeros(size, values.dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if last >= values.size or elements > MOST_EXPANDED + values.size:
+        raise pickle.UnpicklingError(
+            f"a tensor of size {size} does not fit its record of {values.size} numbers"
         )
-        return window.copy()
-
-    def _parameter(self, data, *_unused) -> np.ndarray:
-        if not isinstance(data, np.ndarray):
-            raise pickle.UnpicklingError("a parameter without a tensor")
-        return data
-
-    def _tensor_subclass(self, builder, _kind, arguments, _state) -> np.ndarray:
-        if not isinstance(builder, _Builder):
-            raise pickle.UnpicklingError("a tensor that is built in an unknown way")
-        return builder(*arguments)
-
-    def _data_type(self, code, *_unused) -> "_DataType":
-        return _DataType(code)
-
-    def _scalar(self, data_type, raw) -> Any:
-        return np.frombuffer(raw, data_type.resolve())[0]
-
-    def _empty_array(self, _kind, _shape, _code) -> "_PickledArray":
-        return np.ndarray.__new__(_PickledArray, (0,))
-
-    def _bytes(self, *arguments) -> bytes:
-        if arguments:
-            raise pickle.UnpicklingError("bytes that are not literal")
-        return b""
-
-    def _encode(self, text, encoding) -> bytes:
-        if encoding != "latin1":
-            raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
-        return text.encode("latin1")
-
-    def _default_dict(self, *_unused) -> dict:
-        return {}
+    width = values.itemsize
+    archive.expand(elements * width)
+    steps = tuple(
+        step * width if n > 1 else 0 for n, step in zip(size, stride, strict=True)
+    )
+    return np.lib.stride_tricks.as_strided(values[offset:], size, steps).copy()
 
 
-class _Builder:
-    """Calls one method of the unpickler; has no attributes that a file could set."""
+def _parameter(_archive, _, arguments: tuple) -> np.ndarray:
+    if not arguments or not isinstance(arguments[0], np.ndarray):
+        raise pickle.UnpicklingError("a parameter without a tensor")
+    return arguments[0]
 
-    __slots__ = ("_build",)
 
-    def __init__(self, build):
-        self._build = build
+def _tensor_subclass(archive: _Archive, stack, arguments: tuple) -> np.ndarray:
+    given: list[Any] = [*arguments[:4], None, None, None, None]
+    builder, _kind, inner, _state = given[:4]
+    known = isinstance(builder, Global) and _BUILDERS.get(builder.name) is _tensor
+    if not known or not isinstance(inner, tuple):
+        raise pickle.UnpicklingError("a tensor that is built in an unknown way")
+    return _tensor(archive, stack, inner)
 
-    def __call__(self, *arguments):
-        return self._build(*arguments)
+
+def _bytes(_archive, _, arguments: tuple) -> bytes:
+    if arguments:
+        raise pickle.UnpicklingError("bytes that are not literal")
+    return b""
+
+
+def _encode(_archive, stack, arguments: tuple) -> bytes:
+    if len(arguments) != 2 or not isinstance(arguments[0], str) or arguments[1] != "latin1":
+        raise pickle.UnpicklingError("bytes in an encoding other than 'latin1'")
+    stack.spend(len(arguments[0]) >> 6)
+    return arguments[0].encode("latin1")
 
 
 class _DataType:
     """A pickled NumPy dtype, numbers only."""
 
-    def __init__(self, code):
-        self.code = code
-        self.byteorder = "="
+    def __init__(self, code: Any):
+        if not isinstance(code, str) or not _DATA_TYPES.fullmatch(code):
+            raise pickle.UnpicklingError(f"NumPy data of type {shown(str(code))}")
+        self.code, self.byteorder = code, "="
 
-    def __setstate__(self, state):
+    def set_pickled_state(self, state: Any) -> None:
         """Keep the byte order, the only part of the state that numbers need."""
-        self.byteorder = state[1]
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if not isinstance(order, str) or order not in ("<", ">", "=", "|"):
+            raise pickle.UnpicklingError("a NumPy type without its byte order")
+        self.byteorder = "=" if order == "|" else order
 
-    def resolve(self) -> np.dtype:
-        """The NumPy dtype."""
-        if not re.fullmatch(r"[biufc]\d{1,2}", str(self.code)):
-            raise pickle.UnpicklingError(f"NumPy data of type {self.code!r}")
-        order = self.byteorder if self.byteorder in ("<", ">") else "="
-        return np.dtype(f"{order}{self.code}")
+    def numbers(self, raw: Any) -> np.ndarray:
+        """The numbers that bytes stand for."""
+        dtype = np.dtype(f"{self.byteorder}{self.code}")
+        if not isinstance(raw, bytes) or len(raw) % dtype.itemsize:
+            raise pickle.UnpicklingError("NumPy data that are not whole numbers")
+        return np.frombuffer(raw, dtype)
+
+
+def _data_type(_archive, _, arguments: tuple) -> _DataType:
+    return _DataType(arguments[0] if arguments and isinstance(arguments[0], str) else None)
+
+
+def _scalar(_archive, _, arguments: tuple) -> Any:
+    data_type, raw = (*arguments, None, None)[:2]
+    values = data_type.numbers(raw) if isinstance(data_type, _DataType) else np.zeros(0)
+    if len(values) != 1:
+        raise pickle.UnpicklingError("a NumPy number that is not one number")
+    return values[0]
 
 
 class _PickledArray(np.ndarray):
     """A NumPy array while its state is still to come."""
 
-    def __setstate__(self, state):
-        """Fill in shape and numbers."""
+    def set_pickled_state(self, state: Any) -> None:
+        """Fill in shape and numbers, once."""
+        if not isinstance(state, tuple) or len(state) != 5 or self.size:
+            raise pickle.UnpicklingError("a NumPy array without its state")
         _, shape, data_type, fortran, raw = state
-        if not isinstance(raw, bytes):
+        if not isinstance(data_type, _DataType) or not isinstance(raw, bytes):
             raise pickle.UnpicklingError("a NumPy array of objects")
-        super().__setstate__((1, shape, data_type.resolve(), fortran, raw))
+        values = data_type.numbers(raw)
+        whole = isinstance(shape, tuple) and len(shape) <= 32
+        if not whole or any(type(n) is not int or n < 0 for n in shape):
+            raise pickle.UnpicklingError("a NumPy array of which the shape is no numbers")
+        if math.prod(shape) != values.size or type(fortran) is not bool:
+            raise pickle.UnpicklingError(f"a NumPy array of shape {shape} with other data")
+        whole_state: Any = (1, shape, values.dtype, fortran, raw)
+        super().__setstate__(whole_state)
+
+
+def _empty_array(_archive, _, _arguments) -> _PickledArray:
+    return np.ndarray.__new__(_PickledArray, (0,))
+
+
+def _default_dict(_archive, _, _arguments) -> dict:
+    return {}
+
+
+_BUILDERS: dict[str, Callable[..., Any]] = {
+    "builtins.bytes": _bytes,
+    "_codecs.encode": _encode,
+    "collections.defaultdict": _default_dict,
+    "numpy.dtype": _data_type,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _tensor_subclass,
+    **{
+        f"{package}.multiarray.{name}": build
+        for package in ("numpy.core", "numpy._core")
+        for name, build in (("scalar", _scalar), ("_reconstruct", _empty_array))
+    },
+}
+"""What the file may have made: each takes the archive, the stack and the arguments."""

@@ -9,6 +9,7 @@ to the weights.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +33,12 @@ class RadialTable:
     - `intervals`, `cutoff` in Å: static.
     """
 
-    coefficient: Float[Array, "knots 4 functions"]
+    coefficient: Float[Any, "knots 4 functions"]
     intervals: int = struct.field(pytree_node=False)
     cutoff: float = struct.field(pytree_node=False)
 
     def __call__(
-        self, distance: Float[Array, "*edges"], row: Int[Array, "*edges"]
+        self, distance: Float[Array | np.ndarray, "*edges"], row: Int[Array, "*edges"]
     ) -> Float[Array, "*edges functions"]:
         """Values at distances in Å; exactly zero at and beyond the cutoff."""
         inverse = self.intervals / (self.cutoff - SHORTEST)

@@ -46,7 +46,7 @@ def test_info_of_both_kinds_of_file(run, tiny_model, native_v1):
         assert result.exit_code == 0
         for text in ("ScaleShiftMACE", "3: Li O F", "4.7 Å", "2x0e + 2x1o", "628"):
             assert text in result.stdout
-        for text in ("E0, head pbe", "E0, head r2scan", "float32", "ZBL", "Agnesi"):
+        for text in ("head pbe", "head r2scan", "E0 ", "float32", "ZBL", "Agnesi"):
             assert text in result.stdout
     assert "MIT" in result.stdout
 

@@ -15,7 +15,7 @@ from jaxdiff.checkpoints import (
     save_mace_torch,
 )
 from jaxdiff.cli import app
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.mace import Mace
 
 
 def export(*arguments):

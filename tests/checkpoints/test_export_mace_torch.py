@@ -21,7 +21,7 @@ from jaxdiff.checkpoints import (
     save_native,
 )
 from jaxdiff.cli import app
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.mace import Mace
 from jaxdiff.potential import cast
 
 ENERGY, FORCES, STRESS = TOLERANCE["float64"]
@@ -117,6 +117,7 @@ def test_upstreams_calculator(upstream, lif_file):
     np.testing.assert_allclose(stress, expected.stress, rtol=0, atol=STRESS)
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_upstreams_lammps_tool(upstream, lif_file):
     """The file for LAMMPS is made, and its energies and forces are ours."""
@@ -186,6 +187,7 @@ def export(*arguments):
     return CliRunner().invoke(app, ["model", "export", *(str(a) for a in arguments)])
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_tuned_model_with_its_base(upstream, foundation, tuned, tmp_path):
     out, model = tmp_path / "out.model", load_native(tuned)
@@ -211,7 +213,7 @@ def case(name, **options):
 
 
 def long(name, **options):
-    return pytest.param(options, id=name, marks=pytest.mark.long)
+    return pytest.param(options, id=name, marks=pytest.mark.slow)
 
 
 @pytest.mark.oracle

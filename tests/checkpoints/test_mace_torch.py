@@ -9,12 +9,12 @@ import pytest
 from jaxdiff.checkpoints import (
     CheckpointError,
     count_parameters,
-    layout,
     load_mace_torch,
     load_native,
-    mace_torch,
+    modules,
 )
 from jaxdiff.checkpoints.unpickle import Inert, read
+from jaxdiff.models import dotted
 
 PLAIN = ("RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock")
 DENSITY = (
@@ -160,9 +160,9 @@ def test_every_number_is_upstreams(upstream, tmp_path, options):
             model.pair_repulsion_fn.a_exp *= 1.02
     loaded = load_mace_torch(upstream.save(model, tmp_path / "live.model"))
 
-    flat = layout.flatten(loaded.weights, "weights")
-    flat |= layout.flatten(loaded.constants, "constants")
-    expected = layout.flatten(upstream_weights(model), "weights")
+    flat = dotted.flatten(loaded.weights, "weights")
+    flat |= dotted.flatten(loaded.constants, "constants")
+    expected = dotted.flatten(upstream_weights(model), "weights")
     expected |= upstream_constants(model)
     assert flat.keys() == expected.keys()
     dtype = np.dtype(options.get("dtype", "float64"))
@@ -290,14 +290,14 @@ def edited(monkeypatch, path, edit):
     """The error of a file whose tree was changed by `edit`."""
     tree = read(path)
     edit(tree)
-    monkeypatch.setattr(mace_torch, "read", lambda _: tree)
+    monkeypatch.setattr(modules, "read", lambda _: tree)
     with pytest.raises(CheckpointError) as caught:
         load_mace_torch(path)
     return str(caught.value)
 
 
 def rename(record, name):
-    type(record).name = name
+    record.name = name
 
 
 def child(tree, path):
@@ -422,5 +422,5 @@ def test_something_else_in_the_file(archive, opcodes):
 def test_heads_may_be_missing(monkeypatch, tiny_model):
     tree = read(tiny_model)
     del tree.state["heads"]
-    monkeypatch.setattr(mace_torch, "read", lambda _: tree)
+    monkeypatch.setattr(modules, "read", lambda _: tree)
     assert load_mace_torch(tiny_model).architecture.heads == ("head_0", "head_1")

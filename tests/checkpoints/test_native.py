@@ -12,14 +12,14 @@ import safetensors.numpy
 from jaxdiff.checkpoints import (
     CheckpointError,
     count_parameters,
-    layout,
     load_mace_torch,
     load_native,
     native,
     read_header,
     save_native,
 )
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models import dotted
+from jaxdiff.models.mace import Mace, layout
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +189,8 @@ def test_absent_file(tmp_path):
 
 def test_layout_names_what_upstream_holds(model):
     """The names come from the architecture alone, the model from upstream's file."""
-    flat = layout.flatten(model.weights, "weights")
-    flat |= layout.flatten(model.constants, "constants")
+    flat = dotted.flatten(model.weights, "weights")
+    flat |= dotted.flatten(model.constants, "constants")
     assert flat.keys() == layout.layout(model.architecture).keys()
-    assert layout.nest(flat)["weights"].keys() == model.weights.keys()
+    assert dotted.nest(flat)["weights"].keys() == model.weights.keys()
     assert native.FORMAT_VERSION == 1

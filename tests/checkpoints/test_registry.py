@@ -11,14 +11,15 @@ import zipfile
 import numpy as np
 import pytest
 
-from jaxdiff.checkpoints import CheckpointError, registry
+from jaxdiff.checkpoints import CheckpointError, download, registry
 from jaxdiff.checkpoints.registry import FOUNDATIONS, Foundation, cached, fetch
 
 
 def model_file():
-    """A zip archive of one megabyte, which is all that fetching looks at."""
+    """A zip archive of one megabyte with an object in it, which is what fetching reads."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("archive/data.pkl", b"\x80\x02cmace.modules.models\nMACE\n)R.")
         file.writestr("archive/data/0", np.random.default_rng(0).bytes(1_000_000))
     return buffer.getvalue()
 
@@ -46,6 +47,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
         site.starts.append(start)
         self.send_response(206 if start else 200)
+        if start and site.says_range:
+            self.send_header("Content-Range", site.says_range)
+            start = 0
         if site.announce:
             self.send_header("Content-Length", str(len(body) - start))
         if site.etag:
@@ -62,7 +66,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def site(monkeypatch):
     """The server; its attributes say how it behaves."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    settings = dict(content=CONTENT, ranges=True, etag='"v1"', announce=True, stop_at=None)
+    settings = dict(
+        says_range="",
+        content=CONTENT,
+        ranges=True,
+        etag='"v1"',
+        announce=True,
+        stop_at=None,
+    )
     server.site = types.SimpleNamespace(requests=[], starts=[], **settings)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -138,6 +149,112 @@ def test_partial_file_that_is_too_long_is_dropped(site, tmp_path):
     (tmp_path / "test.model.part").write_bytes(CONTENT + b"more")
     (tmp_path / "test.model.part.etag").write_text('"v1"')
     assert fetch("test", cache=tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+
+
+def test_another_range_than_asked_for_is_not_appended(site, tmp_path):
+    site.stop_at = 600_000
+    with pytest.raises(CheckpointError, match="Try again"):
+        fetch("test", cache=tmp_path)
+    vars(site).update(stop_at=None, says_range="bytes 0-1000/1000")
+    assert fetch("test", cache=tmp_path).read_bytes() == CONTENT
+    assert site.starts == [0, 600_000, 0]
+
+
+def test_a_zip_archive_of_something_else_is_refused(site, tmp_path):
+    junk = io.BytesIO()
+    with zipfile.ZipFile(junk, "w") as file:
+        file.writestr("hello.txt", "hi")
+    site.content = junk.getvalue()
+    with pytest.raises(CheckpointError, match="zip archive without data.pkl"):
+        fetch("test", cache=tmp_path)
+    assert names(tmp_path) == []
+    (tmp_path / "test.model").write_bytes(junk.getvalue())
+    with pytest.raises(CheckpointError, match="zip archive without data.pkl"):
+        fetch("test", cache=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"0" * 63])
+def test_a_damaged_record_is_a_sentence(site, tmp_path, content):
+    fetch("test", cache=tmp_path)
+    (tmp_path / "test.model.sha256").write_bytes(content)
+    for use in (fetch, cached):
+        with pytest.raises(CheckpointError, match="should hold the SHA-256 of test.model"):
+            use("test", cache=tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_a_cache_that_others_can_write_to_is_refused(site, tmp_path, mode):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(mode)
+    for use in (fetch, cached):
+        with pytest.raises(CheckpointError, match="can be written by others.*chmod go-w"):
+            use("test", cache=folder)
+    folder.chmod(0o755)
+    tmp_path.chmod(0o777)  # whoever can rename the folder has it as well
+    with pytest.raises(CheckpointError, match="can be written by others"):
+        fetch("test", cache=folder)
+    tmp_path.chmod(0o700)
+    assert site.requests == []
+
+
+@pytest.mark.parametrize("name", ["", ".part", ".sha256", ".part.etag"])
+def test_no_link_is_followed(site, tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f"test.model{name}").symlink_to(victim)
+    with pytest.raises(CheckpointError, match="is a symbolic link, which is not followed"):
+        fetch("test", cache=tmp_path / "cache")
+    assert victim.read_text() == "precious"
+
+
+def test_two_at_once_wait_for_each_other(site, tmp_path):
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(fetch("test", cache=tmp_path)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [tmp_path / "test.model"] * 4
+    assert found[0].read_bytes() == CONTENT
+    assert len(site.requests) == 1
+    assert names(tmp_path) == ["test.model", "test.model.sha256"]
+
+
+def test_a_pinned_hash_is_compared(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "PINNED", {"test.model": "0" * 64})
+    with pytest.raises(CheckpointError, match=f"has SHA-256 {DIGEST}, expected 0000"):
+        fetch("test", cache=tmp_path)
+    assert names(tmp_path) == []
+    monkeypatch.setattr(registry, "PINNED", {"test.model": DIGEST})
+    path = fetch("test", cache=tmp_path)
+    assert registry.warrant("test", path) == ""
+    assert registry.is_published("test", path)
+
+
+def test_what_nobody_vouches_for_is_said(site, tmp_path):
+    path = fetch("test", cache=tmp_path / "fetched")
+    note = registry.warrant("test", path)
+    assert note.startswith("Nothing vouches for test.model: no SHA-256")
+    assert DIGEST in note
+    assert registry.is_published("test", path)
+    (tmp_path / "hand").mkdir()
+    by_hand = tmp_path / "hand" / "test.model"
+    by_hand.write_bytes(CONTENT)
+    for _ in range(2):
+        assert not registry.is_published("test", by_hand)
+        assert "was put there by hand; nothing says" in registry.warrant("test", by_hand)
+        fetch("test", cache=tmp_path / "hand")
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1" * 400])
+def test_a_length_that_is_none_is_a_sentence(length):
+    with pytest.raises(OSError, match="announces a length of"):
+        download._expected(length, 0)
 
 
 def test_length_may_be_unknown(site, tmp_path):
@@ -228,9 +345,9 @@ def test_table_of_published_models():
     files = [foundation.file_name for foundation in FOUNDATIONS.values()]
     assert len(set(files)) == len(files)
     for name, foundation in FOUNDATIONS.items():
-        academic = "omat" in name or "matpes" in name
-        assert foundation.license == ("ASL" if academic else "MIT")
-        assert foundation.url.startswith("https://github.com/ACEsuit/")
+        free = name.startswith(("mace-mp", "mace-ani"))
+        assert foundation.license == ("MIT" if free else "ASL")
+        assert "github" in foundation.url.split("/ACEsuit/")[0]
         assert foundation.url.endswith(".model")
     with pytest.raises(TypeError):
         FOUNDATIONS["mine"] = FOUNDATIONS["mace-mpa-0-medium"]
@@ -238,7 +355,10 @@ def test_table_of_published_models():
 
 @pytest.mark.oracle
 def test_addresses_are_upstreams(upstream):
-    from mace.calculators.foundations_models import mace_mp_urls
+    from mace.calculators import foundations_models as upstreams
 
-    published = set(mace_mp_urls.values())
-    assert {foundation.url for foundation in FOUNDATIONS.values()} <= published
+    ours = {known.upstream: known.url for known in FOUNDATIONS.values()}
+    ours.pop(None)  # of other functions
+    assert ours.items() <= upstreams.mace_mp_urls.items()
+    for size, url in upstreams.mace_off_urls.items():
+        assert FOUNDATIONS[f"mace-off23-{size}"].url == url

@@ -15,8 +15,9 @@ from jaxdiff.checkpoints import (
     save_native,
 )
 from jaxdiff.checkpoints.native import load_native
-from jaxdiff.models.architecture import Mace
-from jaxdiff.models.mace import Edges, node_energy
+from jaxdiff.models.edges import Edges
+from jaxdiff.models.mace import Mace
+from jaxdiff.models.mace.layers import node_energy
 
 
 def double(model):
@@ -119,6 +120,7 @@ def test_all_heads_change_nothing_and_one_can_be_saved(tiny_model, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, back.weights, one.weights)
 
 
+@pytest.mark.slow
 def test_two_heads_of_three(model):
     names = ("a", "b", "c")
     three = with_heads(model, names)
@@ -166,6 +168,7 @@ def mpa(upstream):
     return upstream.build(**MPA0)
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_mpa_for_lithium_fluoride(upstream, mpa, tmp_path):
     """Loading and restricting the 89-element model gives mace-torch's own energies."""

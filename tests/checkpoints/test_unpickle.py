@@ -239,6 +239,42 @@ def test_memory_bomb_is_refused(archive, opcodes):
         read(archive(bomb))
 
 
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"}" + b")" + b"\x85" * 20_000 + b"Ns", "a tuple as a key"),
+        (b"}N" + b"2\x86" * 60 + b"Ns", "a tuple as a key"),
+        (b"]" * 2000 + b"a" * 1999, "objects within each other, more than 500 deep"),
+        (b")" + b"\x85" * 2000, "objects within each other, more than 500 deep"),
+        (b"N" + b"2\x86" * 60 + b"Q", "unknown persistent reference"),
+        (b"N0" * 300_000 + b"N", "more than 500000 objects"),
+        (b"\x8a\x20" + b"\x7f" * 32, "a number of 255 bits"),
+        (b"](]K", "exhausted before seeing STOP"),
+        (b"N}b", "a state for a NoneType"),
+        (b"(", "an object is missing"),
+    ],
+)
+def test_a_small_file_that_asks_for_much_is_refused(archive, body, problem):
+    """Depth, width and length have bounds, and nothing of the file is printed whole."""
+    with pytest.raises(CheckpointError, match=problem) as caught:
+        read(archive(body))
+    assert len(str(caught.value)) < 1000
+
+
+def test_tensors_cannot_take_more_than_the_file_means(archive, opcodes):
+    source = opcodes.storage("DoubleStorage", numbers=1)
+    large = opcodes.tensor(source, size=(2**24,), stride=(0,))
+    path = archive(b"](" + 5 * large + b"e", {"data/0": bytes(8)})
+    with pytest.raises(CheckpointError, match=r"tensors of \d+ bytes or more in a file of"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", ["str", "int", "float", "bool"])
+def test_types_are_names_and_nothing_is_made_of_them(archive, opcodes, kind):
+    given = opcodes.call(opcodes.reference("builtins", kind), opcodes.constant("9" * 5000))
+    assert isinstance(read(archive(given)), Inert)
+
+
 def test_object_array_is_refused(archive, opcodes):
     dtype = opcodes.call(opcodes.reference("numpy", "dtype"), opcodes.constant("O8"))
     scalar = opcodes.reference("numpy.core.multiarray", "scalar")

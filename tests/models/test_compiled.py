@@ -11,11 +11,12 @@ import pytest
 from ase.build import bulk
 
 from jaxdiff import neighbors, potential
-from jaxdiff.models import fused
-from jaxdiff.models.architecture import tensor_product_paths
-from jaxdiff.models.compiled import blocks_of, convolve_by_path
-from jaxdiff.models.folded import can_fold
-from jaxdiff.models.initial import initialize
+from jaxdiff.models import evaluators
+from jaxdiff.models.mace import compiled, fused
+from jaxdiff.models.mace import folded as folding
+from jaxdiff.models.mace.architecture import tensor_product_paths
+from jaxdiff.models.mace.compiled import blocks_of, convolve_by_path
+from jaxdiff.models.mace.initial import initialize
 
 RESIDUAL = "RealAgnosticResidualInteractionBlock"
 DENSITY = "RealAgnosticDensityInteractionBlock"
@@ -54,13 +55,13 @@ def small(model):
 
 def plain(model, crystal):
     numbers, *where = crystal
-    function = potential.make_energy_and_force(model.architecture, numbers)
+    function = potential.make_energy_and_force(model, numbers)
     return jax.jit(function)(model, *where)
 
 
-def folded(model, crystal, **options):
+def folded(model, crystal, kernel=compiled.COMPILED, **options):
     numbers, *where = crystal
-    params, function = potential.compile_for(model, numbers, **options)
+    params, function = potential.evaluator(model, numbers, kernel, **options)[:2]
     return jax.jit(function)(params, *where)
 
 
@@ -78,13 +79,18 @@ def assert_same(found, expected, energy=1e-10, force=1e-9):
     [
         {},
         {"interactions": ("RealAgnosticInteractionBlock", RESIDUAL), "agnesi": False},
-        pytest.param(
-            {"interactions": (RESIDUAL, "RealAgnosticInteractionBlock"), "zbl_power": None},
-            marks=pytest.mark.long,
+        *(
+            pytest.param(changes, marks=pytest.mark.slow)
+            for changes in (
+                {
+                    "interactions": (RESIDUAL, "RealAgnosticInteractionBlock"),
+                    "zbl_power": None,
+                },
+                {"interactions": (DENSITY_RESIDUAL, DENSITY), "scale_shift": False},
+                {"hidden": ((0,), (0,)), "correlation": (1, 3), "radial_mlp": (8, 6)},
+                {"hidden": ((0, 1, 2), (0,)), "correlation": (2, 2), "channels": 4},
+            )
         ),
-        {"interactions": (DENSITY_RESIDUAL, DENSITY), "scale_shift": False},
-        {"hidden": ((0,), (0,)), "correlation": (1, 3), "radial_mlp": (8, 6)},
-        {"hidden": ((0, 1, 2), (0,)), "correlation": (2, 2), "channels": 4},
         {"atomic_numbers": (1, 3, 8, 9), "heads": ("low", "high"), "correlation": (2, 2)},
     ],
     ids=lambda changes: "-".join(changes) or "as published",
@@ -94,16 +100,41 @@ def test_equal_to_the_plain_evaluator(model, crystal, changes):
     assert_same(folded(random, crystal), plain(random, crystal))
 
 
-def test_one_operation_needs_its_package(monkeypatch):
+def test_one_operation_needs_its_package(monkeypatch, unchecked):
     monkeypatch.setitem(sys.modules, "cuequivariance_jax", None)
     with pytest.raises(ValueError, match=r'install it with pip install "jaxdiff\[cuda\]"'):
         fused.convolve(*[None] * 5)
 
 
-@pytest.mark.parametrize("degrees", [(0, 1), (0, 1, 2)])
+def require_the_operation():
+    pytest.importorskip("cuequivariance_jax")
+    if reason := fused.reason_against_versions():
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize(
+    ("package", "used", "works"),
+    [
+        ("0.13.0", "0.11.2", True),
+        ("0.13.0", "0.12.0.1", False),
+        ("0.12.1", "0.13.0", False),
+        ("0.13.1", "0.12.0.1", True),
+    ],
+)
+def test_releases_that_do_not_work_together_are_named(monkeypatch, package, used, works):
+    versions = {"cuequivariance-jax": package, "jax": used}
+    monkeypatch.setattr(fused, "version", versions.__getitem__)
+    found = fused.reason_against_versions()
+    assert (found is None) == works
+    assert works or f"cuequivariance-jax {package} fails with JAX {used}" in str(found)
+
+
+@pytest.mark.parametrize(
+    "degrees", [(0, 1), pytest.param((0, 1, 2), marks=pytest.mark.slow)]
+)
 def test_one_operation_equals_the_sum_by_paths(small, degrees):
     """With its derivatives; the operation that is a kernel on GPUs, evaluated by JAX."""
-    pytest.importorskip("cuequivariance_jax")
+    require_the_operation()
     arch = replace(small.architecture, hidden=(degrees, (0,)), max_ell=3)
     n_paths, n_sent = len(tensor_product_paths(degrees, 3)), (max(degrees) + 1) ** 2
     shapes = ((8, n_paths, 4), (3, 5, 8), (3, 5, 16), (3, 5, n_sent, 4))
@@ -121,23 +152,26 @@ def test_one_operation_equals_the_sum_by_paths(small, degrees):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-12), found, expected)
 
 
+@pytest.mark.slow
 def test_head(small, crystal):
     """Of two heads that differ, the one that is asked for."""
     random = random_model(replace(small.architecture, heads=("low", "high")))
     two = [folded(random, crystal, head=head) for head in (0, 1)]
     numbers, position, cell, lists = crystal
     sender = jnp.where(lists.sender < len(numbers), lists.sender, 0)
-    edges = potential.Edges(None, sender, reverse=lists.reverse)
+    displacement = neighbors.displacement(position, cell, lists)
+    edges = potential.Edges(displacement, sender, reverse=lists.reverse)
     species = potential.species_index(numbers, (3, 9))
     for head, found in enumerate(two):
         expected = jax.jit(potential.predict)(
-            random, neighbors.displacement(position, cell, lists), edges, species, 1.0, head
+            random, displacement, edges, species, 1.0, head
         )
         assert found[0] == pytest.approx(float(expected.energy), abs=1e-9)
         np.testing.assert_allclose(found[1], expected.forces, rtol=0, atol=1e-9)
     assert abs(two[0][0] - two[1][0]) > 1e-3
 
 
+@pytest.mark.slow
 def test_tabulated_functions_have_the_error_that_is_asked_for(small, crystal):
     exact = plain(small, crystal)
     largest = np.abs(exact[1]).max()
@@ -151,7 +185,7 @@ def test_tabulated_functions_have_the_error_that_is_asked_for(small, crystal):
 
 def test_forces_are_differences_of_the_tabulated_energy(small, crystal):
     numbers, position, cell, lists = crystal
-    params, function = potential.compile_for(small, numbers, tolerance=1e-3)
+    params, function = potential.evaluator(small, numbers, "compiled", tolerance=1e-3)[:2]
     energy = jax.jit(lambda x: function(params, x, cell, lists)[0])
     force = jax.jit(function)(params, position, cell, lists)[1]
     step = 1e-4
@@ -161,6 +195,7 @@ def test_forces_are_differences_of_the_tabulated_energy(small, crystal):
         assert force[atom, axis] == pytest.approx(float(difference), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_pairs_beyond_the_cutoff_left_out(small, crystal):
     numbers, position, cell, lists = crystal
     longest = neighbors.allocate(position, cell, 4.0, 0.0, headroom=1.0).capacity
@@ -171,6 +206,7 @@ def test_pairs_beyond_the_cutoff_left_out(small, crystal):
     assert_same(folded(small, (numbers, position, cell, close)), expected)
 
 
+@pytest.mark.slow
 def test_in_float32(small, crystal):
     single = potential.cast(small, jnp.float32)
     found, expected = folded(single, crystal), plain(small, crystal)
@@ -178,9 +214,38 @@ def test_in_float32(small, crystal):
     assert_same(found, expected, energy=2e-6, force=2e-5)
 
 
+def test_a_model_in_double_precision_is_folded_before_it_is_rounded(small, crystal):
+    found = potential.evaluator(small, crystal[0], "compiled", dtype="float32").params
+    exact = folding.fold(small, jnp.float64)
+    for name in ("first_mixing", "coefficient", "readout"):
+        jax.tree.map(
+            lambda f, e: np.testing.assert_array_equal(f, np.asarray(e, np.float32)),
+            getattr(found, name),
+            getattr(exact, name),
+        )
+
+
+def test_auto_is_a_choice_by_device(small, crystal, monkeypatch):
+    monkeypatch.setattr(compiled, "WIDE", 4)
+    kernel, reason = evaluators.choose(small, "auto")
+    assert kernel is compiled.COMPILED
+    assert reason == "faster than the plain one on a CPU from 4 channels on"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = potential.evaluator(small, crystal[0], "auto", tolerance=1e-6)
+    assert found.name == "plain"
+    assert found.reason == (
+        "no other is known to be faster for this model on gpu; its radial functions are "
+        "exact, so their tolerance has no effect"
+    )
+    given, _ = potential.compile_for(small, crystal[0])
+    assert isinstance(given, folding.Folded)
+
+
 @pytest.mark.parametrize("block_size", [1, 5, 64])
 def test_size_of_blocks_does_not_matter(small, crystal, block_size):
-    assert_same(folded(small, crystal, block_size=block_size), plain(small, crystal))
+    prepare = functools.partial(compiled.prepare, block_size=block_size)
+    kernel = replace(compiled.COMPILED, prepare=prepare)
+    assert_same(folded(small, crystal, kernel), plain(small, crystal))
 
 
 def test_blocks_hold_every_atom_once():
@@ -193,6 +258,15 @@ def test_blocks_hold_every_atom_once():
         np.testing.assert_array_equal(species[row[used == 1]], own)
 
 
+@pytest.mark.parametrize(
+    ("limit", "shape"), [(3121, (2, 109)), (30, (8, 28)), (1, (217, 1))]
+)
+def test_blocks_are_as_even_as_the_species_allow(limit, shape):
+    """Padded to the limit, 217 atoms would be 6242 on an accelerator."""
+    species = np.repeat([0, 1], [109, 108])
+    assert blocks_of(species, limit).atom.shape == shape
+
+
 def test_unused_places_change_nothing(small, crystal):
     numbers, position, cell, lists = crystal
     wide = neighbors.grow(lists, lists.capacity + 32)
@@ -200,14 +274,16 @@ def test_unused_places_change_nothing(small, crystal):
     assert_same(found, plain(small, crystal))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_one_operation", [False, True])
 def test_several_replicas_at_once(small, crystal, as_one_operation):
     if as_one_operation:
-        pytest.importorskip("cuequivariance_jax")
+        require_the_operation()
     numbers, position, cell, _ = crystal
     both = jnp.stack([position, position + 0.1 * jnp.sin(position * 7)])
     lists = neighbors.allocate(both, cell, 4.0, 0.3)
-    params, function = potential.compile_for(small, numbers, fused=as_one_operation)
+    kernel = fused.FUSED if as_one_operation else compiled.COMPILED
+    params, function = potential.evaluator(small, numbers, kernel)[:2]
     found = jax.jit(jax.vmap(function, (None, 0, None, 0)))(params, both, cell, lists)
     for r in (0, 1):
         own = jax.tree.map(lambda x, r=r: x[r], lists)
@@ -216,12 +292,13 @@ def test_several_replicas_at_once(small, crystal, as_one_operation):
         assert_same([x[r] for x in found], expected)
 
 
+@pytest.mark.slow
 def test_reverse_mode_of_forces(small, crystal):
     """A product with the Hessian."""
     numbers, position, cell, lists = crystal
     direction = jnp.asarray(np.random.default_rng(4).normal(size=position.shape))
-    params, function = potential.compile_for(small, numbers)
-    reference = potential.make_energy_and_force(small.architecture, numbers)
+    params, function = potential.evaluator(small, numbers, "compiled")[:2]
+    reference = potential.make_energy_and_force(small, numbers)
 
     def product(function, params):
         def along(x):
@@ -235,6 +312,5 @@ def test_reverse_mode_of_forces(small, crystal):
 
 def test_what_cannot_be_folded(small, crystal):
     deep = replace(small.architecture, interactions=(DENSITY,) * 3, hidden=((0,),) * 3)
-    assert not can_fold(deep)
     with pytest.raises(ValueError, match="3 layers .* cannot be folded"):
-        potential.compile_for(replace(small, architecture=deep), crystal[0])
+        potential.evaluator(replace(small, architecture=deep), crystal[0], "compiled")

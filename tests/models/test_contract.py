@@ -9,7 +9,9 @@ from ase.build import bulk
 from scipy.spatial.transform import Rotation
 
 from jaxdiff.calculator import predict_atoms
-from jaxdiff.models import mace
+from jaxdiff.models.edges import Edges
+from jaxdiff.models.mace import layers
+from jaxdiff.models.mace.radial import edge_features
 from jaxdiff.potential import cast
 
 
@@ -104,10 +106,10 @@ def test_padding_is_inert(model, atoms):
     displacement = rng.normal(0, 2.0, (6, 5, 3))
     sender = rng.integers(0, 6, (6, 5))
     species = jnp.asarray([0, 1, 0, 1, 0, 1])
-    narrow = mace.node_energy(model, mace.Edges(displacement, sender), species)
+    narrow = layers.node_energy(model, Edges(displacement, sender), species)
     far = np.concatenate([displacement, np.full((6, 3, 3), 600.0)], axis=1)
     padded = np.concatenate([sender, np.zeros((6, 3), int)], axis=1)
-    wide = mace.node_energy(model, mace.Edges(far, padded), species)
+    wide = layers.node_energy(model, Edges(far, padded), species)
     np.testing.assert_allclose(wide, narrow, rtol=0, atol=1e-13)
 
 
@@ -116,31 +118,32 @@ def test_flat_edges_equal_rows(model):
     displacement = rng.normal(0, 2.0, (6, 5, 3))
     sender = rng.integers(0, 6, (6, 5))
     species = jnp.asarray([0, 1, 0, 1, 0, 1])
-    rows = mace.node_energy(model, mace.Edges(displacement, sender), species)
+    rows = layers.node_energy(model, Edges(displacement, sender), species)
     receiver = np.repeat(np.arange(6), 5)
-    flat = mace.Edges(displacement.reshape(-1, 3), sender.ravel(), receiver)
+    flat = Edges(displacement.reshape(-1, 3), sender.ravel(), receiver)
     np.testing.assert_allclose(
-        mace.node_energy(model, flat, species), rows, rtol=0, atol=1e-12
+        layers.node_energy(model, flat, species), rows, rtol=0, atol=1e-12
     )
 
 
 def test_first_layer_by_species_equals_the_general_one(model, atoms, monkeypatch):
     rng = np.random.default_rng(4)
-    edges = mace.Edges(rng.normal(0, 2.0, (6, 5, 3)), rng.integers(0, 6, (6, 5)))
+    edges = Edges(rng.normal(0, 2.0, (6, 5, 3)), rng.integers(0, 6, (6, 5)))
     species = jnp.asarray([0, 1, 0, 1, 0, 1])
-    fast = mace.node_energy(model, edges, species)
-    monkeypatch.setattr(mace, "MAX_TABULATED_SPECIES", 0)
-    general = mace.node_energy(model, edges, species)
+    fast = layers.node_energy(model, edges, species)
+    monkeypatch.setattr(layers, "MAX_TABULATED_SPECIES", 0)
+    general = layers.node_energy(model, edges, species)
     np.testing.assert_allclose(fast, general, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_derivatives_over_weights_are_finite(model):
     rng = np.random.default_rng(4)
-    edges = mace.Edges(rng.normal(0, 2.0, (6, 5, 3)), rng.integers(0, 6, (6, 5)))
+    edges = Edges(rng.normal(0, 2.0, (6, 5, 3)), rng.integers(0, 6, (6, 5)))
     species = jnp.asarray([0, 1, 0, 1, 0, 1])
 
     def total(weights):
-        energy = mace.node_energy(model.replace(weights=weights), edges, species)
+        energy = layers.node_energy(model.replace(weights=weights), edges, species)
         return jnp.sum(energy**2)
 
     gradient = jax.grad(total)(model.weights)
@@ -165,3 +168,13 @@ def test_a_position_that_is_no_number(model, atoms):
 def test_an_element_that_the_model_does_not_know(model):
     with pytest.raises(ValueError, match="does not know Na; it knows Li, F"):
         predict_atoms(model, bulk("NaF", "rocksalt", a=4.6))
+
+
+def test_constants_may_be_arrays_of_numpy_in_a_traced_function(model):
+    """As they are where a model comes from a file and a function closes over it."""
+    model = jax.tree.map(np.asarray, model)
+    distance, species = jnp.linspace(1.0, 3.5, 4), jnp.array([0, 1, 1, 0])
+    pair = species, species[::-1]
+    for function in (edge_features, layers.repulsion):
+        traced = jax.jit(lambda d, *pair, f=function: f(model, d, pair))(distance, *pair)
+        np.testing.assert_allclose(traced, function(model, distance, pair), rtol=1e-13)

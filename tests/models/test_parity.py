@@ -34,20 +34,25 @@ def assert_equal(upstream, model, path, atoms, dtype="float64", head=None):
         {},
         {**DENSITY, **ZBL_AGNESI},
         {"first": "RealAgnosticResidualInteractionBlock"},
-        {
-            "first": "RealAgnosticDensityResidualInteractionBlock",
-            "other": "RealAgnosticDensityResidualInteractionBlock",
-        },
         {"kind": "MACE", **ZBL_AGNESI},
         {"hidden": "4x0e"},
-        {"hidden": "4x0e+4x1o+4x2e", "max_ell": 3, "correlation": 3},
         {"correlation": 1},
-        {"correlation": 3, "distance_transform": "Agnesi"},
         {"max_ell": 1, "pair_repulsion": True},
         {"num_interactions": 1},
-        {"num_interactions": 3},
-        {"correlation": [3, 2]},
-        {"radial_MLP": [8]},
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in (
+                {
+                    "first": "RealAgnosticDensityResidualInteractionBlock",
+                    "other": "RealAgnosticDensityResidualInteractionBlock",
+                },
+                {"hidden": "4x0e+4x1o+4x2e", "max_ell": 3, "correlation": 3},
+                {"correlation": 3, "distance_transform": "Agnesi"},
+                {"num_interactions": 3},
+                {"correlation": [3, 2]},
+                {"radial_MLP": [8]},
+            )
+        ),
     ],
     ids=lambda options: "-".join(f"{k}={v}" for k, v in options.items()) or "plain",
 )
@@ -67,13 +72,14 @@ def wide(upstream):
     return upstream.build(**MPA0 | {"hidden": "8x0e+8x1o", "mlp": "8x0e"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "edge"),
     [
         ("float64", 11.7),
         ("float32", 12.25),
-        pytest.param("float64", 12.25, marks=pytest.mark.long),
-        pytest.param("float32", 11.7, marks=pytest.mark.long),
+        ("float64", 12.25),
+        ("float32", 11.7),
     ],
 )
 def test_lif_cells_of_both_sizes(upstream, wide, shared, tmp_path, edge, dtype):
@@ -85,7 +91,7 @@ def test_lif_cells_of_both_sizes(upstream, wide, shared, tmp_path, edge, dtype):
 
 
 @pytest.mark.parametrize(
-    "first", [0, *(pytest.param(k, marks=pytest.mark.long) for k in (3, 6))]
+    "first", [pytest.param(k, marks=pytest.mark.long) for k in (0, 3, 6)]
 )
 def test_ten_chemistries(upstream, wide, shared, tmp_path, first):
     frames = ase.io.read(shared / "data/lif_dft/replay_mp_valid.extxyz", index=":")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxdiff.models import product
-from jaxdiff.models.polynomial import joined_coefficients, monomials, polynomial
+from jaxdiff.models.mace import product
+from jaxdiff.models.mace.polynomial import joined_coefficients, monomials, polynomial
 
 
 @pytest.fixture(scope="module", params=[(1, 0, 2), (2, 1, 3), (2, 2, 2), (3, 0, 3)])

@@ -1,0 +1,1 @@
+"""How files hold a MACE model: PyTorch's and the native format's arrays."""

@@ -1,0 +1,1 @@
+"""Files of MACE models with gated blocks: upstream's and our own."""

@@ -1,0 +1,285 @@
+"""The evaluator for a fixed composition: energies and their derivative, block by block.
+
+The same numbers as `jaxdiff.models.mace.layers`, in another order. Atoms are taken in
+blocks of one species, so that an edge's weights exist for one block at a time and stay in
+the cache; the last layer's energy and its derivative come from one visit of a block. The
+derivative over positions is written as three passes over blocks, not left to reverse mode.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from jaxdiff.models.blocks import Blocks, blocks_of
+from jaxdiff.models.contract import Evaluate, Kernel, Request
+from jaxdiff.models.mace.architecture import (
+    Architecture,
+    Parameters,
+    tensor_product_paths,
+)
+from jaxdiff.models.mace.folded import Folded, fold, reason_not_to, table_row
+from jaxdiff.models.mace.layers import (
+    coupling,
+    join_degrees,
+    joined_harmonics,
+    repulsion,
+    split_degrees,
+)
+from jaxdiff.models.mace.polynomial import monomials, polynomial
+from jaxdiff.models.mace.radial import edge_features, radial_network
+
+WIDE = 24
+"""From so many channels on it was seen to be faster than the plain one on a CPU."""
+CACHE = 3 * 2**19
+"""Bytes of the weights of a block's edges on a CPU."""
+ACCELERATOR_MEMORY = 2**28
+"""The same on an accelerator."""
+_PLACES = 128
+
+
+def fitting_size(folded: Folded) -> int:
+    """Atoms of a block whose weights of edges fit the cache, or the memory set aside.
+
+    Not by the places that a row has: sums would round otherwise when rows grow.
+    """
+    of_edge = folded.last_radial[0, 0]
+    of_atom = _PLACES * of_edge.size * of_edge.dtype.itemsize
+    room = CACHE if jax.default_backend() == "cpu" else ACCELERATOR_MEMORY
+    return max(1, round(room / of_atom))
+
+
+def energy_and_gradient(
+    folded: Folded,
+    blocks: Blocks,
+    species: Int[np.ndarray, " atoms"],
+    displacement: Float[Array, "atoms places 3"],
+    sender: Int[Array, "atoms places"],
+    convolve: Callable,
+) -> tuple[Float[Array, " atoms"], Float[Array, "atoms places 3"]]:
+    """Interaction energy of each atom, eV, and the derivative of their sum, eV/Å.
+
+    Rows as those of `jaxdiff.models.edges.Edges`; the derivative is over displacements.
+    `convolve`: the sum over neighbours of the last layer, `convolve_by_path` or
+    `jaxdiff.models.mace.fused.convolve`.
+    """
+    geometry = functools.partial(_geometry, folded.architecture.max_ell)
+    (distance, harmonic), to_displacement = jax.vjp(geometry, displacement)
+    sender, kind = sender[blocks.atom], jnp.asarray(species)[sender][blocks.atom]
+    own = _Own(jnp.asarray(blocks.species), kind)
+    edge = distance[blocks.atom], harmonic[blocks.atom]
+    weight = jnp.asarray(blocks.used, displacement.dtype) * folded.scale
+
+    def of_atoms(block):
+        return block.reshape(-1, *block.shape[2:])[blocks.place]
+
+    energy, feature = jax.lax.map(
+        lambda given: _first_layer(folded, given[0], *given[1]), (own, edge)
+    )
+    send = functools.partial(_by_degree, folded.up)
+    sent, to_feature = jax.vjp(send, of_atoms(feature))
+
+    def last(along_sent, given):
+        own, edge, sender, feature, weight = given
+        layer = functools.partial(_last_layer, folded, convolve, own)
+        energy, pull = jax.vjp(layer, *edge, sent[sender], feature)
+        *along_edge, along_edge_sent, along_feature = pull(weight)
+        along_sent = along_sent.at[sender].add(along_edge_sent, mode="promise_in_bounds")
+        return along_sent, (energy, tuple(along_edge), along_feature)
+
+    along_sent, (last_energy, along_edge, along_feature) = jax.lax.scan(
+        last, jnp.zeros_like(sent), (own, edge, sender, feature, weight)
+    )
+    along_feature = along_feature + to_feature(along_sent)[0][blocks.atom]
+
+    def first_back(given):
+        own, edge, weight, along_feature = given
+        _, pull = jax.vjp(functools.partial(_first_layer, folded, own), *edge)
+        used = (weight != 0)[:, None, None]
+        return pull((weight, jnp.where(used, along_feature, 0.0)))
+
+    along_first = jax.lax.map(first_back, (own, edge, weight, along_feature))
+    along_edge = tuple(
+        of_atoms(a + b) for a, b in zip(along_first, along_edge, strict=True)
+    )
+    total = folded.scale * of_atoms(energy + last_energy) + folded.shift
+    return total, to_displacement(along_edge)[0]
+
+
+def _geometry(max_ell: int, displacement):
+    """Lengths of edges, Å, and harmonics of their directions."""
+    distance = jnp.sqrt(jnp.sum(displacement**2, axis=-1))
+    return distance, joined_harmonics(max_ell, displacement)
+
+
+@struct.dataclass
+class _Own:
+    """Species of a block's atoms [], and of those that send to them [size, places]."""
+
+    receiver: Any
+    sender: Any
+
+
+def _first_layer(folded: Folded, own: _Own, distance, harmonic):
+    """Energy [size], eV, and features [size, components, C] of a block's atoms."""
+    arch, z = folded.architecture, own.receiver
+    n_species = len(arch.atomic_numbers)
+    function, density = _radial(folded, "0", own, distance)
+    one_hot = own.sender[..., None] == jnp.arange(n_species)
+    by_species = jnp.where(one_hot[..., None, :], function[..., None], 0.0)
+    by_species = by_species.reshape(*function.shape[:-1], -1)
+    moment = jnp.einsum("bkd,bke->bde", harmonic, by_species)
+    mixing = folded.first_mixing[z]
+    basis = jnp.concatenate(
+        [
+            moment[:, ell**2 : (ell + 1) ** 2] @ mixing[ell]
+            for ell in range(arch.max_ell + 1)
+        ],
+        axis=1,
+    )
+    feature = _product(folded, "0", z, basis / (density[:, None, None] + 1.0))
+    feature = feature.at[:, 0].add(folded.first_constant[z])
+    energy = _readout(folded, "0", feature[:, 0])
+    if arch.zbl_power is not None:
+        pair = (jnp.broadcast_to(z, own.sender.shape), own.sender)
+        energy = energy + jnp.sum(repulsion(folded, distance, pair), axis=-1)
+    return energy, feature
+
+
+def _last_layer(folded: Folded, convolve, own: _Own, distance, harmonic, sent, feature):
+    """Energy [size], eV, of a block's atoms, from what is sent along their edges."""
+    arch, z = folded.architecture, own.receiver
+    function, density = _radial(folded, "1", own, distance)
+    coupled = convolve(arch, folded.last_radial[z], function, harmonic, sent)
+    message = [coupled[ell] @ folded.last_mixing[ell] for ell in range(arch.max_ell + 1)]
+    if folded.last_species is not None:
+        message = [m @ folded.last_species[ell][z] for ell, m in enumerate(message)]
+    basis = jnp.concatenate(message, axis=1) / (density[:, None, None] + 1.0)
+    scalar = _product(folded, "1", z, basis)[:, 0]
+    if folded.last_skip is not None:
+        scalar = scalar + feature[:, 0] @ folded.last_skip[z]
+    return _readout(folded, "1", scalar)
+
+
+def convolve_by_path(arch: Architecture, radial, function, harmonic, sent):
+    """Sums over neighbours of R(r) (h x Y): l -> [size, 2l + 1, paths_l * C].
+
+    Harmonics are coupled before the sum, which is one product over places and components.
+    Arguments as those of `jaxdiff.models.mace.fused.convolve`.
+    """
+    size, places = function.shape[:2]
+    paths = tensor_product_paths(arch.hidden[0], arch.max_ell)
+    matrices = _couplings(arch)
+    along_paths = jax.lax.split(
+        harmonic @ jnp.asarray(np.concatenate(matrices, axis=1), harmonic.dtype),
+        [matrix.shape[1] for matrix in matrices],
+        axis=2,
+    )
+    by_degree = split_degrees(sent, arch.hidden[0])
+    coupled = {ell: [] for ell in range(arch.max_ell + 1)}
+    for n, (l1, _, l3) in enumerate(paths):
+        weight = function @ radial[:, n]
+        mine = by_degree[l1] * weight[:, :, None]
+        along = along_paths[n].reshape(size, -1, 2 * l3 + 1)
+        mine = mine.reshape(size, -1, arch.channels)
+        coupled[l3].append(jnp.einsum("bko,bkc->boc", along, mine))
+    return {ell: jnp.concatenate(of_paths, axis=-1) for ell, of_paths in coupled.items()}
+
+
+def _couplings(arch: Architecture) -> list[Float[np.ndarray, "components _coupled"]]:
+    """Of each path, from all harmonics to components sent x components of the message."""
+    matrices = []
+    for l1, l2, l3 in tensor_product_paths(arch.hidden[0], arch.max_ell):
+        matrix = np.zeros(((arch.max_ell + 1) ** 2, 2 * l1 + 1, 2 * l3 + 1))
+        matrix[l2**2 : (l2 + 1) ** 2] = np.swapaxes(coupling(l1, l2, l3), 0, 1)
+        matrices.append(matrix.reshape(len(matrix), -1))
+    return matrices
+
+
+def _radial(folded: Folded, layer: str, own: _Own, distance):
+    """Radial functions of the edges, and the density of each atom: 0 in blocks without."""
+    radial, gate = folded.radial[layer], folded.radial[layer].get("gate")
+    if "table" in radial:
+        n_species = len(folded.architecture.atomic_numbers)
+        row = jnp.asarray(table_row(layer, n_species))[own.receiver][own.sender]
+        function, density = radial["table"](distance, row), None
+        if gate is not None:
+            by_sender = function @ gate[own.receiver].T
+            is_sender = own.sender[..., None] == jnp.arange(n_species)
+            density = jnp.sum(jnp.where(is_sender, by_sender, 0.0), axis=-1)
+    else:
+        pair = (own.sender, jnp.broadcast_to(own.receiver, own.sender.shape))
+        basis = edge_features(folded, distance, pair)
+        activation = folded.constants["radial_activation"]
+        function = radial_network(radial["hidden"], basis, activation)
+        density = None if gate is None else jnp.tanh((basis @ gate) ** 2)
+    if density is None:
+        return function, jnp.zeros(distance.shape[0], function.dtype)
+    return function, jnp.sum(density, axis=-1)
+
+
+def _product(folded: Folded, layer: str, z, basis):
+    """Product basis and its linear mixing, all degrees in one array."""
+    arch = folded.architecture
+    contracted: list[Any] = [
+        polynomial(
+            monomials(arch.max_ell, ell, arch.correlation[int(layer)]), own[z], basis
+        )
+        for ell, own in folded.coefficient[layer].items()
+    ]
+    return _by_degree(folded.linear[layer], jnp.concatenate(contracted, axis=1))
+
+
+def _by_degree(matrices, feature):
+    """One matrix for each degree of [atoms, components, C]."""
+    parts = split_degrees(feature, tuple(matrices))
+    return join_degrees({ell: parts[ell] @ matrix for ell, matrix in matrices.items()})
+
+
+def _readout(folded: Folded, layer: str, scalar):
+    weights = folded.readout[layer]
+    if "linear" in weights:
+        return scalar @ weights["linear"]
+    hidden = jax.nn.silu(scalar @ weights["linear_1"])
+    return folded.constants["readout_activation"] * hidden @ weights["linear_2"]
+
+
+def prepare(
+    model: Parameters,
+    request: Request,
+    convolve: Callable = convolve_by_path,
+    block_size: int | None = None,
+) -> tuple[Folded, Evaluate]:
+    """A model folded for the atoms of a request, and the function that evaluates it.
+
+    - `convolve`: see `energy_and_gradient`.
+    - `block_size`: atoms whose edges are in memory at once; None: as many as a cache holds.
+    """
+    species = request.species
+    folded = fold(model, request.dtype, head=request.head, tolerance=request.tolerance)
+    blocks = blocks_of(species, block_size or fitting_size(folded))
+
+    def evaluate(folded, edges):
+        node, gradient = energy_and_gradient(
+            folded, blocks, species, edges.displacement, edges.sender, convolve
+        )
+        return node, gradient, folded.atomic_energies[species]
+
+    return folded, evaluate
+
+
+def _worth(model: Parameters) -> str | None:
+    if jax.default_backend() != "cpu" or model.architecture.channels < WIDE:
+        return None
+    return f"faster than the plain one on a CPU from {WIDE} channels on"
+
+
+COMPILED = Kernel(
+    "compiled", tabulates=True, prepare=prepare, why_not_for=reason_not_to, worth=_worth
+)
+"""Folded for the composition, block by block: the one for CPUs."""
