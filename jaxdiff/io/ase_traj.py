@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdiff.io import trajectory_source as source
-from jaxdiff.io.extxyz import time_of
+from jaxdiff.io.xyz_comment import step_of, time_of
 
 if TYPE_CHECKING:
     import ase
@@ -26,7 +26,7 @@ _DAMAGE = (
 """What ASE raises on files that are cut or garbled."""
 
 
-def open_ase_traj(path: Path) -> source.Source:
+def open_ase_traj(path: Path, given: source.Given) -> source.Source:
     """Read the first frame, and say how the others will be read."""
     with _reader(path) as reader:
         try:
@@ -35,6 +35,15 @@ def open_ase_traj(path: Path) -> source.Source:
             raise source.no_complete_frame(path) from None
     number = np.asarray(first.get_atomic_numbers(), np.int32)
     x, y, z = (bool(flag) for flag in first.get_pbc())
+    if first.cell.any():
+        source.refuse_cell(path, given)
+    elif given.cell is None:
+        raise ValueError(
+            f"{path} has a cell without volume; give it, such as "
+            "--cell-angstrom 20.3,20.3,20.3."
+        )
+    else:
+        x = y = z = True
 
     def frames(tally: source.Tally) -> Iterator[source.RawFrame]:
         with _reader(path) as reader:
@@ -45,20 +54,22 @@ def open_ase_traj(path: Path) -> source.Source:
                     _check_cut(reader, path, index)
                     tally.incomplete += len(reader) - index
                     return
-                yield _raw_frame(atoms, number, f"{path}, frame {index}")
+                yield _raw_frame(atoms, number, given, f"{path}, frame {index}")
 
     return source.Source(
         format="traj",
         atomic_number=number,
         periodic=(x, y, z),
-        unwrapping="minimum image between frames",
+        unwrapping=source.NEAREST,
         exact=False,
         time_stated=time_of(first.info, str(path))[1],
         frames=frames,
     )
 
 
-def _raw_frame(atoms: "ase.Atoms", number: np.ndarray, where: str) -> source.RawFrame:
+def _raw_frame(
+    atoms: "ase.Atoms", number: np.ndarray, given: source.Given, where: str
+) -> source.RawFrame:
     def load() -> source.Placement:
         if len(atoms) != len(number):
             raise ValueError(
@@ -70,9 +81,11 @@ def _raw_frame(atoms: "ase.Atoms", number: np.ndarray, where: str) -> source.Raw
                 f"{where} has atoms of another species than the first frame; all frames "
                 "must have the same atoms in the same order."
             )
-        return np.array(atoms.get_positions(), float), np.array(atoms.cell.array, float)
+        cell = atoms.cell.array if given.cell is None else given.cell
+        return np.array(atoms.get_positions(), float), np.array(cell, float)
 
-    return source.RawFrame(None, time_of(atoms.info, where)[0], load)
+    step, time = step_of(atoms.info, where), time_of(atoms.info, where)[0]
+    return source.RawFrame(step, time, load)
 
 
 def _check_cut(reader: Any, path: Path, index: int) -> None:
@@ -83,7 +96,7 @@ def _check_cut(reader: Any, path: Path, index: int) -> None:
         return
     raise ValueError(
         f"{path}, frame {index} cannot be read, but the last one can: the file is damaged "
-        "inside; read what is before with stop."
+        "inside; read what is before it by --stop."
     )
 
 

@@ -81,7 +81,7 @@ def write_trajectory(
     }
     if form not in writers:
         raise ValueError(
-            f"{path}: the format is not clear; use file_format, one of "
+            f"{path}: the format is not clear; say --file-format, one of "
             f"{', '.join(FORMATS)}, or a name that ends in one of {', '.join(_SUFFIXES)}."
         )
     symbols = [chemical_symbols[z] for z in atomic_number]

@@ -1,8 +1,7 @@
-"""LAMMPS text dumps (`dump custom` and `dump atom`, plain or gz), read frame by frame.
+"""LAMMPS text dumps (`dump custom` and `dump atom`), read frame by frame.
 
-https://docs.lammps.org/dump.html: boxes orthogonal, restricted triclinic (bounds of the
-bounding box) or general; atoms in any order, sorted by id here. Units are metal, or real
-where the file says so (`dump_modify units yes`). Positions are from the corner of the box.
+https://docs.lammps.org/dump.html: atoms in any order, sorted by id here. Positions are from
+the corner of the box.
 """
 
 import dataclasses
@@ -13,9 +12,8 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from jaxdiff.io import trajectory_source as source
-
-_ITEM = b"ITEM:"
-_TIME_PS = {"metal": 1.0, "real": 1e-3}
+from jaxdiff.io.lammps_head import Head, read_blocks
+from jaxdiff.io.lines import Lines, columns_of, whole_number
 
 _COORDINATES = (  # columns, scaled by the cell, continuous; the first that are there
     (("xu", "yu", "zu"), False, True),
@@ -24,20 +22,6 @@ _COORDINATES = (  # columns, scaled by the cell, continuous; the first that are 
     (("xs", "ys", "zs"), True, False),
 )
 _IMAGES = ("ix", "iy", "iz")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Head:
-    """What a frame says before its atoms; `where` names the frame in errors."""
-
-    where: str
-    step: int
-    time_ps: float | None
-    n_atoms: int
-    origin: np.ndarray
-    cell: np.ndarray
-    periodic: tuple[bool, bool, bool]
-    columns: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +45,12 @@ class _Atoms:
     kind: list[bytes]
 
 
-def open_lammps_dump(path: Path, species: dict[int, str] | None) -> source.Source:
+def open_lammps_dump(path: Path, given: source.Given) -> source.Source:
     """Read the first frame, and say how the others will be read."""
-    with source.Lines(path) as lines:
-        first = next(_blocks(path, lines, source.Tally()), None)
+    source.refuse_cell(path, given)
+    species = given.species
+    with Lines(path) as lines:
+        first = next(read_blocks(path, lines, source.Tally()), None)
     if first is None:
         raise source.no_complete_frame(path)
     head, text = first
@@ -76,8 +62,8 @@ def open_lammps_dump(path: Path, species: dict[int, str] | None) -> source.Sourc
 
     def frames(tally: source.Tally) -> Iterator[source.RawFrame]:
         order = _Order()
-        with source.Lines(path) as lines:
-            for head, text in _blocks(path, lines, tally):
+        with Lines(path) as lines:
+            for head, text in read_blocks(path, lines, tally):
                 yield _raw_frame(head, text, layout, order, atoms)
 
     return source.Source(
@@ -86,13 +72,13 @@ def open_lammps_dump(path: Path, species: dict[int, str] | None) -> source.Sourc
         periodic=head.periodic,
         unwrapping=layout.unwrapping,
         exact=layout.exact,
-        time_stated=False,
+        time_stated=head.time_stated,
         frames=frames,
     )
 
 
 def _raw_frame(
-    head: _Head, text: bytes, layout: _Layout, order: "_Order", atoms: _Atoms
+    head: Head, text: bytes, layout: _Layout, order: "_Order", atoms: _Atoms
 ) -> source.RawFrame:
     def load() -> source.Placement:
         if head.columns != layout.columns:
@@ -119,18 +105,18 @@ def _raw_frame(
             )
         return _place(tokens, layout, head)[order.order], head.cell
 
-    return source.RawFrame(head.step, head.time_ps, load)
+    return source.RawFrame(head.step, head.time, load)
 
 
 def _place(
-    tokens: list[bytes], layout: _Layout, head: _Head
+    tokens: list[bytes], layout: _Layout, head: Head
 ) -> Float[np.ndarray, "atoms 3"]:
     """Positions from the corner of the box, Å, in the order of the file."""
     width = len(layout.columns)
-    position = source.columns_of(tokens, layout.coordinates, width, head.where)
+    position = columns_of(tokens, layout.coordinates, width, head.where)
     position = position @ head.cell if layout.scaled else position - head.origin
     if layout.images:
-        image = source.columns_of(tokens, layout.images, width, head.where)
+        image = columns_of(tokens, layout.images, width, head.where)
         position = position + (image * head.periodic) @ head.cell
     return position
 
@@ -146,7 +132,7 @@ class _Order:
         self.order = np.zeros(0, int)
 
     def sorted(
-        self, tokens: list[bytes], layout: _Layout, head: _Head
+        self, tokens: list[bytes], layout: _Layout, head: Head
     ) -> tuple[np.ndarray, list[bytes]]:
         """Ids and kinds of the atoms, ascending in id."""
         column = layout.columns.index("id")
@@ -175,7 +161,7 @@ class _Order:
         return self._result
 
 
-def _tokens(head: _Head, text: bytes) -> list[bytes]:
+def _tokens(head: Head, text: bytes) -> list[bytes]:
     tokens = text.split()
     if len(tokens) != head.n_atoms * len(head.columns):
         raise ValueError(
@@ -185,7 +171,7 @@ def _tokens(head: _Head, text: bytes) -> list[bytes]:
     return tokens
 
 
-def _layout(head: _Head, species: dict[int, str] | None) -> _Layout:
+def _layout(head: Head, species: dict[int, str] | None) -> _Layout:
     column = {name: k for k, name in enumerate(head.columns)}
     if "id" not in column:
         raise ValueError(
@@ -218,15 +204,14 @@ def _layout(head: _Head, species: dict[int, str] | None) -> _Layout:
     )
 
 
-def _kind_column(head: _Head, species: dict[int, str] | None) -> str:
+def _kind_column(head: Head, species: dict[int, str] | None) -> str:
     if species is not None and "type" in head.columns:
         return "type"
     if "element" in head.columns:
         return "element"
     if "type" in head.columns:
         raise ValueError(
-            f"{head.where} gives atom types, not elements; say which is which, such as "
-            'species={1: "Li", 2: "F"}.'
+            f"{head.where} gives atom types, not elements; {source.NAME_TYPES}."
         )
     raise ValueError(
         f"{head.where} has neither an element nor a type column; dump one of them."
@@ -234,135 +219,32 @@ def _kind_column(head: _Head, species: dict[int, str] | None) -> str:
 
 
 def _atomic_number(
-    head: _Head,
+    head: Head,
     layout: _Layout,
     atoms: _Atoms,
     tokens: list[bytes],
     species: dict[int, str] | None,
 ) -> Integer[np.ndarray, " atoms"]:
     kinds = sorted(set(atoms.kind))
-    if layout.columns[layout.kind] == "element":
-        if kinds == [b"C"] and "type" in head.columns:
-            types = set(tokens[head.columns.index("type") :: len(head.columns)])
-            if len(types) > 1:
-                raise ValueError(
-                    f"{head.where} calls all {len(types)} atom types C, LAMMPS's default; "
-                    'say which is which, such as species={1: "Li", 2: "F"}.'
-                )
-        table = {k: source.element(k.decode("ascii", "replace"), head.where) for k in kinds}
-    else:
-        known = source.elements_of_types(species or {}, "species")
-        table = {}
-        for kind in kinds:
-            number = source.whole_number(kind, f"{head.where}: an atom type")
-            if number not in known:
-                raise ValueError(
-                    f"{head.where} has atom type {number}, but species names only "
-                    f"{', '.join(map(str, sorted(known)))}; add it."
-                )
-            table[kind] = known[number]
+    if layout.columns[layout.kind] == "type":
+        number = {k: whole_number(k, f"{head.where}: an atom type") for k in kinds}
+        types = np.array([number[kind] for kind in atoms.kind])
+        return source.elements_of_numbers(types, species, head.where)
+    _check_names(head, kinds, tokens)
+    table = {k: source.element(k.decode("ascii", "replace"), head.where) for k in kinds}
     return np.array([table[kind] for kind in atoms.kind], dtype=np.int32)
 
 
-def _blocks(
-    path: Path, lines: source.Lines, tally: source.Tally
-) -> Iterator[tuple[_Head, bytes]]:
-    """Head and atom lines of every complete frame; a frame that breaks off is counted.
-
-    A run that was killed and restarted with append leaves its last frame cut short in the
-    middle of the file, possibly within a line: reading goes on at the next frame.
-    """
-    index, units = 0, "metal"
-    while line := lines.line():
-        lines.back(len(line))
-        items = _items(path, lines, index)
-        if items is None:
-            tally.incomplete += 1
-            continue
-        units = items.get("UNITS", units.encode()).decode("ascii", "replace").strip()
-        head = _head(items, units, f"{path}, frame {index}")
-        text = lines.take(head.n_atoms, _ITEM)
-        if text is None:
-            tally.incomplete += 1
-            continue
-        yield head, text
-        index += 1
-
-
-def _items(path: Path, lines: source.Lines, index: int) -> dict[str, bytes] | None:
-    """The items of one frame up to the atoms' header; None if it breaks off before."""
-    items: dict[str, bytes] = {}
-    while line := lines.line():
-        again = line.rfind(_ITEM)
-        if again > 0 or (line.startswith(b"ITEM: TIMESTEP") and "TIMESTEP" in items):
-            lines.back(len(line) - again)
-            return None
-        if not line.endswith(b"\n"):
-            return None
-        if again < 0:
+def _check_names(head: Head, kinds: list[bytes], tokens: list[bytes]) -> None:
+    """LAMMPS's own names of elements that nobody named: C for all, or X."""
+    typed = "type" in head.columns
+    if b"X" in kinds:
+        what = source.NAME_TYPES if typed else "name it (dump_modify element), or dump type"
+        raise ValueError(f"{head.where} has the element X, which stands for none; {what}.")
+    if kinds == [b"C"] and typed:
+        types = set(tokens[head.columns.index("type") :: len(head.columns)])
+        if len(types) > 1:
             raise ValueError(
-                f"{path}, frame {index}: a line with 'ITEM:' should come, got "
-                f"{source.excerpt(line)}; this is no LAMMPS dump, or it is damaged."
+                f"{head.where} calls all {len(types)} atom types C, LAMMPS's default; "
+                f"{source.NAME_TYPES}."
             )
-        name = line[len(_ITEM) :].decode("ascii", "replace").strip()
-        if name.startswith("ATOMS"):
-            items["ATOMS"] = name[len("ATOMS") :].encode()
-            return items
-        boxed = name.startswith("BOX BOUNDS")
-        text = lines.take(3 if boxed else 1, _ITEM)
-        if text is None:
-            return None
-        items["BOX BOUNDS" if boxed else name] = text
-        if boxed:
-            items["BOX STYLE"] = name[len("BOX BOUNDS") :].encode()
-    return None
-
-
-def _head(items: dict[str, bytes], units: str, where: str) -> _Head:
-    for name in ("TIMESTEP", "NUMBER OF ATOMS", "BOX BOUNDS"):
-        if name not in items:
-            raise ValueError(f"{where} has no 'ITEM: {name}'; it is not a LAMMPS dump.")
-    if units not in _TIME_PS:
-        raise ValueError(
-            f"{where} is in units {units[:20]!r}; only metal and real (Å) are read."
-        )
-    step = source.whole_number(items["TIMESTEP"], f"{where}: the time step")
-    where = f"{where} (step {step})"
-    n_atoms = source.whole_number(items["NUMBER OF ATOMS"], f"{where}: the number of atoms")
-    if n_atoms < 1:
-        raise ValueError(f"{where} has {n_atoms} atoms; at least one is needed.")
-    time_ps = None
-    if "TIME" in items:
-        time = source.numbers(items["TIME"], f"{where}: the time")
-        time_ps = time[0] * _TIME_PS[units] if len(time) == 1 else None
-    style = items["BOX STYLE"].decode("ascii", "replace").split()
-    origin, cell = _box(items["BOX BOUNDS"], style, where)
-    flags = [word for word in style if len(word) == 2 and set(word) <= set("pfsm")]
-    x, y, z = [flag == "pp" for flag in flags] if len(flags) == 3 else [True] * 3
-    columns = tuple(items["ATOMS"].decode("ascii", "replace").split())
-    if not columns:
-        raise ValueError(f"{where} does not name its columns; dump style custom or atom.")
-    return _Head(where, step, time_ps, n_atoms, origin, cell, (x, y, z), columns)
-
-
-def _box(
-    text: bytes, style: list[str], where: str
-) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, "3 3"]]:
-    """Corner and rows of the box, Å (https://docs.lammps.org/Howto_triclinic.html)."""
-    rows = [source.numbers(line, f"{where}: the box") for line in text.splitlines()]
-    width = 4 if style[:1] == ["abc"] else 3 if style[:1] == ["xy"] else 2
-    if [len(row) for row in rows] != [width] * 3:
-        raise ValueError(
-            f"{where}: the box should have 3 rows of {width} numbers, got {rows}."
-        )
-    table = np.array(rows)
-    if width == 4:
-        return table[:, 3], table[:, :3]
-    low, high = table[:, 0].copy(), table[:, 1].copy()
-    xy, xz, yz = table[:, 2] if width == 3 else (0.0, 0.0, 0.0)
-    low[0] -= min(0.0, xy, xz, xy + xz)
-    high[0] -= max(0.0, xy, xz, xy + xz)
-    low[1] -= min(0.0, yz)
-    high[1] -= max(0.0, yz)
-    edge = high - low
-    return low, np.array([[edge[0], 0, 0], [xy, edge[1], 0], [xz, yz, edge[2]]])

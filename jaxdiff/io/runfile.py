@@ -4,57 +4,113 @@ Numbers are in the units of their keys here and become internal units once, in t
 that uses them.
 """
 
-import copy
-import difflib
-import json
-import tomllib
+import math
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, model_validator
 
-UNIT_SUFFIXES = (
-    "fs", "ps", "ns", "per_ps", "kelvin", "angstrom", "ev", "strides", "gpa", "per_gpa",
-    "minutes",
-)  # fmt: skip
+from jaxdiff.io.config import (
+    RunFileError,
+    Section,
+    checked,
+    overridden,
+    read_table,
+    table_of,
+    table_to_toml,
+)
 
-Thermostat = Literal["csvr", "nose-hoover", "langevin", "nve"]
+__all__ = [
+    "MOST_CELLS",
+    "BarostatSection",
+    "CrystalSection",
+    "ModelFile",
+    "ModelSection",
+    "RunFile",
+    "RunFileError",
+    "Section",
+    "load",
+    "overridden",
+    "parse",
+    "table_of",
+    "to_toml",
+]
 
 
-class RunFileError(ValueError):
-    """A run file that cannot be run; one line per fault."""
+def _integrators(varies_cell: bool) -> tuple[str, ...]:
+    """The names that a run file may give; with them comes JAX, so only when needed."""
+    from jaxdiff.md.integrators import names
+
+    return names(varies_cell=varies_cell)
 
 
-class Section(pydantic.BaseModel):
-    """What every table of a run file is: frozen, and nothing in it unknown."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-File = TypeVar("File", bound=Section)
+def _known(varies_cell: bool, name: str) -> str:
+    if name not in _integrators(varies_cell):
+        raise ValueError(f"give one of {', '.join(_integrators(varies_cell))}")
+    return name
 
 
-class ModelSection(Section):
-    """Which force field: a registered name or a file, and how it is evaluated.
+def _listed(varies_cell: bool, schema: dict[str, Any]) -> None:
+    schema["enum"] = list(_integrators(varies_cell))
 
-    `evaluator`: "compiled" is folded for the composition, with radial functions tabulated
-    to `radial_tolerance` relative to the largest (0: exact); "fused" is the same with a
-    kernel for CUDA GPUs; "plain" is the reference; "auto" takes the faster of "compiled"
-    and "plain".
+
+Thermostat = Annotated[
+    str,
+    pydantic.AfterValidator(partial(_known, False)),
+    Field(json_schema_extra=partial(_listed, False)),
+]
+Barostat = Annotated[
+    str,
+    pydantic.AfterValidator(partial(_known, True)),
+    Field(json_schema_extra=partial(_listed, True)),
+]
+
+
+MOST_CELLS = 1_000_000
+_MOST_REPLICAS = 1_000_000
+_LONGEST_PS = 1e9
+
+
+class ModelFile(Section):
+    """A registered name, or a native or upstream model file."""
+
+    name_or_path: str = Field(min_length=1, examples=["lif-compact"])
+    """A registered name (`jaxdiff model list`) or the path of a model file."""
+    head: str | None = Field(None, min_length=1, examples=["omat_pbe"])
+    """Level of theory, where the model has several heads (`jaxdiff model info`)."""
+    charge: int = Field(0, ge=-1000, le=1000)
+    """Of the cell, e, for models that take it; others ignore it."""
+    multiplicity: int = Field(1, ge=1, le=1000)
+    """2S + 1 of the cell, for models that take it; others ignore it."""
+
+
+class ModelSection(ModelFile):
+    """Which force field, and how it is evaluated.
+
+    Evaluators: "compiled" is folded for the composition, with tabulated radial functions;
+    "fused" is the same with a kernel for CUDA GPUs; "plain" is the reference. Each kind of
+    model has its own, and "plain".
     """
 
-    name_or_path: str = Field(min_length=1)
     precision: Literal["float32", "float64"] = "float32"
-    evaluator: Literal["auto", "plain", "compiled", "fused"] = "auto"
+    """Of the model; positions, momenta and sums are always float64."""
+    evaluator: str = Field("auto", min_length=1)
+    """How the model is evaluated; "auto" takes the fastest known on the device, and the
+    report says which and why.
+    """
     radial_tolerance: float = Field(1e-6, ge=0, lt=0.01)
+    """Of tabulated radial functions, relative to the largest; 0: exact."""
 
 
 class CrystalSection(Section):
     """The LiF crystal: conventional cells along each axis, and their edge."""
 
-    supercell: tuple[int, int, int]
+    supercell: tuple[int, int, int] = Field(examples=[[5, 5, 5]])
+    """Conventional cells along each axis; one number for a cube."""
     lattice_constant_angstrom: float = Field(4.083428, gt=2, lt=8)
+    """Edge of the conventional cell."""
 
     @pydantic.field_validator("supercell", mode="before")
     @classmethod
@@ -69,41 +125,67 @@ class CrystalSection(Section):
                 "each number must be at least 2: in one cell the interstitial meets its "
                 "own image"
             )
+        if math.prod(value) > MOST_CELLS:
+            raise ValueError(
+                f"these are {math.prod(value):.3g} cells of 8 atoms; give up to "
+                f"{MOST_CELLS:.0e} cells"
+            )
         return value
 
 
 class SystemSection(CrystalSection):
-    """The crystal: built, or read from files, one for all replicas or one for each.
+    """The crystal: built, or read from files, one for all replicas or one for each."""
 
-    - `lattice_file`: result of `jaxdiff lattice`; each temperature then has its own lattice
-      constant, and `lattice_constant_angstrom` is not used.
-    - `interstitials`, `vacancies`, `frenkel_pairs`: of Li, on sites drawn for each replica.
+    lattice_file: str | None = Field(None, examples=["lattice/lattice.json"])
+    """Result of `jaxdiff lattice`: each temperature then has its own lattice constant, in
+    place of `lattice_constant_angstrom`.
     """
-
-    lattice_file: str | None = None
     interstitials: int = Field(1, ge=0)
+    """Extra mobile atoms, on sites drawn for each replica."""
     vacancies: int = Field(0, ge=0)
+    """Missing mobile atoms, on sites drawn for each replica."""
     frenkel_pairs: int = Field(0, ge=0)
-    structure_files: tuple[str, ...] = ()
+    """Mobile atoms moved from their site to an interstitial one."""
+    structure_files: tuple[str, ...] = Field((), examples=[["start.extxyz"]])
+    """Structures that ASE reads, in place of a built crystal: one for all replicas, or one
+    for each.
+    """
     keep_velocities: bool = False
+    """Start from the velocities of the structure files."""
+
+    @model_validator(mode="after")
+    def _sites_enough(self) -> "SystemSection":
+        sites = 4 * math.prod(self.supercell)
+        for name in ("interstitials", "vacancies", "frenkel_pairs"):
+            if getattr(self, name) > sites:
+                raise ValueError(
+                    f"system.{name} is more than the {sites} cations of the supercell; "
+                    "give fewer, or a larger supercell"
+                )
+        return self
 
 
 class EnsembleSection(Section):
-    """Temperatures, replicas, time step, thermostat; and the seed, without a default.
+    """Temperatures, replicas, time step, thermostat; and the seed, without a default."""
 
-    `replica_range`: run only these replicas, from the first up to but without the second;
-    they are numbered through all temperatures, the first temperature first. `group_size`:
-    replicas computed at once; left out, one on a CPU and what fits on an accelerator.
-    """
-
-    temperatures_kelvin: tuple[float, ...] = Field(min_length=1)
-    replicas_per_temperature: int = Field(ge=1)
-    timestep_fs: float = Field(ge=0.01, le=10)
+    temperatures_kelvin: tuple[float, ...] = Field(min_length=1, examples=[[600.0, 800.0]])
+    """Target temperatures, each of all its replicas."""
+    replicas_per_temperature: int = Field(ge=1, le=_MOST_REPLICAS, examples=[8])
+    """Independent replicas at each temperature."""
+    timestep_fs: float = Field(ge=0.01, le=10, examples=[1.0])
+    """Time step of the dynamics."""
     tdamp_fs: float = Field(100.0, ge=1, le=1e5)
-    seed: int = Field(ge=0, lt=2**32)
-    max_temperature_kelvin: float = Field(10_000.0, gt=0)
-    replica_range: tuple[int, int] | None = None
-    group_size: int | None = Field(None, ge=1)
+    """Damping time of Nosé–Hoover chains and of CSVR."""
+    seed: int = Field(ge=0, lt=2**32, examples=[7])
+    """Of all random numbers; no default, so that a run is repeated on purpose."""
+    max_temperature_kelvin: float = Field(10_000.0, gt=0, le=1e9)
+    """A replica hotter than this has diverged and stops."""
+    replica_range: tuple[int, int] | None = Field(None, examples=[[0, 8]])
+    """Run only these replicas, from the first up to but without the second; they are
+    numbered through all temperatures, the first temperature first.
+    """
+    group_size: int | None = Field(None, ge=1, le=_MOST_REPLICAS, examples=[4])
+    """Replicas computed at once; left out, one on a CPU and what fits on an accelerator."""
 
     @pydantic.field_validator("temperatures_kelvin")
     @classmethod
@@ -121,65 +203,77 @@ class EnsembleSection(Section):
 class EquilibrationSection(Section):
     """Dynamics before anything is counted; friction is that of Langevin dynamics."""
 
-    duration_ps: float = Field(ge=0)
+    duration_ps: float = Field(ge=0, le=_LONGEST_PS, examples=[2.0])
+    """Time before anything is counted."""
     thermostat: Thermostat = "langevin"
+    """Thermostat of the equilibration."""
     friction_per_ps: float = Field(5.0, gt=0, le=1000)
+    """Friction of Langevin dynamics."""
 
 
 class ProductionSection(Section):
     """Dynamics in which hops are counted.
 
-    `csvr`: stochastic velocity rescaling, which leaves diffusion alone and is ergodic;
-    `nose-hoover`: a chain of three, as LAMMPS's `fix nvt`; `langevin` slows diffusion down.
+    CSVR and Nosé–Hoover chains scale all momenta alike, so that the crystal alone mixes its
+    modes: equilibrate with `langevin`.
     """
 
-    duration_ps: float = Field(gt=0)
+    duration_ps: float = Field(gt=0, le=_LONGEST_PS, examples=[50.0])
+    """Time in which hops are counted."""
     thermostat: Thermostat = "csvr"
+    """"csvr", stochastic velocity rescaling, and "nose-hoover", a chain of three as
+    LAMMPS's `fix nvt`, leave diffusion alone; "langevin" slows it down.
+    """
     friction_per_ps: float = Field(1.0, gt=0, le=1000)
+    """Friction of Langevin dynamics."""
 
 
 class BarostatSection(Section):
-    """Stochastic cell rescaling, for `jaxdiff lattice` only.
+    """What varies the cell of the production, for `jaxdiff lattice` only."""
 
-    `compressibility_per_gpa` is an estimate; it only scales `pressure_time_ps`.
-    """
-
-    pressure_gpa: float = 0.0
-    pressure_time_ps: float = Field(0.5, gt=0)
-    compressibility_per_gpa: float = Field(0.0156, gt=0)
+    method: Barostat = "cell-rescaling"
+    """What varies the volume."""
+    pressure_gpa: float = Field(0.0, ge=-1000, le=1000)
+    """Target pressure."""
+    pressure_time_ps: float = Field(0.5, gt=0, le=1e6)
+    """Relaxation time of the pressure."""
+    compressibility_per_gpa: float = Field(0.0156, gt=0, le=1000)
+    """An estimate of the isothermal compressibility; it only scales `pressure_time_ps`."""
 
 
 class NeighborsSection(Section):
     """Skin of the neighbour lists: wider costs pairs, narrower costs rebuilds."""
 
     skin_angstrom: float = Field(0.4, ge=0, le=3)
+    """Width beyond the cutoff: wider costs pairs, narrower costs rebuilds of the lists."""
 
 
 class HopsSection(Section):
-    """The detector: one frame per stride; a hop counts after `dwell_strides` in a core.
-
-    `crossings_per_chunk`: frames kept per replica and chunk at crossings between sites.
-    """
+    """The detector: one frame per stride; a hop counts after `dwell_strides` in a core."""
 
     stride_fs: float = Field(20.0, gt=0, le=1000)
-    dwell_strides: int = Field(3, ge=1)
+    """Time between two frames of the hop detector."""
+    dwell_strides: int = Field(3, ge=1, le=1_000_000)
+    """Frames in a new core before a hop counts."""
     core_radius_angstrom: float = Field(0.77, gt=0, lt=0.9)
+    """A mobile atom this near to a site has arrived."""
     crossings_per_chunk: int = Field(0, ge=0, le=10_000)
+    """Frames kept per replica and chunk at crossings between sites; 0: none."""
 
 
 class OutputSection(Section):
-    """Where the series goes, how often to write, and how many frames to skip.
+    """Where the series goes, how often to write, and how many frames to skip."""
 
-    - `checkpoint_minutes`: between two checkpoints, from which a run goes on by itself.
-    - `positions_every_ps`: also keep the positions of all atoms, so often.
-    - `chunk_ps`: the most that the program makes at once.
-    """
-
-    directory: str = Field(min_length=1)
-    checkpoint_minutes: float = Field(10.0, ge=0)
-    chunk_ps: float = Field(1.0, gt=0)
-    thermo_stride_frames: int = Field(1, ge=1)
-    positions_every_ps: float | None = Field(None, gt=0)
+    directory: str = Field(min_length=1, examples=["runs/lif"])
+    """Folder of the run; made if need be, and nothing in it is overwritten."""
+    checkpoint_minutes: float = Field(10.0, ge=0, le=1e6)
+    """Time between two checkpoints, from which a run goes on by itself."""
+    chunk_ps: float = Field(1.0, gt=0, le=1e6)
+    """The most that the program makes at once."""
+    thermo_stride_frames: int = Field(1, ge=1, le=10**9)
+    """Write energies and temperatures every so many frames."""
+    positions_every_ps: float | None = Field(None, gt=0, le=_LONGEST_PS, examples=[1.0])
+    """Keep the positions of all atoms this often; left out: never."""
 
 
 class RunFile(Section):
@@ -196,7 +290,7 @@ class RunFile(Section):
     output: OutputSection
 
     @model_validator(mode="after")
-    def _whole_steps(self) -> Self:
+    def _whole_steps(self) -> "RunFile":
         step, stride = self.ensemble.timestep_fs, self.hops.stride_fs
         _multiple("hops.stride_fs", stride, "ensemble.timestep_fs", step, "fs")
         for name in ("equilibration", "production"):
@@ -244,6 +338,12 @@ class RunFile(Section):
         first, stop = self.replica_range
         return stop - first
 
+    def integrator(self, phase: str) -> str:
+        """The integrator of a phase: its thermostat, or of the production the barostat."""
+        if phase == "production" and self.barostat is not None:
+            return self.barostat.method
+        return getattr(self, phase).thermostat
+
     def steps(self, duration_ps: float) -> int:
         """Steps in a duration."""
         return round(1e3 * duration_ps / self.ensemble.timestep_fs)
@@ -264,120 +364,19 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunFi
     return parse(read_table(path, overrides))
 
 
-def read_table(
-    path: str | Path, overrides: list[str] | tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """The table of a TOML file with its overrides, not yet checked."""
-    path = Path(path)
-    if not path.is_file():
-        raise RunFileError(f"{path} does not exist; give the path of a run file (TOML).")
-    try:
-        table = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise RunFileError(f"{path} is not valid TOML: {error}.") from None
-    return overridden(table, overrides)
-
-
 def parse(table: dict[str, Any]) -> RunFile:
     """Check a run file that has been read; all faults are told at once."""
     return checked(RunFile, table)
 
 
-def checked(kind: type[File], table: dict[str, Any]) -> File:
-    """Check a table against a kind of run file; all faults are told at once."""
-    try:
-        return kind.model_validate(table)
-    except pydantic.ValidationError as error:
-        lines = [_sentence(fault, kind) for fault in error.errors()]
-        raise RunFileError("\n".join(lines)) from None
-
-
 def to_toml(run_file: RunFile) -> str:
     """The run file with every default written out."""
-    lines = []
-    sections = run_file.model_dump(mode="json", exclude_none=True)
-    for name, section in sections.items():
-        # TOML and JSON write strings, numbers, booleans and lists of them alike
-        pairs = [f"{key} = {json.dumps(value)}" for key, value in section.items()]
-        lines += [f"[{name}]", *pairs, ""]
-    return "\n".join(lines)
-
-
-def overridden(
-    table: dict[str, Any], overrides: list[str] | tuple[str, ...]
-) -> dict[str, Any]:
-    """The table of a TOML file with changes of the form section.key=value."""
-    table = copy.deepcopy(table)
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        *sections, key = name.strip().split(".")
-        if not (equals and sections and key and all(sections)):
-            raise RunFileError(
-                f"--set {override} is not of the form section.key=value, such as "
-                "--set production.duration_ps=10."
-            )
-        place = table
-        for number, section in enumerate(sections, 1):
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                where = ".".join(sections[:number])
-                raise RunFileError(f"--set {override}: {where} is a value, not a section.")
-        place[key] = _value(text.strip())
-    return table
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        return text  # a bare word is a string
-
-
-def _sentence(fault: Any, kind: type[Section]) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return _unknown(fault["loc"], kind)
-    if fault["type"] == "missing":
-        return f"{where} is missing; {_purpose(where)}."
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if fault["type"] == "tuple_type":  # Python's word, not TOML's
-        message = "Input should be a list in square brackets"
-    message = message[0].lower() + message[1:] if where else message
-    given = f"{where} = {json.dumps(fault['input'], default=str)}: " if where else ""
-    return f"{given}{message}."
-
-
-def _unknown(location: Any, kind: type[Section]) -> str:
-    known = list(kind.model_fields)
-    if len(location) > 1:
-        annotation: Any = kind.model_fields[location[0]].annotation
-        kinds = [annotation, *get_args(annotation)]  # X of X | None, of dict[str, X]
-        known = next(list(k.model_fields) for k in kinds if hasattr(k, "model_fields"))
-    key, where = str(location[-1]), ".".join(str(part) for part in location)
-    same = [name for name in known if _stem(name) == _stem(key) and name != key]
-    if same:
-        return f"{where} is not known: the unit is part of the key, write {same[0]}."
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
-    return f"{where} is not known; {hint}"
-
-
-def _stem(key: str) -> str:
-    for suffix in sorted(UNIT_SUFFIXES, key=len, reverse=True):
-        if key.endswith(f"_{suffix}"):
-            return key.removesuffix(f"_{suffix}")
-    return key
-
-
-def _purpose(where: str) -> str:
-    if where == "ensemble.seed":
-        return "give a whole number, so that the run can be repeated"
-    return "add the section to the run file" if "." not in where else "it has no default"
+    return table_to_toml(run_file.model_dump(mode="json"))
 
 
 def _multiple(name: str, value: float, of: str, unit: float, suffix: str) -> None:
     ratio = value / unit
-    if abs(ratio - round(ratio)) > 1e-6:
+    if abs(ratio - round(ratio)) > 1e-6 or (value > 0 and round(ratio) == 0):
         low = int(ratio) * unit
         raise ValueError(
             f"{name} is {value:g} {suffix}, which is not a whole number of steps of {of} = "

@@ -1,30 +1,46 @@
 """The raw series of a run: parts while it runs, one HDF5 file once it is complete.
 
-Layout (format 2): attributes of the root say what was run; `temperature_kelvin`,
+Layout (format 3): attributes of the root say what was run; `temperature_kelvin`,
 `replica_seed_index`, `lattice_constant_angstrom` and `cell_angstrom` [R] who the replicas
 are; `thermo/*` and `equilibration/*` [R, F] what was measured; `sites/*` the sites of the
-cations at the start and every change of them; `crossings/*` and `positions/*` whole frames,
-if they were asked for; `diverged_ps` [R] when a replica stopped, or not a number. Every
-dataset has a `unit`. Frames of the tracker are numbered from 1.
+cations at the start and every change of them, each as (index in the unit cell, image of it
+in three unit vectors) of the attribute `network`; `crossings/*` and `positions/*` whole
+frames, if they were asked for; `diverged_ps` [R] when a replica stopped, or not a number.
+Every dataset has a `unit`. Frames of the tracker are numbered from 1.
 
 While a run goes on, what it measures gathers in memory and is written with each checkpoint
 as one more part (`parts/000000.h5`, ...), each a file of this layout, each there as a whole
-or not at all. The parts joined are the series.
+or not at all. The parts joined are the series. Parts and series carry their own SHA-256;
+the checkpoint and the series have those of the parts, which are compared before any is
+joined. Files from before there were digests have none of this and are still read.
 """
 
 import io
 import json
 import math
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from jaxdiff.io import atomic
+from jaxdiff.io import digest, durable, series_v2
+from jaxdiff.io.parts import (
+    PARTS,
+    SERIES,
+    WAY_ON,
+    PartError,
+    checked_digests,
+    joined_parts,
+    part_file,
+    part_files,
+    sources_of,
+)
 
-FORMAT, FORMAT_VERSION = "jaxdiff-series", 2
-SERIES, PARTS = "series.h5", "parts"
+FORMAT, FORMAT_VERSION = "jaxdiff-series", 3
+INITIAL = "sites/initial"
 FINISHED = ("complete", "diverged")
 """Status of a series that is all there; in the second some replicas stopped early."""
 
@@ -35,7 +51,7 @@ THERMO = {
     "pressure_gpa": "GPa",
     "volume_angstrom3": "Å^3",
 }
-CHANGES = {"replica": "1", "frame": "frame", "cation": "1", "site": "a/4"}
+CHANGES = {"replica": "1", "frame": "frame", "cation": "1", "site": "1"}
 FRAME_COUNTS = ("frames", "anion_displaced_frames", "lost_frame")
 
 _CHUNK_BYTES = 1 << 16
@@ -77,19 +93,25 @@ class SeriesWriter:
         attributes: dict[str, Any],
         provenance: dict[str, Any],
         n_parts: int = 0,
+        digests: Sequence[str] = (),
     ) -> None:
         """Go on after the first `n_parts` parts; any others are discarded.
+
+        Raises `PartError` where one of these is missing or not the one that was written.
 
         - `temperature` [R], K; `seed_index` [R]; `lattice_constant` [R], Å; `cell`
           [R, 3, 3], Å: of each replica. `is_mobile` [N]: cations.
         - `attributes`: further attributes of the root, plain values.
         - `provenance`: what is needed to trace the run; stored as JSON.
+        - `digests`: SHA-256 of each part; of a run from before there were any, none.
         """
         self.directory, self.n_parts = Path(directory), n_parts
+        joined = joined_parts(self.directory)
+        self.digests = checked_digests(self.directory, joined, n_parts, digests)
         self._parts = self.directory / PARTS
         self._parts.mkdir(parents=True, exist_ok=True)
         for path in part_files(self.directory):
-            if int(path.stem) >= n_parts:
+            if not joined <= int(path.stem) < n_parts:
                 path.unlink()
         self._attributes = {
             "format": FORMAT,
@@ -104,12 +126,28 @@ class SeriesWriter:
             "cell_angstrom": (np.asarray(cell, np.float64), "Å"),
             "positions/is_mobile": (np.asarray(is_mobile, bool), "1"),
         }
+        if joined:
+            self._require_own(self.directory / SERIES)
         self._shape = len(temperature), len(is_mobile)
         self._rows: dict[str, list[np.ndarray]] = {path: [] for path in _GROWING}
         self._latest: dict[str, np.ndarray] = {
             "diverged_ps": np.full(len(temperature), np.nan)
         }
         self._changed = n_parts == 0
+
+    def _require_own(self, path: Path) -> None:
+        """An error unless the series that is there is of these replicas, seed and model."""
+        with h5py.File(path) as file:
+            provenance = json.loads(str(file.attrs["provenance"]))
+            same = [
+                provenance.get(key) == self._provenance.get(key)
+                for key in ("seed", "model_sha256")
+            ] + [
+                name in file and np.array_equal(_dataset(file, name)[...], value)
+                for name, (value, _) in self._fixed.items()
+            ]
+        if not all(same):
+            raise PartError(f"{path} is of another run. {WAY_ON}")
 
     def append(self, group: str, time_ps: np.ndarray, **columns: np.ndarray) -> None:
         """Add frames [F, R] of every column of `THERMO` to `thermo` or `equilibration`."""
@@ -119,9 +157,9 @@ class SeriesWriter:
             self._rows[f"{group}/{name}"].append(np.asarray(columns[name]).T)
 
     def start_sites(self, site: np.ndarray) -> None:
-        """The sites [R, M, 3], a/4, from which the changes lead on."""
+        """The sites [R, M, 4], (index, image), from which the changes lead on."""
         self._changed = True
-        self._fixed["sites/initial"] = np.asarray(site, np.int32), "a/4"
+        self._fixed[INITIAL] = np.asarray(site, np.int32), "1"
 
     def append_sites(
         self, changes: dict[str, np.ndarray], counts: dict[str, np.ndarray]
@@ -159,7 +197,8 @@ class SeriesWriter:
         """Write what has gathered as the next part; the number of parts then."""
         memory = io.BytesIO()
         with h5py.File(memory, "w") as file:
-            _write_attributes(file, self._attributes, self._provenance, "running")
+            attributes = self._attributes | {"part": self.n_parts}
+            _write_attributes(file, attributes, self._provenance, "running")
             for path, (value, unit) in self._fixed.items():
                 _create(file, path, value, unit)
             for path, value in self._latest.items():
@@ -169,7 +208,9 @@ class SeriesWriter:
                 empty = np.zeros(_empty_shape(path, *self._shape), dtype)
                 _growing(file, path, empty.shape, dtype, unit)
                 _extend(file, path, np.concatenate([empty, *rows], axis), axis)
-        atomic.write_bytes(self._parts / f"{self.n_parts:06d}.h5", memory.getbuffer())
+        content = digest.sealed(memory.getvalue())
+        durable.write_bytes(part_file(self.directory, self.n_parts), content)
+        self.digests = (*self.digests, digest.of_bytes(content))
         self._rows = {path: [] for path in _GROWING}
         self.n_parts, self._changed = self.n_parts + 1, False
         return self.n_parts
@@ -179,30 +220,18 @@ class SeriesWriter:
         if self._changed:
             self.flush()
         self._provenance.update(provenance)
-        paths = _sources(self.directory)
-        join(paths, self.directory / SERIES, status, self._provenance, self.n_parts)
+        paths, target = sources_of(self.directory), self.directory / SERIES
+        done = joined_parts(self.directory)
+        checked_digests(self.directory, done, self.n_parts, self.digests)
+        join(paths, target, status, self._provenance, self.n_parts)
+        digest.verify(target)
         for path in part_files(self.directory):
             path.unlink()
 
 
-def joined_parts(directory: Path) -> int:
-    """How many parts `series.h5` holds; 0 where there is none."""
-    path = directory / SERIES
-    if not path.exists():
-        return 0
-    with h5py.File(path) as file:
-        count: Any = file.attrs["n_parts"]
-        return int(count)
-
-
-def part_files(directory: Path) -> list[Path]:
-    """The parts in a run's folder, in order."""
-    return sorted((directory / PARTS).glob("[0-9]*.h5"))
-
-
 def join_unfinished(directory: Path, path: Path) -> bool:
     """Join what there is of a run that has not finished; False where there is nothing."""
-    paths = _sources(directory)
+    paths = sources_of(directory)
     if paths:
         with h5py.File(paths[-1]) as last:
             provenance = json.loads(str(last.attrs["provenance"]))
@@ -210,11 +239,15 @@ def join_unfinished(directory: Path, path: Path) -> bool:
     return bool(paths)
 
 
-def _sources(directory: Path) -> list[Path]:
-    """The joined file, if there is one, and the parts that are not yet in it."""
-    done, joined = joined_parts(directory), directory / SERIES
-    new = [path for path in part_files(directory) if int(path.stem) >= done]
-    return ([joined] if done else []) + new
+def renew(path: Path) -> None:
+    """Write a joined series of an older format anew in that of today."""
+    digest.verify_or_tell(path)
+    with h5py.File(path) as file:
+        attributes: dict[str, Any] = dict(file.attrs)
+        if not series_v2.is_old(file):
+            return
+    provenance = json.loads(attributes["provenance"])
+    join([path], path, attributes["status"], provenance, int(attributes["n_parts"]))
 
 
 def join(
@@ -225,32 +258,27 @@ def join(
     n_parts: int,
 ) -> None:
     """One file of the parts of a run, in order; changes of site sorted by replica."""
-    partial = path.with_name(f".{path.name}.partial")
-    files = [h5py.File(source) for source in sources]
-    try:
+    with ExitStack() as stack, durable.replacing(path) as partial:
+        files = [stack.enter_context(h5py.File(source)) for source in sources]
         with h5py.File(partial, "w") as file:
-            attributes = dict(files[-1].attrs) | {"n_parts": n_parts}
+            attributes = series_v2.attributes(files[-1])
+            attributes |= {"format_version": FORMAT_VERSION, "n_parts": n_parts}
+            attributes.pop("part", None)
             _write_attributes(file, attributes, provenance, status)
             _join_fixed(file, files)
+            n_replicas_and_atoms = (
+                len(_dataset(file, "temperature_kelvin")),
+                len(_dataset(file, "positions/is_mobile")),
+            )
             for name, (axis, dtype, unit) in _GROWING.items():
-                shape = list(_dataset(files[0], name).shape)
-                shape[axis] = 0
-                _growing(file, name, tuple(shape), dtype, unit)
+                shape = _empty_shape(name, *n_replicas_and_atoms)
+                _growing(file, name, shape, dtype, unit)
                 if not name.startswith(_BY_REPLICA):
                     for part in files:
-                        _extend(file, name, _dataset(part, name)[...], axis)
+                        _extend(file, name, series_v2.values(part, name), axis)
             for group in _BY_REPLICA:
                 _join_by_replica(file, files, group)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            f"{path} cannot be written ({error}); make room and run the command again. The "
-            f"parts in {path.parent / PARTS} are untouched."
-        ) from error
-    finally:
-        for source in files:
-            source.close()
+        digest.seal(partial)
 
 
 def _join_fixed(file: h5py.File, files: list[h5py.File]) -> None:
@@ -260,9 +288,10 @@ def _join_fixed(file: h5py.File, files: list[h5py.File]) -> None:
         part.visit(lambda name: names.append(name))  # noqa: B023  called at once
     for name in dict.fromkeys(names):
         having = [part for part in files if name in part]
-        source = having[-1 if name in _LATEST else 0][name]
-        if isinstance(source, h5py.Dataset) and name not in _GROWING:
-            _create(file, name, source[...], str(source.attrs["unit"]))
+        part = having[-1 if name in _LATEST else 0]
+        if isinstance(part[name], h5py.Dataset) and name not in _GROWING:
+            unit = "1" if name == INITIAL else str(part[name].attrs["unit"])
+            _create(file, name, series_v2.values(part, name), unit)
 
 
 def _join_by_replica(file: h5py.File, files: list[h5py.File], group: str) -> None:
@@ -279,7 +308,7 @@ def _join_by_replica(file: h5py.File, files: list[h5py.File], group: str) -> Non
             order = np.argsort(own, kind="stable")  # h5py writes to rising places only
             to = place[first : first + len(own)][order]
             if len(to):
-                target[to] = _dataset(part, name)[...][order]
+                target[to] = series_v2.values(part, name)[order]
 
 
 def _empty_shape(path: str, n_replicas: int, n_atoms: int) -> tuple[int, ...]:
@@ -288,7 +317,7 @@ def _empty_shape(path: str, n_replicas: int, n_atoms: int) -> tuple[int, ...]:
         shape = (n_atoms, 3)
         return (0, *shape) if path.startswith("crossings") else (n_replicas, 0, *shape)
     if path.endswith("site"):
-        return 0, 3
+        return 0, 4
     return (n_replicas, 0) if _GROWING[path][0] == 1 else (0,)
 
 

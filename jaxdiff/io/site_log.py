@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxdiff.io.series import SeriesWriter
+from jaxdiff.lattice.network import SiteNetwork
 from jaxdiff.observables import SiteState, new_entries
 
 
@@ -32,7 +33,7 @@ class SiteLog:
     @classmethod
     def start(cls, series: SeriesWriter, state: SiteState) -> "SiteLog":
         """Write the sites of a state whose logs are empty; a leading axis R."""
-        series.start_sites(np.asarray(state.site))
+        series.start_sites(state.network.sites(np.asarray(state.site)))
         zero = np.zeros(len(state.site), np.int64)
         return cls(series, zero, zero, zero, np.full_like(zero, -1))
 
@@ -46,11 +47,12 @@ class SiteLog:
             "anion_displaced_frames": np.asarray(state.anion_displaced_frames, np.int64),
             "lost_frame": self.lost,
         }
-        self.series.append_sites(_rows(log, self.changes), counts)
+        self.series.append_sites(_rows(state.network, log, self.changes), counts)
         self.changes, self.frames = np.asarray(log.count, np.int64), frames
         if state.crossings is not None:
             log = jax.device_get(state.crossings)
-            self.series.append_crossings(_rows(log, self.crossings, "position"))
+            rows = _rows(state.network, log, self.crossings, "position")
+            self.series.append_crossings(rows)
             self.crossings = np.asarray(log.count, np.int64)
         return int(self.changes.sum())
 
@@ -65,7 +67,9 @@ def ran_over(before: SiteState, after: SiteState) -> bool:
     )
 
 
-def _rows(log: Any, seen: np.ndarray, *more: str) -> dict[str, np.ndarray]:
+def _rows(
+    network: SiteNetwork, log: Any, seen: np.ndarray, *more: str
+) -> dict[str, np.ndarray]:
     """New entries of all replicas, one replica after the other."""
     names = ("frame", "cation", "site", *more)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("replica", *names)}
@@ -74,4 +78,5 @@ def _rows(log: Any, seen: np.ndarray, *more: str) -> dict[str, np.ndarray]:
         found["replica"].append(np.full(len(row), replica))
         for name in names:
             found[name].append(getattr(log, name)[replica][row])
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    rows = {name: np.concatenate(parts) for name, parts in found.items()}
+    return rows | {"site": network.sites(rows["site"])}

@@ -1,170 +1,106 @@
 """Run files of `jaxdiff finetune`: TOML, checked, units in the keys."""
 
-import difflib
-import json
 import math
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, SerializeAsAny, model_validator
 
 from jaxdiff.io.barrierfile import PathName
-from jaxdiff.io.runfile import CrystalSection, overridden
+from jaxdiff.io.config import RunFileError, Section, checked, overridden, read_table
+from jaxdiff.io.labelsections import DataSection, ReplaySection
+from jaxdiff.io.runfile import CrystalSection, ModelFile
+from jaxdiff.lattice.rock_salt import ROCK_SALT
 
-Group = Literal["embedding", "interactions", "products", "readouts"]
-AtomicEnergyChoice = dict[str, float] | Literal["average", "foundation", "estimated"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Group = Annotated[str, Field(min_length=1)]  # of weights, as its family names them
 
 
-class ModelSection(_Section):
-    """The model that training starts from.
+class StartSection(ModelFile):
+    """The model that training starts from."""
 
-    - `name_or_path`: a registered name, or a native or upstream model file.
-    - `head`: which of its heads, where it has several.
-    - `elements`: "data" keeps those in the data, "all" all that the model has.
-    """
-
-    name_or_path: str = Field(min_length=1)
-    head: str | None = None
+    head: str | None = Field(None, examples=["default"])
+    """Which of its heads training starts from, where it has several."""
     elements: Literal["data", "all"] = "data"
+    """"data" keeps the elements of the data, "all" all that the model has."""
 
 
-class ScratchSection(_Section):
-    """Architecture of a model that starts from random weights."""
+class ScratchSection(Section, extra="allow"):
+    """A model that starts from random weights; each family has further keys."""
 
-    cutoff_angstrom: float = Field(gt=1.0, lt=15.0)
-    channels: int = Field(ge=1)
-    max_ell: int = Field(ge=0, le=3)
-    hidden: list[list[int]]
-    correlation: list[int]
-    interactions: list[str]
-    radial_mlp: list[int]
-    num_bessel: int = Field(default=8, ge=1)
-    cutoff_power: int = Field(default=5, ge=2)
-    mlp_channels: int = Field(default=16, ge=1)
-    agnesi: bool = False
-    pair_repulsion: bool = False
+    family: str | None = Field(None, examples=["mace"])
+    """Kind of the model; left out: "mace"."""
+    cutoff_angstrom: float = Field(gt=1.0, lt=15.0, examples=[4.5])
+    """Of the edges between neighbours."""
 
 
-class DataSection(_Section):
-    """Labelled frames; paths are relative to the run file.
+class FreezeSection(Section):
+    """Weights that stay as they are; MACE has the groups embedding, interactions, products
+    and readouts."""
 
-    - `train`, `valid`, `test`: files that ASE reads, or folders in DeePMD's npy format.
-    - `valid_fraction`: of the training frames, drawn with the seed, where `valid` is empty.
-    - `frames_of_type`: how many frames of each config_type are drawn for training; none:
-      all. Those not drawn are not used.
-    - `largest_force_ev_per_angstrom`: frames with a larger component of a force are left
-      out of training and validation, also of replay.
-    - `draw_seed`: of all that is drawn, also replay frames; none: the run's seed. With one,
-      runs of several seeds are a committee on the same frames.
-    - `isolated_atom_ev`: energies by symbol, "average", "foundation" or "estimated";
-      without it, from frames of config_type IsolatedAtom, or with a starting model
-      "estimated".
-    - `weight_of_type`: multiplies the terms of the loss of frames of a config_type.
-    - `allow`: checks that may fail.
+    groups: list[Group] = Field(min_length=1, examples=[["embedding", "interactions"]])
+    """Groups of weights that stay as they are; MACE has embedding, interactions, products
+    and readouts.
     """
 
-    train: list[Path] = Field(min_length=1)
-    valid: list[Path] = []
-    valid_fraction: float = Field(default=0.1, gt=0, lt=1)
-    test: dict[str, list[Path]] = {}
-    frames_of_type: dict[str, int] = {}
-    largest_force_ev_per_angstrom: float | None = Field(default=None, gt=0)
-    draw_seed: int | None = Field(default=None, ge=0)
-    energy_key: str = "REF_energy"
-    forces_key: str = "REF_forces"
-    stress_key: str = "REF_stress"
-    virials_key: str = "REF_virials"
-    isolated_atom_ev: AtomicEnergyChoice | None = None
-    weight_of_type: dict[str, Annotated[float, Field(ge=0)]] = {}
-    allow: list[Literal["shared_frames", "net_force", "stress", "energy_offset"]] = []
 
-
-class ReplaySection(_Section):
-    """Frames of what the starting model was trained on, for a head of their own.
-
-    - `labels`: "file", or "model": those that the starting model gives (pseudolabels).
-    - `count`: so many are drawn at random; none: all.
-    - `weight`: of the head in the loss.
-    - `least_target_ratio`: training frames are repeated until there are so many of them for
-      each replay frame; upstream has 0.1.
-    """
-
-    train: list[Path] = Field(min_length=1)
-    valid: list[Path] = Field(min_length=1)
-    labels: Literal["file", "model"] = "file"
-    count: int | None = Field(default=None, ge=1)
-    weight: float = Field(default=1.0, gt=0)
-    least_target_ratio: float = Field(default=0.1, ge=0)
-    energy_key: str = "REF_energy"
-    forces_key: str = "REF_forces"
-    stress_key: str = "REF_stress"
-    virials_key: str = "REF_virials"
-    isolated_atom_ev: AtomicEnergyChoice = "foundation"
-
-
-class FreezeSection(_Section):
-    """Weights that stay as they are."""
-
-    groups: list[Group] = Field(min_length=1)
-
-
-class LoraSection(_Section):
+class LoraSection(Section):
     """Low-rank updates in place of the weights themselves; merged into them at the end."""
 
-    rank: int = Field(default=4, ge=1)
+    rank: int = Field(default=4, ge=1, le=4096)
+    """Rank of the updates."""
     alpha: float = Field(default=1.0, gt=0)
+    """Updates are scaled by alpha / rank."""
 
 
-class LossSection(_Section):
-    """One of upstream's losses; with `virials`, `stress_weight` is that of virials.
-
-    `start_weight`: of the weights' departure from the starting model's; see
-    `jaxdiff.finetune.targets.departure`.
-    """
+class LossSection(Section):
+    """One of upstream's losses."""
 
     kind: Literal["weighted", "huber", "universal"] = "universal"
+    """One of upstream's losses."""
     energy_weight: float = Field(default=1.0, ge=0)
+    """Of energies per atom."""
     forces_weight: float = Field(default=10.0, ge=0)
+    """Of forces."""
     stress_weight: float = Field(default=10.0, ge=0)
+    """Of stresses; of virials with `virials`."""
     huber_delta: float = Field(default=0.01, gt=0)
+    """Where the Huber losses change from squares to absolute values."""
     virials: bool = False
+    """Fit virials in place of stresses."""
     start_weight: float = Field(default=0.0, ge=0)
+    """Of the weights' departure from those of the starting model."""
 
 
 class TargetSection(CrystalSection):
-    """A number from transition-state theory that the model should have, beside its labels.
+    """A number from transition-state theory that the model should have."""
 
-    - `kind`: "barrier" of one path, "activation_energy" at a temperature, or ln of the
-      defect "diffusivity", both of all `paths` together; interstitial or vacancy.
-    - `target_ev` and `uncertainty_ev`, or `target_cm2_per_s` and `uncertainty_factor`: the
-      factor is larger than 1, such as 1.1 for 10 %.
-    - `radius_angstrom`: of the atoms that vibrate, for prefactors; none: all do.
-    - `weight`: of ((value - target) / uncertainty)^2 in the loss.
+    kind: Literal["barrier", "activation_energy", "diffusivity"] = Field(
+        examples=["barrier"]
+    )
+    """"barrier" of one path, "activation_energy" at a temperature, or ln of the defect
+    "diffusivity", both of all `paths` together.
     """
-
-    kind: Literal["barrier", "activation_energy", "diffusivity"]
-    paths: tuple[PathName, ...] = Field(min_length=1)
-    target_ev: float | None = Field(default=None, gt=0)
-    uncertainty_ev: float | None = Field(default=None, gt=0)
-    target_cm2_per_s: float | None = Field(default=None, gt=0)
-    uncertainty_factor: float | None = Field(default=None, gt=1)
-    temperature_kelvin: float | None = Field(default=None, gt=0)
-    radius_angstrom: float | None = Field(default=None, gt=0)
+    paths: tuple[PathName, ...] = Field(min_length=1, examples=[["collinear"]])
+    """Jumps of an interstitial, or of the vacancy."""
+    target_ev: float | None = Field(default=None, gt=0, examples=[0.2])
+    """Barrier or activation energy that the model should have."""
+    uncertainty_ev: float | None = Field(default=None, gt=0, examples=[0.01])
+    """Standard error of `target_ev`."""
+    target_cm2_per_s: float | None = Field(default=None, gt=0, examples=[1e-05])
+    """Diffusivity that the model should have."""
+    uncertainty_factor: float | None = Field(default=None, gt=1, examples=[1.1])
+    """Factor by which the diffusivity may be off, 1.1 for 10 %."""
+    temperature_kelvin: float | None = Field(default=None, gt=0, examples=[600.0])
+    """Temperature of an activation energy or a diffusivity."""
+    radius_angstrom: float | None = Field(default=None, gt=0, examples=[4.0])
+    """Atoms further from those that jump do not vibrate in prefactors; left out: all
+    vibrate.
+    """
     weight: float = Field(default=1.0, gt=0)
+    """Of ((value - target) / uncertainty)² in the loss."""
 
     @model_validator(mode="after")
-    def _meant(self) -> Self:
+    def _meant(self) -> "TargetSection":
         wanted = {"target_ev", "uncertainty_ev"}
         if self.kind == "diffusivity":
             wanted = {"target_cm2_per_s", "uncertainty_factor"}
@@ -187,7 +123,7 @@ class TargetSection(CrystalSection):
             raise ValueError("a barrier is that of one path; give one target for each")
         if len(set(self.paths)) < len(self.paths):
             raise ValueError(f"a path occurs twice in {', '.join(self.paths)}")
-        if "vacancy" in self.paths and len(self.paths) > 1:
+        if len({ROCK_SALT.jump(path).sign for path in self.paths}) > 1:
             raise ValueError(
                 "the vacancy is another defect than the interstitial; give each a target"
             )
@@ -210,51 +146,64 @@ class TargetSection(CrystalSection):
         return self.uncertainty_ev or math.log(self.uncertainty_factor or math.e)
 
 
-class OptimizerSection(_Section):
-    """Adam of several kinds, clipping, weight averaging, schedules.
+class OptimizerSection(Section):
+    """Adam of several kinds, clipping, weight averaging, schedules of the learning rate."""
 
-    - `batch_size`: graphs of a batch; or `batch_edges`: places of neighbour rows.
-    - `kind`: "amsgrad" is PyTorch's; "amsgrad_corrected" is optax's, with small steps after
-      huge first gradients.
-    - `weight_decay`: on upstream's choice of weights.
-    - `rate_factors`: of groups, multiply the learning rate.
-    - `average_decay`: of the exponential average of the weights; 0 means none.
-    - `epoch_decay`, `plateau_*`, `warmup_epochs`, `cosine_floor`: the learning rate falls
-      each epoch by a factor, on a plateau by another, rises in the first epochs, and falls
-      as a cosine to a fraction at the end; all are independent.
-    - `patience`: training stops after so many epochs without a better one.
-    """
-
-    epochs: int = Field(ge=1)
-    batch_size: int | None = Field(default=None, ge=1)
-    batch_edges: int | None = Field(default=None, ge=1)
-    learning_rate: float = Field(gt=0, lt=1)
+    epochs: int = Field(ge=1, le=10**7, examples=[100])
+    """Passes through the training frames."""
+    batch_size: int | None = Field(default=None, ge=1, le=10**6, examples=[4])
+    """Frames of a batch; give this or `batch_edges`."""
+    batch_edges: int | None = Field(default=None, ge=1, le=10**9, examples=[20000])
+    """Places of neighbour rows of a batch; give this or `batch_size`."""
+    learning_rate: float = Field(gt=0, lt=1, examples=[0.01])
+    """Step of the optimizer."""
     kind: Literal["amsgrad", "amsgrad_corrected", "adam", "adamw"] = "amsgrad"
+    """"amsgrad" is PyTorch's, "amsgrad_corrected" optax's, with small steps after huge
+    first gradients.
+    """
     beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of the mean gradient of Adam."""
     weight_decay: float = Field(default=5e-7, ge=0)
-    rate_factors: dict[Group, Annotated[float, Field(ge=0)]] = {}
+    """On upstream's choice of weights."""
+    rate_factors: dict[Group, Annotated[float, Field(ge=0)]] = Field(
+        {}, examples=[{"readouts": 10.0}]
+    )
+    """Multiply the learning rate of groups of weights."""
     average_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Of the exponential average of the weights; 0: none."""
     clip_norm: float = Field(default=10.0, gt=0)
+    """Largest norm of a gradient."""
     epoch_decay: float = Field(default=1.0, gt=0, le=1)
+    """The learning rate is multiplied by it after each epoch."""
     plateau_factor: float = Field(default=0.8, gt=0, le=1)
-    plateau_patience: int = Field(default=50, ge=0)
+    """The learning rate is multiplied by it where the loss has stayed on a plateau."""
+    plateau_patience: int = Field(default=50, ge=0, le=10**9)
+    """Epochs without a better loss that make a plateau."""
     warmup_epochs: float = Field(default=0.0, ge=0)
-    cosine_floor: float | None = Field(default=None, ge=0, lt=1)
-    patience: int = Field(default=2048, ge=1)
+    """The learning rate rises in so many first epochs."""
+    cosine_floor: float | None = Field(default=None, ge=0, lt=1, examples=[0.01])
+    """The learning rate falls as a cosine to this fraction at the end; left out: it does
+    not.
+    """
+    patience: int = Field(default=2048, ge=1, le=10**9)
+    """Training stops after so many epochs without a better one."""
 
     @model_validator(mode="after")
-    def _one_size(self) -> Self:
+    def _one_size(self) -> "OptimizerSection":
         if (self.batch_size is None) == (self.batch_edges is None):
             raise ValueError("give either batch_size or batch_edges")
         return self
 
 
-class StageSection(_Section):
+class StageSection(Section):
     """Loss weights and schedule of one stage."""
 
-    epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0, lt=1)
+    epochs: int = Field(ge=1, le=10**7, examples=[50])
+    """Passes through the training frames in this stage; it comes last."""
+    learning_rate: float = Field(gt=0, lt=1, examples=[0.001])
+    """Step of the optimizer in this stage."""
     epoch_decay: float = Field(default=1.0, gt=0, le=1)
+    """The learning rate is multiplied by it after each epoch."""
     energy_weight: float = Field(ge=0)
     forces_weight: float = Field(ge=0)
     stress_weight: float = Field(ge=0)
@@ -264,25 +213,32 @@ class StageTwoSection(StageSection):
     """Last epochs with other weights and a learning rate of their own, as upstream has.
 
     Forces come first in training; energies, whose gradients would drown theirs, here.
-    `refit_species_energies` first removes what of the energy errors is linear in the
-    composition, by least squares, through the isolated-atom energies.
     """
 
     energy_weight: float = Field(default=1000.0, ge=0)
+    """Of energies per atom in this stage."""
     forces_weight: float = Field(default=100.0, ge=0)
+    """Of forces in this stage."""
     stress_weight: float = Field(default=10.0, ge=0)
+    """Of stresses in this stage."""
     refit_species_energies: bool = False
+    """First remove what of the energy errors is linear in the composition, by least
+    squares, through the energies of isolated atoms.
+    """
 
 
-class TrainFile(_Section):
+class TrainFile(Section):
     """A whole run file of `jaxdiff finetune`."""
 
-    seed: int = Field(ge=0)
-    directory: Path
+    seed: int = Field(ge=0, lt=2**63, examples=[1])
+    """Of all random numbers of training."""
+    directory: Path = Field(examples=["runs/training"])
+    """Folder of the run; made if need be."""
     precision: Literal["float32", "float64"] = "float32"
+    """Of model and training."""
     data: DataSection
-    model: ModelSection | None = None
-    scratch: ScratchSection | None = None
+    model: StartSection | None = None
+    scratch: SerializeAsAny[ScratchSection] | None = None
     replay: ReplaySection | None = None
     freeze: FreezeSection | None = None
     lora: LoraSection | None = None
@@ -292,7 +248,7 @@ class TrainFile(_Section):
     stage_two: StageTwoSection | None = None
 
     @model_validator(mode="after")
-    def _one_start(self) -> Self:
+    def _one_start(self) -> "TrainFile":
         if (self.model is None) == (self.scratch is None):
             raise ValueError("give either [model], to start from, or [scratch]")
         if self.scratch is not None and (self.targets or self.loss.start_weight):
@@ -335,33 +291,6 @@ class TrainFile(_Section):
         )
 
 
-def _sentence(fault: Any) -> str:
-    """What is wrong with the first key that cannot be meant, and what is allowed there."""
-    # of a union the alternatives stand in the path
-    parts = [p for p in fault["loc"] if "[" not in str(p)]
-    where = ".".join(map(str, parts)) or "the run file"
-    if where.startswith("data.isolated_atom_ev"):
-        return (
-            f"data.isolated_atom_ev = {json.dumps(fault['input'], default=str)}; give "
-            'energies by symbol, "average", "foundation" or "estimated".'
-        )
-    if fault["type"] != "extra_forbidden":
-        message = str(fault["msg"]).removeprefix("Value error, ")
-        return f"{where}: {message[0].lower()}{message[1:]}."
-    section: Any = TrainFile
-    for part in (p for p in parts[:-1] if isinstance(p, str)):
-        section = _section(section.model_fields[part].annotation)
-    known = list(section.model_fields)
-    close = difflib.get_close_matches(str(parts[-1]), known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
-    return f"{where} is not known; {hint}"
-
-
-def _section(annotation: Any) -> Any:
-    """The section in an annotation that may allow None."""
-    return next((a for a in get_args(annotation) if a is not type(None)), annotation)
-
-
 def read_train_file(
     path: Path, data_root: Path | None = None, overrides: list[str] | None = None
 ) -> TrainFile:
@@ -371,24 +300,20 @@ def read_train_file(
     output directory is relative to the working directory. `overrides` are such as
     `optimizer.epochs=3` or `seed=1`.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such run file.")
-    try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}.") from None
+    path, content = Path(path), read_table(path)
     for override in overrides or []:
-        key, equals, value = override.partition("=")
+        key, equals, given = override.partition("=")
         if equals and key.strip() in ("seed", "directory", "precision"):
-            text = value.strip() if key.strip() == "seed" else json.dumps(value.strip())
-            content |= tomllib.loads(f"{key} = {text}")
+            text = given.strip()
+            is_number = key.strip() == "seed" and text.lstrip("+-").isdecimal()
+            content |= {key.strip(): int(text[:30]) if is_number else text}
         else:
             content = overridden(content, [override])
     try:
-        run = TrainFile.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {_sentence(error.errors()[0])}") from None
+        run = checked(TrainFile, content)
+    except RunFileError as error:
+        first, *_ = str(error).splitlines()
+        raise RunFileError(f"{path}: {first}") from None
     here = path.parent if data_root is None else Path(data_root)
 
     def found(paths: list[Path]) -> list[Path]:

@@ -1,12 +1,12 @@
-"""What the readers of trajectory formats share: raw frames, lines of text, elements."""
+"""What the readers of trajectory formats share: raw frames, elements, what may be missing.
+
+Errors name arguments as the command line spells them; `--frame-ps` is `frame_ps` in Python.
+"""
 
 import dataclasses
-import gzip
-import zlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -14,25 +14,54 @@ from jaxtyping import Float, Integer
 Placement = tuple[Float[np.ndarray, "atoms 3"], Float[np.ndarray, "3 3"]]
 """Positions, Å, from the corner of the cell, and the cell, Å, rows."""
 
-
-_READ_BYTES = 1 << 18
+NEAREST = "minimum image between frames"
+NAME_TYPES = "say which is which, such as --species 1=Li --species 2=F"
+_SYMBOL = re.compile(r"([A-Z][a-z]?)(?![A-Za-z])")
 
 
 @dataclasses.dataclass
 class Tally:
-    """What was met while reading; counted anew by every pass over the file."""
+    """What was met while reading; counted anew by every pass over the file.
+
+    `restarts`: frames at which unwrapped positions began again from other images.
+    """
 
     frames: int = 0
     duplicates: int = 0
     incomplete: int = 0
+    restarts: list[int] = dataclasses.field(default_factory=list)
+
+    def reset(self) -> None:
+        """Before a pass over the file."""
+        self.frames, self.duplicates, self.incomplete, self.restarts = 0, 0, 0, []
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What the user says because the file does not.
+
+    - `species`: elements of atom types, for LAMMPS dumps and files without names.
+    - `cell`, Å: lattice vectors as rows, periodic in all directions.
+    - `topology`: a file with the same atoms in the same order, for their elements.
+    - `length_unit`: of H5MD files without one, Å.
+    """
+
+    species: dict[int, str] | None = None
+    cell: Float[np.ndarray, "3 3"] | None = None
+    topology: Path | None = None
+    length_unit: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class RawFrame:
-    """One frame as the file has it; its numbers are read when `load` is called."""
+    """One frame as the file has it; its numbers are read when `load` is called.
+
+    - `step`: MD steps, or the running number of XDATCAR.
+    - `time`: ps where the source states its unit, else as the file has it.
+    """
 
     step: int | None
-    time_ps: float | None
+    time: float | None
     load: Callable[[], Placement]
 
 
@@ -42,7 +71,8 @@ class Source:
 
     - `unwrapping`: how positions are made continuous, in words.
     - `exact`: the positions are continuous as they are.
-    - `time_stated`: times come with a unit; otherwise ps is an assumption.
+    - `time_stated`: times come with a unit.
+    - `step_word`: what steps are called; only a "time step" has a length in fs.
     """
 
     format: str
@@ -52,141 +82,20 @@ class Source:
     exact: bool
     time_stated: bool
     frames: Callable[[Tally], Iterator[RawFrame]]
+    step_word: str = "time step"
 
 
-class Lines:
-    """Lines of a text file, plain or gz, in bulk. A gz file that breaks off just ends."""
+def element(name: str, where: str) -> int:
+    """Atomic number of a chemical symbol, or of a name that begins with one.
 
-    def __init__(self, path: Path) -> None:
-        """Open for reading."""
-        self._path = path
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        self._file = (gzip.open if packed else open)(path, "rb")
-        self._buffer, self._position = b"", 0
-        self._last = 1, 80  # lines and bytes of the longest block: a first guess
-
-    def line(self) -> bytes:
-        """The next line; empty at the end of the file, without \\n if it is cut there."""
-        self._end(1, self._position)
-        start, end = self._position, self._buffer.find(b"\n", self._position) + 1
-        self._position = end or len(self._buffer)
-        return self._buffer[start : self._position]
-
-    def take(self, n: int, barrier: bytes | None = None) -> bytes | None:
-        """The next `n` lines as one; None if the file ends before, or within the last.
-
-        With a `barrier`, text from the barrier on is left for later, and the lines before
-        it, too few, count as an end as well.
-        """
-        lines, size = self._last
-        end = self._end(n, self._position + (size * n) // lines)
-        start = self._position
-        text = self._buffer[start : len(self._buffer) if end is None else end]
-        self._position += len(text)
-        if barrier is not None and barrier in text:
-            self._position = start + text.index(barrier)
-            return None
-        if n >= lines:
-            self._last = n, max(len(text), 1)
-        return None if end is None else text
-
-    def back(self, n_bytes: int) -> None:
-        """Read these last bytes of the line or block just read again."""
-        self._position -= n_bytes
-
-    def __enter__(self) -> Self:
-        """Use as `with Lines(path) as lines`."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _end(self, n: int, guess: int) -> int | None:
-        """Where in the buffer the next `n` lines end; None if the file ends before."""
-        guess -= self._position
-        while self._position + guess > len(self._buffer) and self._fill(guess):
-            pass
-        end = self._buffer.rfind(b"\n", self._position, self._position + guess) + 1
-        end = max(end, self._position)
-        count = self._buffer.count(b"\n", self._position, end)
-        for _ in range(count - n):
-            end = self._buffer.rfind(b"\n", 0, end - 1) + 1
-        for _ in range(n - count):
-            while (found := self._buffer.find(b"\n", end)) < 0:
-                end -= self._position
-                if not self._fill(0):
-                    return None
-                end += self._position
-            end = found + 1
-        return end
-
-    def _fill(self, wanted: int) -> bool:
-        """Read more, and drop what has been used; False at the end of the file."""
-        rest = self._buffer[self._position :]
-        size = max(_READ_BYTES, min(wanted - len(rest), 256 * _READ_BYTES), len(rest) // 2)
-        try:
-            more = self._file.read1(size)
-        except EOFError:  # gz of a run that was killed
-            more = b""
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(
-                f"{self._path} is damaged inside ({error}); unpack it, or copy it again."
-            ) from None
-        self._buffer, self._position = rest + more, 0
-        return bool(more)
-
-
-def numbers(text: bytes, where: str) -> list[float]:
-    """The numbers of a line; `where` names it in the error."""
-    try:
-        return [float(word) for word in text.split()]
-    except ValueError:
-        raise ValueError(f"{where} should be numbers, got {excerpt(text)}.") from None
-
-
-def whole_number(text: bytes, where: str) -> int:
-    """The only whole number of a line; `where` names it in the error."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(
-            f"{where} should be a whole number, got {excerpt(text)}."
-        ) from None
-
-
-def columns_of(
-    tokens: list[bytes], columns: tuple[int, ...], width: int, where: str
-) -> Float[np.ndarray, "rows columns"]:
-    """Columns of a table given as one list of words."""
-    table = np.empty((len(tokens) // width, len(columns)))
-    try:
-        for k, column in enumerate(columns):
-            table[:, k] = np.fromiter(map(float, tokens[column::width]), float, len(table))
-    except ValueError as error:
-        raise ValueError(
-            f"{where} has a coordinate that is not a number ({error}); the file is damaged."
-        ) from None
-    return table
-
-
-def excerpt(text: bytes) -> str:
-    """The first 40 characters, printable."""
-    return repr(text.strip()[:40].decode("ascii", errors="replace"))
-
-
-def element(symbol: str, where: str) -> int:
-    """Atomic number of a chemical symbol."""
+    Programs write `Li_sv`, `Li/`, `Li_sv/1a2b3c4d` (VASP), `Li1` (kinds of CP2K), `H.5`.
+    """
     from ase.data import atomic_numbers
 
+    found = _SYMBOL.match(name)
+    symbol = found[1] if found else name
     if symbol not in atomic_numbers or symbol == "X":
-        raise ValueError(f"{where} has the element {symbol!r}, which is not known.")
+        raise ValueError(f"{where} has the element {name!r}, which is not known.")
     return atomic_numbers[symbol]
 
 
@@ -195,9 +104,35 @@ def elements_of_types(species: dict[int, str], where: str) -> dict[int, int]:
     return {kind: element(symbol, where) for kind, symbol in species.items()}
 
 
+def elements_of_numbers(
+    kinds: Integer[np.ndarray, " atoms"], species: dict[int, str] | None, where: str
+) -> Integer[np.ndarray, " atoms"]:
+    """Atomic numbers of numbered kinds, as the user names them."""
+    present = sorted(set(kinds.tolist()))
+    if species is None:
+        raise ValueError(
+            f"{where} numbers its atoms' types ({', '.join(map(str, present))}) without "
+            f"names of elements; {NAME_TYPES}."
+        )
+    known = elements_of_types(species, "--species")
+    unknown = [kind for kind in present if kind not in known]
+    if unknown:
+        raise ValueError(
+            f"{where} has atom type {unknown[0]}, but --species names only "
+            f"{', '.join(map(str, sorted(known)))}; add --species {unknown[0]}=ELEMENT."
+        )
+    return np.array([known[kind] for kind in kinds.tolist()], dtype=np.int32)
+
+
 def no_complete_frame(path: Path) -> ValueError:
     """The error of a file that ends within its first frame."""
     return ValueError(
         f"{path} has no complete frame; it ends within the first one. Give a trajectory "
-        "with at least one frame."
+        "with at least one frame; if its last line is whole, end it by a line break."
     )
+
+
+def refuse_cell(path: Path, given: Given) -> None:
+    """For formats that state their cells."""
+    if given.cell is not None:
+        raise ValueError(f"{path} states its cells; leave --cell-angstrom out.")

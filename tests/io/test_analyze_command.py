@@ -6,18 +6,20 @@ import re
 import numpy as np
 import pytest
 import typer
+from ase.build import bulk
 from typer.testing import CliRunner
 
 from jaxdiff.analysis import load_series
-from jaxdiff.analysis.defects import CLASSES
-from jaxdiff.crystal import rock_salt_interstitial
 from jaxdiff.io.export import write_trajectory
 from jaxdiff.io.trajectory import Frames
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
+from jaxdiff.lattice.rock_salt import ROCK_SALT
 
 command = importlib.import_module("jaxdiff.cli.analyze")  # the package has the function
 
 LATTICE, N_FRAMES, FRAME_PS = 4.1, 700, 0.03
 SYSTEM = rock_salt_interstitial(3, LATTICE)
+SYSTEM_SYMBOLS = [{3: "Li", 9: "F"}[z] for z in SYSTEM.atomic_number.tolist()]
 HOPS = (40, 300, 301, 620)  # two of them one frame apart: one jump of two steps
 
 
@@ -72,7 +74,11 @@ def test_the_hops_are_found_in_every_format(invoke, tmp_path, name, wrap):
     assert series.dwell_frames == 2
     assert series.frame_ps == pytest.approx(FRAME_PS)
     np.testing.assert_array_equal(series.events.frame, [41, 302, 621])
-    assert [CLASSES[k] for k in series.events.kind] == ["direct", "concerted", "direct"]
+    assert [ROCK_SALT.classes[k] for k in series.events.kind] == [
+        "direct",
+        "concerted",
+        "direct",
+    ]
     np.testing.assert_array_equal(series.events.jump[:, 0], [2, 4, 2])
     assert series.lattice_constant == pytest.approx(LATTICE * 1.0005, rel=1e-5)
     np.testing.assert_allclose(series.cell[0], SYSTEM.cell * 1.0005, rtol=1e-5)
@@ -121,10 +127,14 @@ def test_stride_and_dwell_are_those_asked_for(invoke, tmp_path):
         (["--temperature-kelvin", 1, "--temperature-kelvin", 2], "2 temperatures for 1"),
         (["--temperature-kelvin", -5], "outside 0 to 5000 K"),
         (["--temperature-kelvin", 500, "--mobile", "Qq"], "is no element"),
-        (["--temperature-kelvin", 500, "--mobile", "Na"], "is not a supercell"),
-        (["--temperature-kelvin", 500, "--supercell", "2"], "217 atoms|32 anion sites"),
+        (["--temperature-kelvin", 500, "--mobile", "Na"], "has no Na; it has Li, F"),
+        (
+            ["--temperature-kelvin", 500, "--supercell", "2"],
+            r"108 host atoms .*, but .* 32 host sites",
+        ),
         (["--temperature-kelvin", 500, "--supercell", "1,2"], "one number, three, or nine"),
         (["--temperature-kelvin", 500, "--species", "Li"], "not of the form 1=Li"),
+        (["--temperature-kelvin", 500, "--network", "cube"], "give one of rock-salt"),
     ],
 )
 def test_bad_input_is_exit_2_and_one_line(invoke, tmp_path, options, message):
@@ -136,6 +146,61 @@ def test_bad_input_is_exit_2_and_one_line(invoke, tmp_path, options, message):
     assert re.search(message, result.output), result.output
 
 
+PYTHON = r"frame_ps|timestep_fs|file_format|species=|unwrapped=|stop=|is_mobile|supercell="
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("types", ["--timestep-fs", 1], "--species 1=Li --species 2=F"),
+        ("types", ["--timestep-fs", 1, "--species", "1=Li"], "add --species 2=ELEMENT"),
+        ("types", ["--species", "1=Li", "--species", "2=F"], "give --timestep-fs"),
+        ("elements", ["--frame-ps", 0], "--frame-ps 0.0; it must be positive"),
+        ("elements", ["--frame-ps", 1, "--stride", 0], "--stride 0; frames are counted"),
+        ("elements", ["--frame-ps", 1, "--file-format", "pdf"], "--file-format pdf is not"),
+        ("elements", ["--frame-ps", 1, "--cell-angstrom", "8,8,8"], "--cell-angstrom out"),
+        ("elements", ["--frame-ps", 1, "--cell-angstrom", "8,8"], "three edges or nine"),
+        ("cp2k", [], "--cell-angstrom 20.3,20.3,20.3"),
+    ],
+)
+def test_messages_are_in_the_language_of_the_command_line(
+    invoke, tmp_path, content, options, message
+):
+    path = tmp_path / "dump"
+    box = "ITEM: BOX BOUNDS pp pp pp\n0 8\n0 8\n0 8\n"
+    kind, li, f = {"types": ("type", 1, 2)}.get(content, ("element", "Li", "F"))
+    text = "".join(
+        f"ITEM: TIMESTEP\n{k}\nITEM: NUMBER OF ATOMS\n2\n{box}"
+        f"ITEM: ATOMS id {kind} x y z\n1 {li} {k} 0 0\n2 {f} 2 0 0\n"
+        for k in range(2)
+    )
+    cp2k = "2\n i = 1, time = 1.0, E = -1.0\nLi 0 0 0\nF 2 0 0\n"
+    path.write_text(cp2k if content == "cp2k" else text)
+    result, _ = invoke(path, "--temperature-kelvin", 500, *options)
+    assert result.exit_code == 2, result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert re.search(message, result.output), result.output
+    assert not re.search(PYTHON, result.output), result.output
+
+
+def test_cp2k_with_a_cell(invoke, tmp_path):
+    """Times in fs, wrapped positions, the cell on the command line."""
+    given = frames(wrap=True)
+    rows = "\n".join(f"{symbol} %.6f %.6f %.6f" for symbol in SYSTEM_SYMBOLS)
+    stretched = given.position * (SYSTEM.cell[0, 0] / given.cell[:, :1, :1])
+    path = tmp_path / "cp2k.xyz"
+    with path.open("w") as file:
+        for k, position in enumerate(stretched):
+            file.write(f"217\n i = {k:8d}, time = {30.0 * k:12.3f}, E = -99.5\n")
+            file.write(rows % tuple(position.ravel()) + "\n")
+    cell = ",".join(["12.3"] * 3)
+    options = ("--temperature-kelvin", 500, "--cell-angstrom", cell, "--keep-frames", 0)
+    result, out = invoke(path, *options)
+    assert result.exit_code == 0, result.output
+    series = load_series(out / "series.h5")
+    np.testing.assert_array_equal(series.events.frame, [41, 302, 621])
+
+
 def test_a_full_folder_is_left_alone(invoke, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("data")
@@ -143,3 +208,19 @@ def test_a_full_folder_is_left_alone(invoke, tmp_path):
     result, _ = invoke(path, "--temperature-kelvin", 500)
     assert result.exit_code == 2
     assert "is not empty" in result.output
+
+
+def test_a_crystal_of_the_same_framework_is_refused(invoke, tmp_path):
+    """Li2O has its anions where rock salt has them, and its lithium between the sites."""
+    crystal = bulk("OLi2", "fluorite", a=4.6, cubic=True) * 2
+    number = crystal.numbers
+    several = np.broadcast_to(crystal.positions, (8, len(number), 3))
+    cell = np.broadcast_to(crystal.cell.array, (8, 3, 3))
+    given = Frames(several, cell, np.arange(8) * FRAME_PS)
+    write_trajectory(tmp_path / "li2o.extxyz", [given], atomic_number=number)
+    options = ("--temperature-kelvin", 500, "--network", "rock-salt")
+    result, out = invoke(tmp_path / "li2o.extxyz", *options)
+    assert result.exit_code == 2
+    assert "0 of 64 Li atoms stand on lattice sites of rock salt" in result.output
+    assert "--network" in result.output
+    assert not (out / "series.h5").exists()

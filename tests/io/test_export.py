@@ -183,7 +183,7 @@ def test_ovito_reads_the_same(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("a.dcd", {}, "the format is not clear; use file_format"),
+        ("a.dcd", {}, "the format is not clear; say --file-format"),
         ("a.xyz", {"file_format": "dcd"}, "the format is not clear"),
         ("a.dump", {"timestep_fs": 0.3}, "0.1 ps is not at a whole number of steps"),
         ("a.dump", {"timestep_fs": -1.0}, "timestep_fs=-1.0"),

@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 
 from jaxdiff.analysis import load_series
 from jaxdiff.cli import app
-from jaxdiff.crystal import rock_salt_interstitial
 from jaxdiff.io.series import SeriesWriter
 from jaxdiff.io.site_log import SiteLog
 from jaxdiff.io.trajectory import open_trajectory
-from jaxdiff.observables import SiteSettings, as_supercell, initialize, observe
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
+from jaxdiff.observables import SiteSettings, initialize, observe
 
 LATTICES, CELLS, N_FRAMES, FRAME_PS = (4.0, 4.1, 4.05), 2, 40, 0.02
 SYSTEMS = [rock_salt_interstitial(CELLS, a) for a in LATTICES]
@@ -51,7 +53,7 @@ LENGTH = (N_FRAMES, N_FRAMES, STOP_FRAME - 1)
 def written(tmp_path_factory):
     """The folder of a run of three replicas, the last of which stopped."""
     folder = tmp_path_factory.mktemp("run")
-    supercell = as_supercell(CELLS)
+    supercell = Supercell.of(ROCK_SALT, CELLS)
     states = [
         initialize(SETTINGS, supercell, s.cell, jnp.asarray(s.position), NUMBER == 3)
         for s in SYSTEMS
@@ -71,6 +73,9 @@ def written(tmp_path_factory):
             "frame_ps": FRAME_PS,
             "dwell_frames": SETTINGS.dwell_frames,
             "core_radius_angstrom": SETTINGS.core_radius,
+            "network": supercell.network.to_json(),
+            "mobile": "Li",
+            "formula": "LiF",
             "supercell": supercell.matrix,
             "n_mobile": 33,
             "n_anion": 32,
@@ -262,7 +267,7 @@ def test_a_cell_that_is_not_known_is_an_error(run, tmp_path):
         ("a.traj", ["--replica", 3], "--replica 3: the run has 3, numbered from 0 to 2"),
         ("a.traj", ["--replica", -1], "--replica -1: the run has 3"),
         ("a.traj", ["--replica", 0, "--file-format", "dcd"], "--file-format dcd is not"),
-        ("a.dcd", ["--replica", 0], "the format is not clear; use file_format"),
+        ("a.dcd", ["--replica", 0], "the format is not clear; say --file-format"),
         ("a.traj", ["--replica", 0, "--anion", "Qq"], "--anion Qq is no element"),
         ("old.traj", ["--replica", 0], "old.traj exists already"),
     ],

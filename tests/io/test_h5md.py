@@ -1,5 +1,7 @@
 """H5MD files written by the specification, and by MDAnalysis, come back as they are."""
 
+import ase
+import ase.io
 import h5py
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from written_by_hand import ORTHOGONAL, TRICLINIC, assert_same, read, walk
 
 import jaxdiff.io.h5md as h5md_module
 from jaxdiff.io.export import write_trajectory
-from jaxdiff.io.trajectory import Frames
+from jaxdiff.io.trajectory import Frames, open_trajectory
 
 LITHIUM_FLUORIDE = {1: "Li", 2: "F"}
 
@@ -123,9 +125,75 @@ def test_h5md_of_mdanalysis(tmp_path):
             universe.trajectory.ts.dimensions = mda.lib.mdamath.triclinic_box(*TRICLINIC)
             universe.atoms.positions = x
             writer.write(universe.atoms)
-    with h5py.File(path, "a") as file:  # MDAnalysis writes no species
+    start = tmp_path / "start.extxyz"  # MDAnalysis writes no species
+    ase.io.write(start, ase.Atoms(known.number, known.position[0], cell=TRICLINIC))
+    assert_same(path, known, 1e-5, topology=start)
+    with pytest.raises(ValueError, match="has no species, .* by --topology"):
+        open_trajectory(path)
+    with h5py.File(path, "a") as file:
         file["particles/trajectory/species"] = np.where(known.number == 3, 1, 2)
     assert_same(path, known, 1e-5, species=LITHIUM_FLUORIDE)
+
+
+def lammps_h5md(path, creator=None, scale=1.0):
+    """As LAMMPS writes it: no units, species and their step once, lengths in Å."""
+    known = walk(ORTHOGONAL, n_frames=9)
+    edges = np.diagonal(known.cell, axis1=1, axis2=2)
+    image = known.image.astype(int)
+    write_h5md(path, known, scale * known.wrapped, edges=scale * edges, image=image)
+    with h5py.File(path, "a") as file:
+        group = file["particles/ions"]
+        for name in ("position/value", "position/time"):
+            del group[name].attrs["unit"]
+        del group["species"]
+        group["species/value"] = np.where(known.number == 3, 1, 2)[None]
+        group["species/step"], group["species/time"] = [0], [0.0]
+        if creator is not None:
+            file.create_group("h5md/creator").attrs["name"] = creator
+    return known
+
+
+@pytest.mark.parametrize("unit", ["angstrom", "nm"])
+def test_h5md_without_units(tmp_path, unit):
+    path = tmp_path / "a.h5"
+    known = lammps_h5md(path, scale={"angstrom": 1.0, "nm": 0.1}[unit])
+    given = {"species": LITHIUM_FLUORIDE, "timestep_fs": 2.0}
+    assert_same(path, known, 1e-12, **given, length_unit=unit)
+    with pytest.raises(ValueError, match="--length-unit angstrom or --length-unit nm"):
+        open_trajectory(path, **given)
+    with pytest.raises(ValueError, match="--length-unit bohr is not one of angstrom, nm"):
+        open_trajectory(path, **given, length_unit="bohr")
+    with pytest.raises(ValueError, match="--timestep-fs, .* 0.1 if it is ps"):
+        open_trajectory(path, species=LITHIUM_FLUORIDE, length_unit=unit)
+    with pytest.raises(ValueError, match=r"types \(1, 2\) .* --species 1=Li --species 2=F"):
+        open_trajectory(path, timestep_fs=2.0, length_unit=unit)
+
+
+def test_h5md_of_lammps(tmp_path):
+    """Where it says that LAMMPS wrote it, lengths are Å."""
+    path = tmp_path / "a.h5"
+    known = lammps_h5md(path, "LAMMPS")
+    given = {"species": LITHIUM_FLUORIDE, "timestep_fs": 2.0}
+    assert_same(path, known, 1e-12, **given)
+
+
+def test_h5md_with_a_unit_that_is_not_the_one_said(tmp_path):
+    known = walk(TRICLINIC, n_frames=3)
+    path = tmp_path / "a.h5"
+    write_h5md(path, known, known.wrapped, edges=TRICLINIC)
+    given = {"species": LITHIUM_FLUORIDE}
+    assert_same(path, known, 1e-12, **given, length_unit="angstrom")
+    with pytest.raises(ValueError, match="another unit; leave --length-unit out"):
+        open_trajectory(path, **given, length_unit="nm")
+
+
+def test_h5md_without_a_box(tmp_path):
+    known = walk(TRICLINIC, n_frames=9)
+    path = tmp_path / "a.h5"
+    write_h5md(path, known, known.wrapped, edges=TRICLINIC)
+    with h5py.File(path, "a") as file:
+        del file["particles/ions/box/edges"]
+    assert_same(path, known, 1e-12, species=LITHIUM_FLUORIDE, cell=TRICLINIC)
 
 
 @pytest.fixture
@@ -187,3 +255,13 @@ def test_h5md_with_a_frame_half_written(h5md):
     trajectory, position, _, _ = read(h5md)
     assert len(position) == 4
     assert trajectory.note == "1 frames were cut short and left out"
+
+
+def test_h5md_without_boundaries_that_is_wrapped(tmp_path):
+    known = walk(ORTHOGONAL)
+    path = tmp_path / "a.h5"
+    write_h5md(path, known, known.wrapped, edges=ORTHOGONAL)
+    with h5py.File(path, "a") as file:
+        file["particles/ions/box"].attrs["boundary"] = [b"none"] * 3
+    with pytest.raises(ValueError, match="jump by a lattice vector along .* not periodic"):
+        read(path, species=LITHIUM_FLUORIDE)

@@ -70,6 +70,7 @@ def invoke(tmp_path, monkeypatch):
     return invoke
 
 
+@pytest.mark.slow
 def test_too_short_a_run_says_so_and_goes_on(invoke):
     short, out = invoke()
     said = " ".join(short.output.split())

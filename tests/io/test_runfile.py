@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from jaxdiff.io import runfile
@@ -115,3 +117,22 @@ def test_overrides_reach_tables_within_sections():
 def test_missing_run_file(tmp_path):
     with pytest.raises(runfile.RunFileError, match="does not exist"):
         runfile.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "kept", [json.dumps, lambda o: runfile.table_to_toml({"analyze": o})]
+)
+def test_options_kept_in_a_series_come_back(kept):
+    """As JSON, as they once were, and as TOML, which leaves out what is None."""
+    options = {
+        "mobile": "Li",
+        "frame_ps": 0.02,
+        "temperature_kelvin": [600.0],
+        "wrap": True,
+    }
+    text = kept(options | {"topology": None})
+    found = runfile.table_of(text)["analyze"]
+    assert {k: v for k, v in found.items() if v is not None} == options
+    assert runfile.table_of("") == {}
+    with pytest.raises(ValueError, match="Expecting value"):
+        runfile.table_of("[neither")

@@ -12,7 +12,7 @@ from jaxdiff.analysis import load_series
 from jaxdiff.io.series import SeriesWriter, join_unfinished, joined_parts
 
 
-def open_writer(folder, n_parts=0):
+def open_writer(folder, n_parts=0, digests=()):
     return SeriesWriter(
         folder,
         temperature=np.array([500.0, 600.0]),
@@ -23,6 +23,7 @@ def open_writer(folder, n_parts=0):
         attributes={"timestep_fs": 2.0, "supercell": [3, 3, 3]},
         provenance={"seed": 1},
         n_parts=n_parts,
+        digests=digests,
     )
 
 
@@ -42,7 +43,7 @@ def changes(*per_replica):
         "replica": np.repeat(np.arange(len(per_replica)), per_replica),
         "frame": np.arange(n),
         "cation": np.zeros(n, int),
-        "site": np.arange(1, n + 1)[:, None] * np.ones(3, int),
+        "site": np.arange(1, n + 1)[:, None] * np.ones(4, int),
     }
 
 
@@ -70,7 +71,7 @@ def append(writer, n, start):
 def test_chunks_join_to_series(writer, tmp_path, flush):
     append(writer, 3, 0)
     append(writer, 0, 6)
-    writer.start_sites(np.ones((2, 2, 3), int))
+    writer.start_sites(np.ones((2, 2, 4), int))
     writer.append_sites(changes(1, 1), counts(3))
     if flush:
         assert writer.flush() == 1
@@ -80,7 +81,7 @@ def test_chunks_join_to_series(writer, tmp_path, flush):
     assert not list((tmp_path / "parts").iterdir())
     with h5py.File(tmp_path / "series.h5") as file:
         assert file.attrs["format"] == "jaxdiff-series"
-        assert file.attrs["format_version"] == 2
+        assert file.attrs["format_version"] == 3
         assert file.attrs["status"] == "complete"
         assert file.attrs["n_parts"] == 1 + flush
         assert json.loads(file.attrs["provenance"]) == {"seed": 1, "wall_s": 1.5}
@@ -92,7 +93,7 @@ def test_chunks_join_to_series(writer, tmp_path, flush):
         # replica after replica, each in order of time
         np.testing.assert_array_equal(file["sites/change_replica"], [0, 0, 0, 1])
         np.testing.assert_array_equal(
-            file["sites/change_site"], np.array([1, 1, 2, 2])[:, None] * np.ones(3)
+            file["sites/change_site"], np.array([1, 1, 2, 2])[:, None] * np.ones(4)
         )
         np.testing.assert_array_equal(file["sites/change_frame"], [0, 0, 1, 1])
         np.testing.assert_array_equal(file["temperature_kelvin"], [500, 600])
@@ -123,11 +124,11 @@ def fill(writer, first, last):
 @pytest.mark.parametrize("cuts", [[], [3], [1, 2, 5], range(1, 8)])
 def test_where_it_is_cut_into_parts_leaves_no_trace(tmp_path, cuts):
     whole = open_writer(tmp_path / "whole")
-    whole.start_sites(np.ones((2, 2, 3), int))
+    whole.start_sites(np.ones((2, 2, 4), int))
     fill(whole, 0, 8)
     whole.finish("complete")
     parts = open_writer(tmp_path / "parts")
-    parts.start_sites(np.ones((2, 2, 3), int))
+    parts.start_sites(np.ones((2, 2, 4), int))
     for first, last in itertools.pairwise([0, *cuts, 8]):
         fill(parts, first, last)
         parts.flush()
@@ -138,11 +139,11 @@ def test_where_it_is_cut_into_parts_leaves_no_trace(tmp_path, cuts):
 def test_what_comes_after_the_checkpoint_is_discarded(tmp_path):
     """And a run goes on after its series was complete."""
     whole = open_writer(tmp_path / "whole")
-    whole.start_sites(np.ones((2, 2, 3), int))
+    whole.start_sites(np.ones((2, 2, 4), int))
     fill(whole, 0, 8)
     whole.finish("complete")
     cut = open_writer(tmp_path / "cut")
-    cut.start_sites(np.ones((2, 2, 3), int))
+    cut.start_sites(np.ones((2, 2, 4), int))
     fill(cut, 0, 2)
     assert cut.flush() == 1
     fill(cut, 2, 5)

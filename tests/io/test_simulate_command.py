@@ -81,7 +81,7 @@ def test_a_run_leaves_series_run_file_and_final_state(invoke):
         np.testing.assert_array_equal(file["temperature_kelvin"], [300, 300, 400, 400])
         np.testing.assert_array_equal(file["replica_seed_index"], [0, 1, 0, 1])
         np.testing.assert_array_equal(file["sites/frames"], [25] * 4)
-        assert file["sites/initial"].shape == (4, 32, 3)
+        assert file["sites/initial"].shape == (4, 32, 4)  # index and image
         assert file["sites/change_frame"].shape == (0,)
         assert file["positions/position"].shape == (4, 0, 64, 3)
         provenance = json.loads(file.attrs["provenance"])
@@ -185,6 +185,8 @@ def test_another_run_in_the_same_folder_is_refused_and_nothing_changes(invoke):
     other, _ = invoke("--set", "ensemble.seed=2", "--set", "ensemble.timestep_fs=1")
     assert other.exit_code == 2
     assert "ensemble.seed = 1, not 2, and 1 more differ" in other.output
+    free = "duration_ps", "directory", "checkpoint_minutes", "chunk_ps", "group_size"
+    assert all(f".{key}" in other.output.split("Only")[1] for key in free)
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
 
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from jaxdiff.analysis import load_series
-from jaxdiff.analysis.defects import CLASSES
-from jaxdiff.crystal import rock_salt_interstitial
 from jaxdiff.io.series import SeriesWriter
 from jaxdiff.io.site_log import SiteLog
-from jaxdiff.observables import SiteSettings, as_supercell, initialize, observe
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
+from jaxdiff.observables import SiteSettings, initialize, observe
 
+CLASSES = ROCK_SALT.classes
 LATTICE, CELLS = 4.0, 2  # Å; a/4 is 1 Å
 SYSTEM = rock_salt_interstitial(CELLS, LATTICE)
 LITHIUM = SYSTEM.atomic_number == 3
@@ -26,7 +28,7 @@ def write(path, settings=SETTINGS, chunk=3, hops=((2, 5, 8), (4,))):
     for replica, frames in enumerate(hops):
         for frame in frames:
             position[frame - 1 :, replica, INTERSTITIAL, 0] += LATTICE / 2
-    supercell = as_supercell(CELLS)
+    supercell = Supercell.of(ROCK_SALT, CELLS)
     start = initialize(
         settings, supercell, SYSTEM.cell, jnp.asarray(SYSTEM.position), LITHIUM
     )
@@ -46,6 +48,9 @@ def write(path, settings=SETTINGS, chunk=3, hops=((2, 5, 8), (4,))):
             "core_radius_angstrom": settings.core_radius,
             "lattice_constant_angstrom": LATTICE,
             "cell_angstrom": SYSTEM.cell,
+            "network": ROCK_SALT.to_json(),
+            "mobile": "Li",
+            "formula": "LiF",
             "supercell": supercell.matrix,
             "n_mobile": 33,
             "n_anion": 32,
