@@ -7,25 +7,22 @@ for part in advance(run_chunk, plan, params, conditions, state, n_steps=..., ...
     ...  # part.series: frames; part.state: where the ensemble now is
 """
 
-from jaxdiff.md.chunk import Plan, Series, evaluate, make_chunk
+from jaxdiff.md.chunk import Series, evaluate, make_chunk
 from jaxdiff.md.ensemble import (
     Conditions,
     EnsembleState,
+    Info,
     conditions,
     initialize,
     temperature_grid,
 )
+from jaxdiff.md.plan import Plan
 from jaxdiff.md.run import Part, advance, restart, why
-from jaxdiff.md.thermostats import CSVR, LANGEVIN, NOSE_HOOVER, NPT, NVE
 
 __all__ = [
-    "CSVR",
-    "LANGEVIN",
-    "NOSE_HOOVER",
-    "NPT",
-    "NVE",
     "Conditions",
     "EnsembleState",
+    "Info",
     "Part",
     "Plan",
     "Series",

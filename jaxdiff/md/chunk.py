@@ -5,10 +5,10 @@ its share of the groups. On a CPU a group is one replica: its arrays stay in the
 no sum depends on what runs beside it. On an accelerator a group is as many replicas as
 its memory holds.
 
-A step: thermostat and drift for every replica; new neighbour lists for those replicas that
+A step: every replica up to its new positions; new neighbour lists for those replicas that
 have moved by half the skin; forces of the new positions with the lists of those positions;
 the rest of the step. Every `steps_per_frame` steps a frame is observed. The number of steps
-and the thermostat are arguments, so that equilibration, production and a short last chunk
+and the integrator are arguments, so that equilibration, production and a short last chunk
 run the same program, compiled once.
 """
 
@@ -22,8 +22,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdiff import neighbors
-from jaxdiff.md import thermostats
-from jaxdiff.md.ensemble import Conditions, EnsembleState
+from jaxdiff.md import kinetics
+from jaxdiff.md.ensemble import Conditions, EnsembleState, Info
+from jaxdiff.md.integrators.choice import Choice
+from jaxdiff.md.plan import Plan
 from jaxdiff.md.sharing import share_out
 
 EnergyAndForce = Callable[
@@ -40,53 +42,23 @@ RunChunk = Callable[
     [Any, Conditions, EnsembleState, Int[Array, ""], Int[Array, ""]],
     tuple[EnsembleState, "Series"],
 ]
-"""(params, conditions, state, n_steps, thermostat) -> state after n_steps, and frames."""
+"""(params, conditions, state, n_steps, `Plan.number` of the integrator) -> state after
+n_steps, and frames."""
 
 
 @flax.struct.dataclass
 class Series:
     """Numbers of the frames of one chunk [F, R]; rows past the last frame are zero.
 
-    - `temperature`, K; `potential_energy`, `conserved_energy`, eV; `pressure`, eV/Å^3;
-      `volume`, Å^3. Not numbers where a replica has diverged.
+    - `kinetic_temperature`, K; `potential_energy`, `conserved_energy`, eV; `pressure`,
+      eV/Å^3; `volume`, Å^3. Not numbers where a replica has diverged.
     """
 
-    temperature: Any
-    potential_energy: Any
-    conserved_energy: Any
-    pressure: Any
-    volume: Any
-
-
-@flax.struct.dataclass
-class Plan:
-    """What the program is compiled for; all static.
-
-    - `cutoff`, `skin`, Å: of the neighbour lists.
-    - `steps_per_frame`: steps between observations.
-    - `frames_per_chunk`: the most frames that one chunk holds.
-    - `group_size`: replicas that are computed at once, a divisor of those of each device.
-    """
-
-    cutoff: float = flax.struct.field(pytree_node=False)
-    skin: float = flax.struct.field(pytree_node=False)
-    steps_per_frame: int = flax.struct.field(pytree_node=False)
-    frames_per_chunk: int = flax.struct.field(pytree_node=False)
-    group_size: int = flax.struct.field(pytree_node=False, default=1)
-
-    def __post_init__(self) -> None:
-        """Refuse empty frames, chunks and groups."""
-        if min(self.steps_per_frame, self.frames_per_chunk, self.group_size) < 1:
-            raise ValueError(
-                f"steps_per_frame={self.steps_per_frame}, frames_per_chunk="
-                f"{self.frames_per_chunk} and group_size={self.group_size} must be at "
-                "least 1."
-            )
-
-    @property
-    def steps_per_chunk(self) -> int:
-        """The most steps that one chunk makes."""
-        return self.steps_per_frame * self.frames_per_chunk
+    kinetic_temperature: Float[Any, "*frames replicas"]
+    potential_energy: Float[Any, "*frames replicas"]
+    conserved_energy: Float[Any, "*frames replicas"]
+    pressure: Float[Any, "*frames replicas"]
+    volume: Float[Any, "*frames replicas"]
 
 
 def make_chunk(
@@ -104,21 +76,28 @@ def make_chunk(
       the default device.
     """
 
-    def run_chunk(params, conditions, state, n_steps, thermostat):
+    def run_chunk(params, conditions, state, n_steps, integrator):
         n_replicas, size = state.n_replicas, plan.group_size
+        if set(state.integrators) != set(plan.integrators):
+            raise ValueError(
+                f"the state is for {', '.join(state.integrators)}, the program for "
+                f"{', '.join(plan.integrators)}; give `initialize` the integrators of the "
+                "plan."
+            )
         if n_replicas % size:
             raise ValueError(
                 f"{n_replicas} replicas of a device cannot be divided into groups of "
                 f"{size}; use a divisor of {n_replicas}."
             )
-        group = _Group(plan, energy_and_force, observe, params, thermostat)
+        chosen = Choice(plan.integrators, integrator)
+        group = _Group(plan, energy_and_force, observe, params, chosen)
 
         def advance_group(g, carry):
             state, series = carry
             first = g * size
-            own = _rows(state, first, size, state.step)
+            own = _rows(state, first, size)
             # the barriers keep the program of a group the same, whatever surrounds it
-            given = _rows(conditions, first, size, None), own
+            given = _rows(conditions, first, size), own
             mine, own = jax.lax.optimization_barrier(given)
             result = group.advance(mine, own, n_steps)
             own, frames = jax.lax.optimization_barrier(result)
@@ -146,13 +125,12 @@ def _no_frames(plan: Plan, state: EnsembleState) -> Series:
     return Series(empty, empty, empty, empty, empty)
 
 
-def _rows(tree: Any, first, size: int, step) -> Any:
+def _rows(tree: Any, first, size: int) -> Any:
     """The part of a state or of conditions that belongs to some replicas."""
     if isinstance(tree, Conditions):
-        one = replace(tree, kt=_slice(tree.kt, first, size))
-        return replace(one, key=_slice(tree.key, first, size))
-    own = jax.tree.map(lambda x: _slice(x, first, size), replace(tree, step=None))
-    return replace(own, step=step)
+        kt, key = (_slice(x, first, size) for x in (tree.kt, tree.key))
+        return replace(tree, kt=kt, key=key)
+    return tree.of_replicas(lambda x: _slice(x, first, size))
 
 
 def _slice(array, first, size: int):
@@ -161,12 +139,9 @@ def _slice(array, first, size: int):
 
 def _write(state: EnsembleState, own: EnsembleState, first) -> EnsembleState:
     """The state with the rows of a group; its own step, which is that of the chunk."""
-    written = jax.tree.map(
-        lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0),
-        replace(state, step=None),
-        replace(own, step=None),
+    return state.of_replicas(
+        lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, first, 0), own
     )
-    return replace(written, step=state.step)
 
 
 def evaluate(
@@ -177,7 +152,7 @@ def evaluate(
     One step of length zero of the run's own program, so that nothing else is compiled.
     """
     bath = replace(conditions.bath, timestep=jnp.zeros_like(conditions.bath.timestep))
-    one, nve = (jnp.asarray(n, jnp.int32) for n in (1, thermostats.NVE))
+    one, nve = jnp.asarray(1, jnp.int32), jnp.asarray(0, jnp.int32)
     still, _ = run_chunk(params, replace(conditions, bath=bath), state, one, nve)
     return replace(
         state,
@@ -185,7 +160,7 @@ def evaluate(
         force=still.force,
         strain_gradient=still.strain_gradient,
         bad_step=still.bad_step,
-        max_temperature=still.max_temperature,
+        info=still.info,
     )
 
 
@@ -197,7 +172,7 @@ class _Group:
     energy_and_force: EnergyAndForce
     observe: Observe | None
     params: Any
-    thermostat: Any
+    integrator: Choice
 
     def advance(
         self, conditions: Conditions, state: EnsembleState, n_steps
@@ -234,18 +209,18 @@ class _Group:
         """One step of the group; a replica that has diverged is kept as it is."""
         bath, mass, kt = conditions.bath, conditions.mass, conditions.kt
         key = jax.vmap(jax.random.fold_in, (0, None))(conditions.key, step)
-        motion = self.each(thermostats.before_force, (None, None, 0, 0, 0, None, 0, 0))(
-            self.thermostat, bath, state.motion, state.force, state.strain_gradient,
-            mass, kt, key,
-        )  # fmt: skip
+        given, axes = (bath, mass, kt, key), (None, None, 0, 0)
+        motion, own = self.each(self.integrator.before_force, (*axes, 0, 0, 0, 0))(
+            *given, state.motion, state.integrators, state.force, state.strain_gradient
+        )
         lists = neighbors.refresh(
             motion.position, motion.cell, state.neighbors, self.plan.cutoff, self.plan.skin
         )
         energy, force, strain_gradient = self.each(self.energy_and_force, (None, 0, 0, 0))(
             self.params, motion.position, motion.cell, lists
         )
-        motion = self.each(thermostats.after_force, (None, None, 0, 0, None, 0, 0))(
-            self.thermostat, bath, motion, force, mass, kt, key
+        motion, own = self.each(self.integrator.after_force, (*axes, 0, 0, 0))(
+            *given, motion, own, force
         )
         temperature = self.temperature(motion, mass)
         sound = jnp.isfinite(energy) & jnp.all(jnp.isfinite(force), axis=(1, 2))
@@ -261,11 +236,12 @@ class _Group:
         new = replace(
             state,
             motion=motion,
+            integrators=own,
             energy=energy,
             force=force,
             strain_gradient=strain_gradient,
             neighbors=replace(lists, overflow=overflow),
-            max_temperature=jnp.fmax(state.max_temperature, temperature),
+            info=Info(jnp.fmax(state.info.max_temperature, temperature)),
         )
         new = _as_before(~(alive & sound), state, new)
         return replace(new, bad_step=jnp.where(alive & ~sound, step + 1, state.bad_step))
@@ -282,12 +258,13 @@ class _Group:
     def record(self, conditions, state: EnsembleState, series: Series, row) -> Series:
         """The series with the numbers of this frame."""
         mass, motion = conditions.mass, state.motion
-        conserved = self.each(thermostats.conserved_energy, (None, None, 0, 0, None, 0))(
-            self.thermostat, conditions.bath, motion, state.energy, mass, conditions.kt
-        )
-        pressure = self.each(thermostats.pressure, (0, 0, None))
+        conserved = self.each(self.integrator.conserved, (None, None, 0, 0, 0, 0, 0))(
+            conditions.bath, mass, conditions.kt, conditions.key, motion,
+            state.integrators, state.energy,
+        )  # fmt: skip
+        pressure = self.each(kinetics.pressure, (0, 0, None))
         numbers = Series(
-            temperature=self.temperature(motion, mass),
+            kinetic_temperature=self.temperature(motion, mass),
             potential_energy=state.energy,
             conserved_energy=conserved,
             pressure=pressure(motion, state.strain_gradient, mass),
@@ -300,9 +277,9 @@ class _Group:
             numbers,
         )
 
-    def temperature(self, motion: thermostats.Motion, mass) -> Float[Array, " replicas"]:
+    def temperature(self, motion: kinetics.Motion, mass) -> Float[Array, " replicas"]:
         """Kinetic temperature of each replica, K."""
-        return self.each(thermostats.kinetic_temperature, (0, None))(motion.momentum, mass)
+        return self.each(kinetics.kinetic_temperature, (0, None))(motion.momentum, mass)
 
     def each(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
         """The function, of one replica, for all of a group; plain where that is one."""
@@ -321,7 +298,7 @@ class _Group:
 
 def _as_before(which, old: EnsembleState, new: EnsembleState) -> EnsembleState:
     """The new state, but where `which` [R] the motion and its energy are the old ones."""
-    names = ("motion", "energy", "force", "strain_gradient")
+    names = ("motion", "integrators", "energy", "force", "strain_gradient")
     return replace(
         new, **{n: _select(which, getattr(old, n), getattr(new, n)) for n in names}
     )

@@ -1,15 +1,18 @@
 """An ensemble: replicas of one crystal at given temperatures, as one tree of arrays."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int, Key
 
 from jaxdiff import neighbors, units
-from jaxdiff.md import thermostats
+from jaxdiff.md import kinetics
+from jaxdiff.md.integrators import TABLE, Bath, choice
 from jaxdiff.system import System
 
 
@@ -23,40 +26,62 @@ class Conditions:
     - `max_temperature` [], K: a replica hotter than that has diverged.
     """
 
-    mass: Any
-    kt: Any
-    bath: thermostats.Bath
-    key: Any
-    max_temperature: Any
+    mass: Float[Any, " atoms"]
+    kt: Float[Any, "*replicas"]
+    bath: Bath
+    key: Key[Any, "*replicas"]
+    max_temperature: Float[Any, ""]
+
+
+@flax.struct.dataclass
+class Info:
+    """What a run tells of itself, and no step reads.
+
+    - `max_temperature` [R], K: highest so far.
+    """
+
+    max_temperature: Float[Any, "*replicas"]
 
 
 @flax.struct.dataclass
 class EnsembleState:
     """What a chunk advances; a leading axis R (replicas) everywhere but in `step`.
 
-    - `motion`: positions, momenta, cells and thermostats.
+    - `motion`: positions, momenta and cells. `integrators`: own states of those that the
+      program holds, by name.
     - `energy` [R], eV, `force` [R, N, 3], eV/Å, and `strain_gradient` [R, 3, 3], eV
       (dE/dstrain), of these positions.
     - `neighbors`: lists of these positions. `hops`: state of the observer, or None.
     - `step` []: steps made.
     - `bad_step` [R]: step at which the replica diverged, or -1. From then on it stays as it
-      was at the last frame before. `max_temperature` [R], K: highest so far.
+      was at the last frame before.
     """
 
-    motion: thermostats.Motion
-    energy: Any
-    force: Any
-    strain_gradient: Any
+    motion: kinetics.Motion
+    integrators: choice.OwnStates
+    energy: Float[Any, "*replicas"]
+    force: Float[Any, "*replicas atoms 3"]
+    strain_gradient: Float[Any, "*replicas 3 3"]
     neighbors: neighbors.Neighbors
     hops: Any
-    step: Any
-    bad_step: Any
-    max_temperature: Any
+    step: Int[Any, ""]
+    bad_step: Int[Any, "*replicas"]
+    info: Info
 
     @property
     def n_replicas(self) -> int:
         """Number of replicas."""
         return self.energy.shape[0]
+
+    def of_replicas(self, function: Callable, *others: "EnsembleState") -> "EnsembleState":
+        """A function of all arrays with an axis of replicas, of several states; `step` has
+        none, and stays."""
+        names = [f.name for f in dataclasses.fields(self) if f.name != "step"]
+        states = (self, *others)
+        return dataclasses.replace(
+            self,
+            **{n: jax.tree.map(function, *(getattr(s, n) for s in states)) for n in names},
+        )
 
 
 def temperature_grid(
@@ -81,7 +106,7 @@ def conditions(
     damping_time: float,
     friction: float,
     seed: int,
-    purpose: int = thermostats.PRODUCTION_NOISE,
+    purpose: int = kinetics.PRODUCTION_NOISE,
     replica_id: np.ndarray | None = None,
     pressure: float = 0.0,
     pressure_time: float = 50.0,
@@ -94,7 +119,7 @@ def conditions(
     - `replica_id`: numbers of the replicas, on which their random numbers depend. None:
       0, 1, 2, ...
     - `pressure`, eV/Å^3, `pressure_time`, `compressibility`, Å^3/eV: see
-      `thermostats.Bath`; the defaults are 0, 0.5 ps, and LiF's.
+      `integrators.Bath`; the defaults are 0, 0.5 ps, and LiF's.
     """
     times = {
         "timestep": timestep,
@@ -108,7 +133,7 @@ def conditions(
     return Conditions(
         mass=jnp.asarray(system.mass, jnp.float64),
         kt=units.KB * jnp.asarray(temperature, jnp.float64),
-        bath=thermostats.Bath(
+        bath=Bath(
             timestep=jnp.asarray(timestep, jnp.float64),
             damping_time=jnp.asarray(damping_time, jnp.float64),
             friction=jnp.asarray(friction, jnp.float64),
@@ -136,6 +161,7 @@ def initialize(
     close: int | None = None,
     velocity: np.ndarray | None = None,
     observer: Callable[[jax.Array, np.ndarray], Any] | None = None,
+    integrators: Sequence[str] | None = None,
 ) -> EnsembleState:
     """Replicas at the start, with energy and force still to come (`md.evaluate`).
 
@@ -145,29 +171,20 @@ def initialize(
     - `capacity`, `close`: places of the neighbour lists; see `neighbors.allocate`.
     - `velocity` [R, N, 3]: to start with, without their drift. None: Maxwell–Boltzmann.
     - `observer`: position [N, 3], cell [3, 3] -> state of the observer.
+    - `integrators`: names of those of the program (`Plan.integrators`). None: all.
     """
     n_replicas = len(temperature)
     replica_id = np.arange(n_replicas) if replica_id is None else replica_id
-    if position is None:
-        position = np.broadcast_to(system.position, (n_replicas, system.n_atoms, 3))
-    position = np.array(position, np.float64)
-    if position.shape != (n_replicas, system.n_atoms, 3):
-        raise ValueError(
-            f"position has shape {position.shape}; {n_replicas} replicas of "
-            f"{system.n_atoms} atoms need {(n_replicas, system.n_atoms, 3)}."
-        )
+    position = _positions(system, position, n_replicas)
     cell = np.broadcast_to(system.cell if cell is None else cell, (n_replicas, 3, 3))
-    chain = jnp.zeros((n_replicas, thermostats.CHAIN_LENGTH))
-    motion = thermostats.Motion(
+    motion = kinetics.Motion(
         position=jnp.asarray(position),
         momentum=_momentum(system, temperature, seed, replica_id, velocity),
         cell=jnp.asarray(cell, jnp.float64),
-        chain_position=chain,
-        chain_momentum=chain,
-        heat=jnp.zeros(n_replicas),
     )
     return EnsembleState(
         motion=motion,
+        integrators=choice.init(integrators or tuple(TABLE), motion),
         energy=jnp.zeros(n_replicas),
         force=jnp.zeros_like(motion.position),
         strain_gradient=jnp.zeros_like(motion.cell),
@@ -183,8 +200,24 @@ def initialize(
         hops=None if observer is None else _observers(observer, motion.position, cell),
         step=jnp.asarray(0, jnp.int32),
         bad_step=jnp.full(n_replicas, -1, jnp.int32),
-        max_temperature=jnp.zeros(n_replicas),
+        info=Info(max_temperature=jnp.zeros(n_replicas)),
     )
+
+
+def _positions(
+    system: System, position: np.ndarray | None, n_replicas: int
+) -> Float[np.ndarray, "replicas atoms 3"]:
+    """Those given, or those of the system in every replica; a copy in float64."""
+    shape = (n_replicas, system.n_atoms, 3)
+    if position is None:
+        position = np.broadcast_to(system.position, shape)
+    position = np.array(position, np.float64)
+    if position.shape != shape:
+        raise ValueError(
+            f"position has shape {position.shape}; {n_replicas} replicas of "
+            f"{system.n_atoms} atoms need {shape}."
+        )
+    return position
 
 
 def _observers(observer, position: jax.Array, cell: np.ndarray) -> Any:
@@ -198,13 +231,13 @@ def _momentum(system, temperature, seed, replica_id, velocity) -> jax.Array:
     mass = jnp.asarray(system.mass, jnp.float64)
     if velocity is not None:
         momentum = mass[None, :, None] * jnp.asarray(velocity, jnp.float64)
-        return jnp.stack([thermostats.without_drift(own, mass) for own in momentum])
-    key = _keys(seed, replica_id, thermostats.INITIAL_MOMENTUM)
+        return jnp.stack([kinetics.without_drift(own, mass) for own in momentum])
+    key = _keys(seed, replica_id, kinetics.INITIAL_MOMENTUM)
     kt = units.KB * jnp.asarray(temperature, jnp.float64)
     each = zip(key, kt, strict=True)
-    return jnp.stack([thermostats.maxwell_boltzmann(k, mass, own) for k, own in each])
+    return jnp.stack([kinetics.maxwell_boltzmann(k, mass, own) for k, own in each])
 
 
 def _keys(seed: int, replica_id: np.ndarray, purpose: int) -> jax.Array:
-    keys = jax.vmap(thermostats.replica_key, (None, 0, None))
+    keys = jax.vmap(kinetics.replica_key, (None, 0, None))
     return keys(seed, jnp.asarray(replica_id, jnp.uint32), purpose)

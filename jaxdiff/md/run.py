@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff import neighbors, units
-from jaxdiff.md.chunk import Plan, RunChunk, Series
+from jaxdiff.md.chunk import RunChunk, Series
 from jaxdiff.md.ensemble import Conditions, EnsembleState
+from jaxdiff.md.integrators import choice
+from jaxdiff.md.plan import Plan
 
 CAPACITY_GROWTH = 1.25
 
@@ -47,7 +49,7 @@ def advance(
     state: EnsembleState,
     *,
     n_steps: int,
-    thermostat: int,
+    integrator: str,
     boundary: int = 0,
     seconds: float = float("inf"),
     ran_over: RanOver | None = None,
@@ -60,6 +62,7 @@ def advance(
     nothing from then on (`why` says when); the others go on. How long chunks are leaves no
     trace in what comes out.
 
+    - `integrator`: by name, one of `plan.integrators`.
     - `boundary`: chunks end at every multiple of so many steps; 0: anywhere.
     - `seconds`: about how long a chunk may take.
     - `ran_over`: whether the observers lost something between two of their states.
@@ -70,10 +73,10 @@ def advance(
     while left > 0:
         steps = min(left, _chunk_steps(plan, int(state.step), boundary, seconds, frame_s))
         given = (run_chunk, plan, params, conditions, state)
-        part = _advance_once(*given, steps, thermostat)
+        part = _advance_once(*given, steps, integrator)
         while ran_over and len(part.step) > 1 and ran_over(state.hops, part.state.hops):
             steps = int(part.step[len(part.step) // 2 - 1]) - int(state.step)
-            part = _advance_once(*given, steps, thermostat)
+            part = _advance_once(*given, steps, integrator)
         if part.n_replays == 0 and len(part.step):  # and not the first, which compiles
             frame_s = part.wall_s / len(part.step) if left < n_steps else frame_s
         state, left = part.state, left - steps
@@ -92,10 +95,16 @@ def _chunk_steps(plan: Plan, step: int, boundary: int, seconds: float, frame_s) 
 
 
 def _advance_once(
-    run_chunk: RunChunk, plan: Plan, params, conditions, state, n_steps: int, thermostat
+    run_chunk: RunChunk,
+    plan: Plan,
+    params,
+    conditions,
+    state,
+    n_steps: int,
+    integrator: str,
 ) -> Part:
     start = time.perf_counter()
-    arguments = jnp.asarray(n_steps, jnp.int32), jnp.asarray(thermostat, jnp.int32)
+    arguments = jnp.asarray(n_steps, jnp.int32), plan.number(integrator)
     new, series = run_chunk(params, conditions, state, *arguments)
     n_replays = 0
     while np.any(jax.device_get(new.neighbors.overflow)):
@@ -118,20 +127,20 @@ def _advance_once(
 
 
 def why(state: EnsembleState, conditions: Conditions, replica: int) -> str:
-    """When and why a replica diverged, in words."""
+    """When and why a replica diverged, in words; after `restart` also before it."""
     time_ps = int(state.bad_step[replica]) * float(conditions.bath.timestep)
     target = float(conditions.kt[replica]) / units.KB
-    hottest = float(state.max_temperature[replica])
+    hottest = float(state.info.max_temperature[replica])
     limit = float(conditions.max_temperature)
     what = (
         f"its temperature reached {hottest:.0f} K, above {limit:.0f} K"
         if hottest > limit
         else "its energy, force or momentum was not finite, or its cell too small"
     )
-    return (
-        f"replica {replica} ({target:.0f} K) diverged at "
-        f"{time_ps / units.PICOSECOND:.4f} ps: {what}"
-    )
+    before = int(state.bad_step[replica]) == 0  # a step of its own phase is 1 or more
+    where = f"{time_ps / units.PICOSECOND:.4f} ps"
+    when = "a step of equilibration" if before else where
+    return f"replica {replica} ({target:.0f} K) diverged at {when}: {what}"
 
 
 def with_capacity(state: EnsembleState, factor: float) -> EnsembleState:
@@ -149,23 +158,18 @@ def with_capacity(state: EnsembleState, factor: float) -> EnsembleState:
 
 
 def restart(state: EnsembleState, hops: Any = None) -> EnsembleState:
-    """The state as the start of another phase: steps and flags at zero, chains at rest.
+    """The state as the start of another phase: steps and flags at zero, baths at rest.
 
-    A replica that has diverged stays so.
+    A replica that has diverged stays so, and keeps what tells why.
 
     - `hops`: state of the observer to go on with.
     """
-    motion = replace(
-        state.motion,
-        chain_position=jnp.zeros_like(state.motion.chain_position),
-        chain_momentum=jnp.zeros_like(state.motion.chain_momentum),
-        heat=jnp.zeros_like(state.motion.heat),
-    )
+    stopped = state.bad_step >= 0
     return replace(
         state,
-        motion=motion,
+        integrators=choice.init(tuple(state.integrators), state.motion),
         hops=hops,
         step=jnp.zeros_like(state.step),
-        bad_step=jnp.where(state.bad_step < 0, -1, 0).astype(state.bad_step.dtype),
-        max_temperature=jnp.zeros_like(state.max_temperature),
+        bad_step=jnp.where(stopped, 0, -1).astype(state.bad_step.dtype),
+        info=jax.tree.map(lambda x: jnp.where(stopped, x, jnp.zeros_like(x)), state.info),
     )

@@ -1,7 +1,7 @@
 """Replicas shared out between the devices of a host, each with the same program."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -15,18 +15,19 @@ from jaxdiff.md.ensemble import Conditions, EnsembleState
 def share_out(run_chunk: Callable, devices: Sequence[Any]) -> "Placed":
     """The same program on every device, each with its replicas; they need no messages."""
     mesh = Mesh(np.array(devices), ("replicas",))
-    all_of_it: Any = PartitionSpec()
-    own: Any = PartitionSpec("replicas")
-    conditions = Conditions(
-        all_of_it, kt=own, bath=all_of_it, key=own, max_temperature=all_of_it
-    )
-    state = EnsembleState(
-        own, own, own, own, own, own, step=all_of_it, bad_step=own, max_temperature=own
-    )
-    given = (all_of_it, conditions, state, all_of_it, all_of_it)
+    whole, own = PartitionSpec(), PartitionSpec("replicas")
+    conditions = tuple(own if f.name in _OWN else whole for f in fields(Conditions))
+    state = tuple(whole if f.name == "step" else own for f in fields(EnsembleState))
+    given = (whole, conditions, state, whole, whole)
+
+    def run_fields(params, conditions, state, n_steps, thermostat):
+        mine = Conditions(*conditions), EnsembleState(*state)
+        new, series = run_chunk(params, *mine, n_steps, thermostat)
+        return _fields(new), series
+
     program = jax.jit(
         jax.shard_map(
-            run_chunk,
+            run_fields,
             mesh=mesh,
             in_specs=given,
             out_specs=(state, PartitionSpec(None, "replicas")),
@@ -40,6 +41,15 @@ def share_out(run_chunk: Callable, devices: Sequence[Any]) -> "Placed":
     )
 
     return Placed(program, placed, len(devices))
+
+
+_OWN = ("kt", "key")
+"""What each replica has of its own in `Conditions`."""
+
+
+def _fields(tree: Any) -> tuple[Any, ...]:
+    """A struct without its name: where its arrays lie is no struct of arrays."""
+    return tuple(getattr(tree, field.name) for field in fields(tree))
 
 
 @dataclass(frozen=True)
@@ -58,18 +68,18 @@ class Placed:
         self, params, conditions: Conditions, state: EnsembleState, n_steps, thermostat
     ) -> tuple[EnsembleState, Any]:
         n_replicas = state.n_replicas
-        filled = self._filled(conditions, state)
+        filled = map(_fields, self._filled(conditions, state))
         arguments = jax.device_put((params, *filled, n_steps, thermostat), self.placement)
-        new, series = self.program(*arguments)
+        fields_of_new, series = self.program(*arguments)
+        new = EnsembleState(*fields_of_new)
         if new.n_replicas == n_replicas:
             return new, series
-        own = jax.tree.map(lambda x: x[:n_replicas], replace(new, step=None))
         rows = jax.tree.map(lambda x: x[:, :n_replicas], series)
-        return replace(own, step=new.step), rows
+        return new.of_replicas(lambda x: x[:n_replicas]), rows
 
     def lower(self, params, conditions, state, n_steps, thermostat) -> Any:
         """The program before it is compiled, as `jax.jit` gives it."""
-        filled = self._filled(conditions, state)
+        filled = map(_fields, self._filled(conditions, state))
         return self.program.lower(params, *filled, n_steps, thermostat)
 
     def _filled(
@@ -82,9 +92,9 @@ class Placed:
         def fill(x):
             return jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)])
 
-        more = jax.tree.map(fill, replace(state, step=None))
+        more = state.of_replicas(fill)
         standing = more.bad_step.at[state.n_replicas :].set(0)
         return (
             replace(conditions, kt=fill(conditions.kt), key=fill(conditions.key)),
-            replace(more, step=state.step, bad_step=standing),
+            replace(more, bad_step=standing),
         )

@@ -248,11 +248,11 @@ def prepare(system, protocol, *, velocity=None):
     return run_chunk, plan, values, conditions, state
 
 
-def run_jaxdiff(system, protocol, thermostat=md.NOSE_HOOVER):
+def run_jaxdiff(system, protocol, thermostat="nose-hoover"):
     """Langevin dynamics, then the thermostat; all replicas beside each other."""
     *program, state = prepare(system, protocol)
     *_, last = md.advance(
-        *program, state, n_steps=protocol.equilibration, thermostat=md.LANGEVIN
+        *program, state, n_steps=protocol.equilibration, integrator="langevin"
     )
     state = md.restart(last.state, last.state.hops)
     return record(protocol, program, state, thermostat)
@@ -261,13 +261,13 @@ def run_jaxdiff(system, protocol, thermostat=md.NOSE_HOOVER):
 def record(protocol, program, state, thermostat):
     """Frames of a run from a state on."""
     steps = protocol.frames * protocol.stride
-    parts = list(md.advance(*program, state, n_steps=steps, thermostat=thermostat))
+    parts = list(md.advance(*program, state, n_steps=steps, integrator=thermostat))
     frames = [
         np.asarray(part.state.hops)[:, : len(part.step)].swapaxes(0, 1) for part in parts
     ]
     series = [
         np.concatenate([getattr(part.series, name) for part in parts])
-        for name in ("temperature", "potential_energy", "pressure")
+        for name in ("kinetic_temperature", "potential_energy", "pressure")
     ]
     return Record(*series, np.concatenate(frames))
 

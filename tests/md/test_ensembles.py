@@ -13,14 +13,14 @@ import pytest
 import scipy.stats
 
 from jaxdiff import md, units
-from jaxdiff.crystal import rock_salt_interstitial
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
 
 validation = pytest.importorskip("physical_validation")
 
 THERMOSTATS = {
-    "Nosé–Hoover chain": md.NOSE_HOOVER,
-    "Langevin": md.LANGEVIN,
-    "CSVR": md.CSVR,
+    "Nosé–Hoover chain": "nose-hoover",
+    "Langevin": "langevin",
+    "CSVR": "csvr",
 }
 KELVIN, REPLICAS, STRIDE, N_FRAMES = 600.0, 16, 25, 200
 SYSTEM = rock_salt_interstitial(1)  # nine ions: a lost degree of freedom is 4 % of all
@@ -44,17 +44,20 @@ PROGRAM = {  # one for all tests; a chunk ends where momenta are looked at
     "steps_per_frame": 1,
     "frames_per_chunk": STRIDE,
     "friction_per_ps": 20.0,
+    "integrators": ("nve", "langevin", "nose-hoover", "csvr"),
 }
 
-by_name = pytest.mark.parametrize("name", list(THERMOSTATS))
 OTHERS = [name for name in THERMOSTATS if name != "CSVR"]
+by_name = pytest.mark.parametrize(
+    "name", ["CSVR", *(pytest.param(x, marks=pytest.mark.long) for x in OTHERS)]
+)
 
 
 @functools.cache
 def sample(make, name, kelvin):
     """Momentum [F, R, N, 3] and potential energy [F, R] of thermal replicas."""
     ions = make(**PROGRAM, temperature=[kelvin] * REPLICAS, tdamp_fs=20.0)
-    state = ions.run(1000, md.LANGEVIN)[-1].state
+    state = ions.run(1000, "langevin")[-1].state
     parts = ions.run(STRIDE * N_FRAMES, THERMOSTATS[name], md.restart(state))
     momentum = np.array([part.state.motion.momentum for part in parts])
     return momentum, np.array([part.series.potential_energy[-1] for part in parts])
@@ -119,9 +122,8 @@ def kinetic_checks(values, lost=3):
     return check(strict=True), check(strict=False)
 
 
-@pytest.mark.parametrize(
-    "name", ["CSVR", *(pytest.param(x, marks=pytest.mark.long) for x in OTHERS)]
-)
+@by_name
+@pytest.mark.slow
 def test_kinetic_energy_has_the_distribution_of_3n_minus_3(lab, name):
     """p above 1e-3 and distances below 4; with 3N degrees of freedom it must fail."""
     values = independent(kinetic(sample(lab, name, KELVIN)[0]))
@@ -215,7 +217,7 @@ def test_total_momentum_stays_zero(lab, name):
     assert np.abs(momentum.sum(axis=2)).max() < 1e-11
 
 
-@pytest.mark.parametrize("thermostat", [md.NVE, md.NOSE_HOOVER])
+@pytest.mark.parametrize("thermostat", ["nve", "nose-hoover"])
 def test_fluctuation_of_the_conserved_energy_is_of_second_order(lab, thermostat):
     """Of 2, 1 and 0.5 fs: within 20 % of the square of the time step, over 0.4 ps."""
     simulations = []
@@ -241,17 +243,23 @@ def einstein_crystal(lab, thermostat):
     crystal = lab(
         potentials.einstein, temperature=[KELVIN] * 2, stiffness=stiffness[:, None],
         cutoff=2.0, steps_per_frame=20, frames_per_chunk=1, friction_per_ps=20.0,
+        integrators=("nve", "langevin", "nose-hoover", "csvr"),
     )  # fmt: skip
-    state = crystal.run(1000, md.LANGEVIN)[-1].state
+    state = crystal.run(1000, "langevin")[-1].state
     parts = crystal.run(12_000, thermostat, md.restart(state))
     away = np.array([part.state.motion.position for part in parts])
     away = (away - np.asarray(crystal.params["site"])) * np.sqrt(stiffness)[:, None]
     return away.reshape(*away.shape[:2], -1) / np.sqrt(units.KB * KELVIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("thermostat", "ergodic"),
-    [(md.NOSE_HOOVER, False), (md.CSVR, False), (md.LANGEVIN, True)],
+    [
+        ("nose-hoover", False),
+        ("csvr", False),
+        ("langevin", True),
+    ],
 )
 def test_one_frequency_defeats_a_thermostat_that_only_scales(lab, thermostat, ergodic):
     """A force -ζ(t) p with one ζ for all, or momenta scaled by one random α(t), keep every
@@ -279,7 +287,7 @@ def test_thermostat_does_not_change_diffusion():
     protocol = ionic.Protocol(6.0, 1200.0, 6, 2000, frames=2000, friction_per_ps=1.0)
     system, lags = rock_salt_interstitial(2), (100, 200)
     result = {}
-    for name, thermostat in {"constant energy": md.NVE, **THERMOSTATS}.items():
+    for name, thermostat in {"constant energy": "nve", **THERMOSTATS}.items():
         run = ionic.run_jaxdiff(system, protocol, thermostat)
         means = ionic.block_means(run, system.atomic_number, lags, blocks=3)
         slope = {kind: means[f"msd_{kind}_200"] - means[f"msd_{kind}_100"] for kind in LIF}

