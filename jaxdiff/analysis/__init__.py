@@ -2,7 +2,6 @@
 
 from jaxdiff.analysis.arrhenius import ArrheniusFit, NotIdentifiableError, fit_arrhenius
 from jaxdiff.analysis.diffusion import (
-    correlation_factor,
     defect_diffusivity,
     tracer_diffusivity,
 )
@@ -22,7 +21,6 @@ __all__ = [
     "Series",
     "StaticLattice",
     "Study",
-    "correlation_factor",
     "defect_diffusivity",
     "dispersion_index",
     "equation_of_state",

@@ -197,6 +197,7 @@ def fit_arrhenius_values(
     standard_error: Float[np.ndarray, " rows"],
     *,
     variance: Literal["events", "relative"] = "events",
+    noise: Noise | None = None,
     prefactor_unit: str = "cm^2/s",
 ) -> ArrheniusFit:
     r"""The same fit from diffusivities or rates with known standard errors.
@@ -209,8 +210,9 @@ def fit_arrhenius_values(
     - "relative": $\sigma/D$ is known before, e.g. from the number of independent
       trajectories of a mean squared displacement; hops are many in each.
 
-    Variances are taken as known (φ = 1): `linearity_p_value` is then that of Pearson's χ²,
-    and small if the errors are too small or the line is bent. Values ≤ 0 are refused.
+    Variances are taken as known, but for `noise` (φ = 1 without): `linearity_p_value` is
+    that of Pearson's χ², and small if the errors are too small or the line is bent. Values
+    ≤ 0 are refused.
     """
     d, error = np.asarray(value, float), np.asarray(standard_error, float)
     temperature, d, error = np.broadcast_arrays(temperature, d, error)
@@ -225,10 +227,11 @@ def fit_arrhenius_values(
         raise ValueError(f"variance={variance!r} is not known; use 'events' or 'relative'.")
     center = float((effective * x).sum() / effective.sum())
     best = solve(_centered(model, center))
+    noise = noise or known_noise(1)
     residual = (model.value - best.mean) ** 2 * model.weight / best.mean**model.power
     dof = len(x) - 2
-    p_value = float(chi2.sf(residual.sum(), dof)) if dof else math.nan
-    return _fit(model, center, best, known_noise(1), p_value, prefactor_unit)
+    p_value = float(chi2.sf(residual.sum() / noise.scale, dof)) if dof else math.nan
+    return _fit(model, center, best, noise, p_value, prefactor_unit)
 
 
 def _fit(

@@ -12,17 +12,14 @@ that.
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from jaxdiff.analysis.bootstrap import Statistic
 from jaxdiff.analysis.estimate import Estimate
-
-Statistic = Callable[[np.ndarray], np.ndarray]
-"""From means over time [..., columns] to values [...]."""
 
 BLOCK_TIMES = 10
 """Correlation times in a block, at least."""
@@ -63,6 +60,7 @@ class Blocks:
     ) -> Estimate:
         """Value at the mean over all frames, with error and interval; B is `n_effective`.
 
+        `statistic`: from means over time [..., C] to values [...].
         `logarithmic`: the interval is symmetric in the logarithm, for positive values.
         """
         n, total, length = len(self.length), self.total.sum(axis=0), self.length.sum()

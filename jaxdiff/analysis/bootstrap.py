@@ -17,7 +17,10 @@ from jaxtyping import Float, Shaped
 
 from jaxdiff.analysis.estimate import Estimate, unknown
 
-Statistic = Callable[[np.ndarray], np.ndarray]
+Values = np.ndarray | np.floating
+"""Of a statistic: a reduction of NumPy over the last axis is a scalar, not an array."""
+
+Statistic = Callable[[np.ndarray], Values]
 """From totals [..., groups, sums] to values [...]."""
 
 _BATCH = 2**21  # numbers held at a time
@@ -70,7 +73,7 @@ def ratio_bootstrap(
     return replica_bootstrap(_ratio, sums, seed=seed, unit=unit, n_resamples=n_resamples)
 
 
-def _ratio(total: np.ndarray) -> np.ndarray:
+def _ratio(total: np.ndarray) -> Values:
     return total[..., 0, 0] / total[..., 0, 1]
 
 
@@ -88,7 +91,7 @@ def _groups(n_replicas: int, group: np.ndarray | None) -> list[np.ndarray]:
 
 
 def _jackknife(
-    statistic: Statistic, sums: list[Float[np.ndarray, "draws members sums"]]
+    statistic: Statistic, sums: list[Float[np.ndarray, "draws _members sums"]]
 ) -> Float[np.ndarray, " draws"]:
     """Standard error by leaving one replica out in turn, group by group."""
     total = np.stack([part.sum(axis=1) for part in sums], axis=1)
@@ -104,7 +107,7 @@ def _jackknife(
 
 def _pivots(
     statistic: Statistic,
-    sums: list[Float[np.ndarray, "members sums"]],
+    sums: list[Float[np.ndarray, "_members sums"]],
     value: float,
     seed: int,
     logarithmic: bool,

@@ -2,14 +2,17 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Real
 from scipy import stats
 
+from jaxdiff.analysis.configurational import Configurational, configurational
 from jaxdiff.analysis.estimate import Estimate, normal, unknown
 from jaxdiff.analysis.rates import Dispersion
 from jaxdiff.analysis.series import Series
+from jaxdiff.io.provenance import units_of
 from jaxdiff.io.series import FINISHED
 
 UNDEFINED_LIMIT = 0.03
@@ -95,14 +98,16 @@ def _weighted_mean(
 
 def check_run(series: Series, dispersion: Dispersion) -> tuple[Check, ...]:
     """All checks of one run."""
+    error = _momentum_error(series)
     return (
         _status(series),
         _replicas(series),
         _undefined(series),
         _transits(series),
-        _anions(series),
-        _poisson(dispersion),
-        *(_temperature(series, t) for t in np.unique(series.temperature).tolist()),
+        _host(series),
+        check_poisson(dispersion),
+        *(_temperature(series, t, error) for t in np.unique(series.temperature).tolist()),
+        check_configurational(configurational(series)),
         _drift(series),
         _log(series),
     )
@@ -153,13 +158,14 @@ def _undefined(series: Series) -> Check:
         f"{undefined / frames:.2%} neither settled nor in transit (limit "
         f"{UNDEFINED_LIMIT:.0%}); {frenkel:.2%} with a Frenkel pair"
     )
-    return Check("undefined frames", passed, detail, _ADVICE)
-
-
-_ADVICE = (
-    "The cations are not on 4a and 8c sites, or core_radius_angstrom is too small or too "
-    "large for their motion: relax a frame and look where the defect is."
-)
+    return Check(
+        "undefined frames",
+        passed,
+        detail,
+        f"The mobile atoms are not on the sites of {series.network.title}, or "
+        "core_radius_angstrom is too small or too large for their motion: relax a frame "
+        "and look where the defect is.",
+    )
 
 
 def _transits(series: Series) -> Check:
@@ -177,20 +183,21 @@ def _transits(series: Series) -> Check:
     )
 
 
-def _anions(series: Series) -> Check:
+def _host(series: Series) -> Check:
     frames = max(int(series.frames["frames"].sum()), 1)
     fraction = series.frames["anion_displaced"].sum() / frames
     return Check(
-        "anion sublattice",
+        "host sublattice",
         bool(fraction < UNDEFINED_LIMIT),
-        f"{fraction:.2%} of frames with an anion off its site "
+        f"{fraction:.2%} of frames with a host atom off its site "
         f"(limit {UNDEFINED_LIMIT:.0%})",
-        "Anions leave their sites, so the crystal melts or breaks up: look at the final "
-        "frames, and run colder.",
+        "Host atoms leave their sites, so the crystal melts or breaks up: look at the "
+        "final frames, and run colder.",
     )
 
 
-def _poisson(dispersion: Dispersion) -> Check:
+def check_poisson(dispersion: Dispersion) -> Check:
+    """Do the counts of the replicas of a temperature scatter as Poisson's do?"""
     if dispersion.degrees_of_freedom == 0:
         return Check(
             "hops are Poisson", None, "no temperature has hops in several replicas"
@@ -205,9 +212,22 @@ def _poisson(dispersion: Dispersion) -> Check:
     )
 
 
-def _temperature(series: Series, target: float) -> Check:
-    seen = mean_temperature(series, series.temperature == target)
-    name = f"temperature {target:.0f} K"
+def _momentum_error(series: Series) -> float:
+    """How much colder than asked for the momenta of a Langevin run are by its time step.
+
+    BAOAB has positions at the target and momenta below (`md.timestep`); 0 for thermostats
+    that hold the momenta, and for runs that do not say it.
+    """
+    first = next(iter(units_of(series.provenance)), {})
+    if first.get("thermostat") != "langevin":
+        return 0.0
+    return float(first.get("momentum_error") or 0.0)
+
+
+def _temperature(series: Series, asked: float, error: float = 0.0) -> Check:
+    target = asked * (1 - error)
+    seen = mean_temperature(series, series.temperature == asked)
+    name = f"temperature {asked:.0f} K"
     if not math.isfinite(seen.value):
         return Check(name, None, "no finite temperatures recorded")
     allowed = TEMPERATURE_LIMIT * target
@@ -218,9 +238,41 @@ def _temperature(series: Series, target: float) -> Check:
     return Check(
         name,
         bool(abs(seen.value - target) <= allowed),
-        f"mean {seen.value:.2f} ± {seen.standard_error:.2f} K (allowed ± {allowed:.1f} K)",
+        f"mean {seen.value:.2f} ± {seen.standard_error:.2f} K (allowed {target:.1f} ± "
+        f"{allowed:.1f} K){f', momenta {error:.2%} low by the time step' if error else ''}",
         "The thermostat does not hold its target: equilibrate longer, shorten timestep_fs, "
         "and quote the mean temperature.",
+    )
+
+
+def check_configurational(rows: Sequence[Configurational]) -> Check:
+    """Are positions at the end as hot as asked for, at each temperature and over all?
+
+    Within 3 standard errors of that and what the time step adds, or `TEMPERATURE_LIMIT`.
+    """
+    name = "configurational temperature"
+    if not rows:
+        return Check(name, None, "not recorded, or forces without curvature")
+    excess = np.array([row.excess.value for row in rows])
+    error = np.array([row.excess.standard_error for row in rows])
+    share = error**-2 / (error**-2).sum()
+    mean, own = float(share @ excess), float((error**-2).sum() ** -0.5)
+    times = stats.norm.isf(TEMPERATURE_CHANCE / 2)
+    seen, errors = np.append(excess, mean), np.append(error, own)
+    passed = (np.abs(seen) <= np.maximum(TEMPERATURE_LIMIT, times * errors)).all()
+    known = max(row.expected / row.asked - 1 for row in rows)
+    by = ", ".join(
+        f"{r.asked:.0f} K {e:+.1%} ± {s:.1%}"
+        for r, e, s in zip(rows, excess, error, strict=True)
+    )
+    step = f", with {known:.2%} by the time step" if known else ""
+    return Check(
+        name,
+        bool(passed),
+        f"positions {mean:+.1%} ± {own:.1%} off what is expected{step} ({by}; allowed "
+        f"{TEMPERATURE_LIMIT:.1%} or 3 standard errors)",
+        "Positions are not at the temperature of the thermostat: equilibrate longer, with "
+        'equilibration.thermostat = "langevin", and shorten timestep_fs.',
     )
 
 

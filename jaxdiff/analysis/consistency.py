@@ -9,6 +9,7 @@ from scipy.stats import chi2
 from jaxdiff.analysis.activation import Activation
 from jaxdiff.analysis.checks import Check
 from jaxdiff.analysis.estimate import Estimate
+from jaxdiff.analysis.memory import PAIRS_PER_ORDER
 from jaxdiff.analysis.stationarity import Stationarity
 
 P_LIMIT = 0.01
@@ -16,17 +17,39 @@ P_LIMIT = 0.01
 
 
 def check_estimates(
+    factor: Mapping[float, Estimate],
+    no_memory: float,
     agreement: Mapping[float, float],
     exponential: Mapping[float, float],
     stationary: Stationarity | None,
     activation: Activation,
 ) -> tuple[Check, ...]:
-    """Checks of estimators; z-scores and p-values by temperature, K."""
+    """Checks of estimators; correlation factors, z-scores and p-values by temperature, K.
+
+    - `no_memory`: p of the factor 1 at all temperatures.
+    """
     return (
+        _memory(factor, no_memory),
         _agreement(agreement),
         _stationary(stationary),
         _exponential(exponential),
         _curvature(activation),
+    )
+
+
+def _memory(factor: Mapping[float, Estimate], p: float) -> Check:
+    name = "jumps without memory"
+    known = {t: f for t, f in factor.items() if math.isfinite(f.value)}
+    if not known:
+        return Check(name, None, f"no temperature has {PAIRS_PER_ORDER} pairs of hops")
+    seen = ", ".join(f"{f.value:.2f} at {t:.0f} K" for t, f in known.items())
+    return Check(
+        name,
+        p > P_LIMIT,
+        f"f of the defect {seen}; p = {p:.2g} of f = 1",
+        "Jumps depend on the one before: the headline carries f; rates and D with f = 1 "
+        "count jumps that lead nowhere. Where they are undone at once, look at the sites "
+        "and at dwell_strides.",
     )
 
 
@@ -41,9 +64,10 @@ def _agreement(z: Mapping[float, float]) -> Check:
     return Check(
         name,
         p > P_LIMIT,
-        f"D by displacements less D by hops, in standard errors: {scores}; p = {p:.2g}",
-        "Hops have a memory or are counted wrongly: compare the correlation factor with 1 "
-        "and use the value from displacements.",
+        "D by displacements less D of the headline, in standard errors: "
+        f"{scores}; p = {p:.2g}",
+        "Hops have a memory that the factor does not hold, or are counted wrongly: believe "
+        "neither, and look at the mean squared displacements.",
     )
 
 
@@ -74,7 +98,8 @@ def _exponential(p_value: Mapping[float, float]) -> Check:
         f"smallest p of {len(known)} temperatures {p:.2g} (times their number), at "
         f"{worst:.0f} K",
         "Residences have a memory: look at the survival curve, and raise dwell_strides if "
-        "there are too many short ones.",
+        "there are too many short ones. D does not rest on it, the interval of the rate "
+        "does.",
     )
 
 
@@ -95,10 +120,10 @@ def _curvature(activation: Activation) -> Check:
 
 
 def agreement_z(hops: Estimate, gls: Estimate, dispersion: float = 1.0) -> float:
-    """D by displacements less D by hop counts, in standard errors of the difference.
+    """D by displacements less D by hops, in standard errors of the difference.
 
-    The count is the efficient estimator if hops have no memory, so the variance of the
-    difference is the difference of the variances (doi:10.2307/1913827). The error of GLS is
+    By hops is the efficient estimator, so the variance of the difference is the difference
+    of the variances (doi:10.2307/1913827). The error of GLS is
     taken at the D of the count: at its own, a low value would look precise. It grows with D
     between √D (few hops) and D (many), here as D^(3/4). NaN where one of them is zero.
     """

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxdiff import units
-from jaxdiff.analysis.bootstrap import Statistic, replica_bootstrap
+from jaxdiff.analysis.bootstrap import Statistic, Values, replica_bootstrap
 from jaxdiff.analysis.estimate import Estimate, unknown
 
 MEMORY = 7
@@ -87,7 +87,7 @@ def haven_ratio(
     tracer, defect = _Factor(memory), _Factor(defect_memory)
     split = top.shape[1]
 
-    def statistic(total: np.ndarray) -> np.ndarray:
+    def statistic(total: np.ndarray) -> Values:
         high, low = total[..., :split], total[..., split:]
         return tracer.mean_square(high) / defect.mean_square(low)
 
@@ -115,7 +115,7 @@ def measured_tracer_diffusivity(
     sums = _cation_sums(replica, cation, step, len(exposure), memory)
     factor = _Factor(memory)
 
-    def statistic(total: np.ndarray) -> np.ndarray:
+    def statistic(total: np.ndarray) -> Values:
         rate = total[..., 0, 1] / total[..., 0, -1]
         return rate * factor.mean_square(total[..., :-1]) / (6 * n_cations)
 
@@ -144,7 +144,7 @@ class _Factor:
     def __init__(self, memory: int) -> None:
         self._memory = memory
 
-    def mean_square(self, total: np.ndarray) -> np.ndarray:
+    def mean_square(self, total: np.ndarray) -> Values:
         """<s²> + 2 Σ_k <s·s>_k; distances without a pair add nothing."""
         total = total[..., 0, :]
         product = total[..., 2 : 2 + self._memory]
@@ -152,7 +152,7 @@ class _Factor:
         series = (product / np.maximum(pairs, 1)).sum(axis=-1)
         return total[..., 0] / total[..., 1] + 2 * series
 
-    def __call__(self, total: np.ndarray) -> np.ndarray:
+    def __call__(self, total: np.ndarray) -> Values:
         """The correlation factor."""
         square = total[..., 0, 0] / total[..., 0, 1]
         return self.mean_square(total) / square

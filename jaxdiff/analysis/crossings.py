@@ -1,4 +1,4 @@
-"""Frames of a run in which lithium is halfway between two sites, and all others kept."""
+"""Frames of a run in which a cation is halfway between two sites, and all others kept."""
 
 import dataclasses
 from pathlib import Path

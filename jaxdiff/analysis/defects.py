@@ -1,102 +1,64 @@
-"""Defects of one replica, followed through the changes of site of its cations.
+"""Defects of one replica, followed through the changes of site of its mobile atoms.
 
 The *reference* is the last settled arrangement: it says where every defect is, an
-interstitial (a cation on 8c) or a vacancy (an empty 4a site). Cations that have left their
-site of the reference form groups, joined where one went to the place of another. A group is
-*settled* when none of its 4a places is doubly occupied and none of its vacancies has an
-interstitial beside it, √3a/4 away; then it becomes part of the reference and what happened
-is one event per defect: chains of cations, each in the place of the next, lead from the old
-place of an interstitial to the new one, or from a vacancy backwards. So groups far apart do
-not disturb one another, each defect keeps its number, and jumps are exact sums of steps,
-without minimum images.
+interstitial (a mobile atom on no lattice site) or a vacancy (an empty lattice site). Atoms
+that have left their site of the reference form groups, joined where one went to the place
+of another. A group is *settled* when none of its lattice places is doubly occupied and none
+of its vacancies has an interstitial beside it, on a neighbouring site; then it becomes part
+of the reference and what happened is one event per defect: chains of atoms, each in the
+place of the next, lead from the old place of an interstitial to the new one, or from a
+vacancy backwards. So groups far apart do not disturb one another, each defect keeps its
+number, and jumps are exact sums of steps, without minimum images.
 
-An unsettled group is *in transit* if a vacancy has an interstitial beside it (one cation
-has pushed the other out and has not taken its place yet), or if a defect's own cation went
-to a place that is not free yet; otherwise it is undefined. What returns is no event.
+An unsettled group is *in transit* if a vacancy has an interstitial beside it (one atom has
+pushed the other out and has not taken its place yet), or if a defect's own atom went to a
+place that is not free yet; otherwise it is undefined. What returns is no event.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxdiff.observables.supercell import Supercell
+from jaxdiff.analysis.occupation import Occupation
+from jaxdiff.lattice.jumps import INTERSTITIAL, VACANCY, Vector, squared, total
+from jaxdiff.lattice.network import Site
+from jaxdiff.lattice.supercell import Supercell
 
-INTERSTITIAL, VACANCY = 1, -1
-
-CLASSES: tuple[str, ...] = (
-    "collinear",
-    "noncollinear_1",
-    "noncollinear_2",
-    "direct",
-    "vacancy",
-    "concerted",
-    "exchange",
-    "frenkel_creation",
-    "recombination",
-)
-"""Classes of events. Interstitials: |jump| = √3a/2, a/√2 and a/2 with two cations moved by
-√3a/4 each; a/2 with one cation moved. Vacancies: a/√2 with one. Concerted: any other jump,
-of more cations, or two merged by the dwell. Exchange: cations changed places and no defect
-moved (rings). The last two make and unmake a vacancy with an interstitial."""
-
-N_HOP_CLASSES = 6
-"""The first so many classes are hops: a defect moved."""
-
-SQUARED_JUMP = (12, 8, 4, 4, 8)
-"""Squared displacement of the defect in the first five classes, (a/4)^2."""
-
-SQUARED_STEPS = (6, 6, 6, 4, 8)
-"""Squared displacement summed over the cations moved, (a/4)^2."""
-
-_CATIONS_MOVED = (2, 2, 2, 1, 1)
-_KNOWN = {
-    (sign, jump, moved, steps): kind
-    for kind, (sign, jump, moved, steps) in enumerate(
-        zip(
-            (INTERSTITIAL,) * 4 + (VACANCY,),
-            SQUARED_JUMP,
-            _CATIONS_MOVED,
-            SQUARED_STEPS,
-            strict=True,
-        )
-    )
-}
-
-Site = tuple[int, int, int]
-_BESIDE: list[Site] = [(i, j, k) for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]
+_STILL = 1e-12  # squared, network units: so short a jump is none
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
     """What happened to one defect, or among lattice cations, in one settled change.
 
-    - `frame`: in which it settled. `kind`: index into `CLASSES`.
-    - `defect`: its number; -1 for an exchange. `start`, `end`: on its path, unwrapped a/4.
-    - `moves`: (cation, step in a/4) of each cation that moved.
+    - `frame`: in which it settled. `kind`: index into the classes of the network.
+    - `defect`: its number; -1 for an exchange. `start`, `end`: on its path, unwrapped,
+      network units. `moves`: (cation, step) of each cation that moved.
     """
 
     frame: int
     kind: int
     defect: int
-    start: Site
-    end: Site
-    moves: tuple[tuple[int, Site], ...]
+    start: Vector
+    end: Vector
+    moves: tuple[tuple[int, Vector], ...]
 
 
 @dataclasses.dataclass
 class Defect:
     """An interstitial (+1) or a vacancy (-1): its place and the time it is there for.
 
-    - `path`: unwrapped, a/4. `first`, `end`: frames at which it was first known, and at
-      which it was gone (None while it lives). `born`: by a Frenkel event, not before.
+    - `place`: folded. `path`: unwrapped, network units. `first`, `end`: frames at which it
+      was first known, and at which it was gone (None while it lives). `born`: by a Frenkel
+      event, not before.
     """
 
     number: int
     sign: int
     place: Site
-    path: Site
+    path: Vector
     first: int
     born: bool
     end: int | None = None
@@ -128,19 +90,11 @@ class DefectHistory:
     - `counts`: of the frames accounted for, by `change` and `finish`.
     """
 
-    def __init__(self, supercell: Supercell, site: Int[np.ndarray, "mobile 3"]) -> None:
+    def __init__(self, supercell: Supercell, site: Int[np.ndarray, "mobile 4"]) -> None:
         """Start from the sites before frame 0."""
-        self._supercell = supercell
-        self._net = len(site) - supercell.n_sites
-        self._site = [_site(s) for s in site.tolist()]
-        self._place = [supercell.fold(s) for s in self._site]
-        self._cations: dict[Site, set[int]] = {}
-        for cation, place in enumerate(self._place):
-            self._cations.setdefault(place, set()).add(cation)
-        self._settled_site: list[Site] = list(self._site)
-        self._settled_place: list[Site] = list(self._place)
-        self._occupant: dict[Site, int] = {}
-        self._moved: set[int] = set()
+        self._supercell, self._network = supercell, supercell.network
+        self._net = len(site) - supercell.n_lattice
+        self._now = Occupation(supercell, site)
         self._alive: dict[Site, Defect] = {}
         self._known, self._unsettled, self._in_transit = False, True, False
         self.events: list[Event] = []
@@ -149,10 +103,10 @@ class DefectHistory:
         self._try_to_know(0)
 
     def change(self, frame: int, changes: Iterable[tuple[int, Site]]) -> None:
-        """Cations arrive at new sites in a frame; frames must not go back."""
+        """Mobile atoms arrive at new sites in a frame; frames must not go back."""
         self._pass_time(frame)
-        for cation, site in changes:
-            self._move(cation, site)
+        for atom, site in changes:
+            self._now.move(atom, site)
         if self._known:
             self._settle(frame)
         else:
@@ -174,41 +128,27 @@ class DefectHistory:
             counts.vacancy += passed * (len(self._alive) - n)
             counts.frenkel += passed * (len(self._alive) > abs(self._net))
 
-    def _move(self, cation: int, site: Site) -> None:
-        place = self._supercell.fold(site)
-        occupants = self._cations[self._place[cation]]
-        occupants.discard(cation)
-        if not occupants:
-            del self._cations[self._place[cation]]
-        self._cations.setdefault(place, set()).add(cation)
-        self._site[cation], self._place[cation] = site, place
-        if site == self._settled_site[cation]:
-            self._moved.discard(cation)
-        else:
-            self._moved.add(cation)
-
     def _try_to_know(self, frame: int) -> None:
         """The first settled arrangement, of all sites, becomes the reference."""
-        vacant = [v for v in self._supercell.cation_sites() if v not in self._cations]
-        doubled = any(len(c) > 1 for c in self._cations.values())
-        close = any(self._beside(v) for v in vacant)
+        now, position = self._now, self._network.position
+        vacant = [v for v in self._supercell.lattice_sites if v not in now.atoms]
+        doubled = any(len(c) > 1 for c in now.atoms.values())
+        close = any(now.beside(v) for v in vacant)
         self._unsettled, self._in_transit = doubled or close, close and not doubled
         if self._unsettled:
             return
         self._known = True
-        self._moved.clear()
-        self._settled_site, self._settled_place = list(self._site), list(self._place)
-        self._occupant = {place: next(iter(c)) for place, c in self._cations.items()}
-        for cation, place in enumerate(self._place):
-            if _is_tetrahedral(place):
-                self._add(INTERSTITIAL, place, self._site[cation], frame, born=False)
+        now.settle(set(range(len(now.site))))
+        for place, site in zip(now.place, now.site, strict=True):
+            if not self._network.is_lattice(place):
+                self._add(INTERSTITIAL, place, position(site), frame, born=False)
         for place in vacant:
-            self._add(VACANCY, place, place, frame, born=False)
+            self._add(VACANCY, place, position(place), frame, born=False)
 
     def _settle(self, frame: int) -> None:
         """Make events of the groups that are settled."""
         self._unsettled, self._in_transit = False, True
-        for group in self._groups():
+        for group in self._now.groups():
             doubled, close = self._state(group)
             if not (doubled or close):
                 self._commit(frame, group)
@@ -216,119 +156,70 @@ class DefectHistory:
                 self._unsettled = True
                 self._in_transit &= close or self._leads_into_defect(group)
 
-    def _groups(self) -> list[set[int]]:
-        """Cations that have moved, joined by common places."""
-        groups: list[tuple[set[Site], set[int]]] = []
-        for cation in sorted(self._moved):
-            places, members = {self._settled_place[cation], self._place[cation]}, {cation}
-            rest = []
-            for other in groups:
-                if places & other[0]:
-                    places, members = places | other[0], members | other[1]
-                else:
-                    rest.append(other)
-            groups = [*rest, (places, members)]
-        return [members for _, members in groups]
-
     def _state(self, group: set[int]) -> tuple[bool, bool]:
-        """Whether a place of the group is doubly occupied; a vacancy beside a cation."""
-        places = {self._place[c] for c in group} | {self._settled_place[c] for c in group}
-        doubled = any(len(self._cations.get(p, ())) > 1 for p in places)
-        # vacancies that no cation has left or reached are looked at from the 8c side
+        """Whether a place of the group is doubly occupied; a vacancy beside an atom."""
+        now, is_lattice = self._now, self._network.is_lattice
+        places = now.places(group)
+        doubled = any(len(now.atoms.get(p, ())) > 1 for p in places)
+        # vacancies that no atom has left or reached are looked at from the other side
         around = {
-            self._supercell.fold(_sum(p, b))
+            self._supercell.fold(s)
             for p in places
-            if _is_tetrahedral(p) and p in self._cations
-            for b in _BESIDE
+            if not is_lattice(p) and p in now.atoms
+            for s in self._network.beside(p)
         }
         vacant = [
             p
             for p in places | (around & self._alive.keys())
-            if not _is_tetrahedral(p) and p not in self._cations
+            if is_lattice(p) and p not in now.atoms
         ]
-        return doubled, any(self._beside(p) for p in vacant)
-
-    def _beside(self, vacant: Site) -> bool:
-        """Whether an interstitial is beside a vacant 4a place."""
-        beside = (self._supercell.fold(_sum(vacant, b)) for b in _BESIDE)
-        return any(p in self._cations for p in beside)
+        return doubled, any(now.beside(p) for p in vacant)
 
     def _leads_into_defect(self, group: set[int]) -> bool:
-        """Whether a defect's own cation has gone to a place that is not free yet."""
-        return any(self._settled_place[c] in self._alive for c in group)
+        """Whether a defect's own atom has gone to a place that is not free yet."""
+        return any(self._now.settled_place[c] in self._alive for c in group)
 
     def _commit(self, frame: int, group: set[int]) -> None:
         """Events of a settled group, which becomes part of the reference."""
-        left = set(group)
-        places = sorted({self._settled_place[c] for c in group} | self._arrivals(group))
+        now, left = self._now, set(group)
+        places = sorted(now.places(group), key=self._network.position)
         here = [self._alive[p] for p in places if p in self._alive]
         for defect in [d for d in here if d.sign == INTERSTITIAL]:
             self._interstitial(frame, defect, left)
         for defect in [d for d in here if d.sign == VACANCY and d.end is None]:
-            self._vacancy(frame, defect, left)
+            self._transport(frame, defect, *now.backward(defect.place, left))
         for place in places:  # what was full and is vacant now, by no vacancy's doing
-            cation = self._occupant.get(place)
-            if cation in left and place not in self._cations and not _is_tetrahedral(place):
+            vacated = now.occupant.get(place) in left and place not in now.atoms
+            if vacated and self._network.is_lattice(place):
                 self._create(frame, place, left)
         while left:
             self._exchange(frame, left)
-        for cation in group:
-            self._occupant.pop(self._settled_place[cation], None)
-        for cation in group:
-            self._occupant[self._place[cation]] = cation
-            self._settled_site[cation] = self._site[cation]
-            self._settled_place[cation] = self._place[cation]
-        self._moved -= group
-
-    def _arrivals(self, group: set[int]) -> set[Site]:
-        return {self._place[c] for c in group}
+        now.settle(group)
 
     def _interstitial(self, frame: int, defect: Defect, left: set[int]) -> None:
         """Follow the chain from an interstitial to its new place, or into a vacancy."""
-        chain, place = self._forward(defect.place, left)
-        if not _is_tetrahedral(place):  # it was vacant
-            vacancy = self._alive[place]
-            self._remove(vacancy, frame)
+        chain, place = self._now.forward(defect.place, left)
+        if self._network.is_lattice(place):  # it was vacant
+            self._remove(self._alive[place], frame)
             self._remove(defect, frame)
-            moves = self._moves(chain)
-            end = _sum(defect.path, *(s for _, s in moves))
-            kind = CLASSES.index("recombination")
-            self.events.append(Event(frame, kind, defect.number, defect.path, end, moves))
+            moves = self._now.moves(chain)
+            end = total([defect.path, *(s for _, s in moves)])
+            self._event(frame, "recombination", defect.number, defect.path, end, moves)
         else:
-            self._transport(frame, defect, place, chain)
+            self._transport(frame, defect, chain, place)
 
-    def _vacancy(self, frame: int, defect: Defect, left: set[int]) -> None:
-        """Follow a vacancy backwards: who is in its place left another one."""
-        chain, place = [], defect.place
-        while place in self._cations:
-            (cation,) = self._cations[place]
-            chain.append(cation)
-            left.discard(cation)
-            place = self._settled_place[cation]
-        self._transport(frame, defect, place, chain)
-
-    def _forward(self, place: Site, left: set[int]) -> tuple[list[int], Site]:
-        """The cations that pushed one another on from a place, and the place at the end."""
-        chain: list[int] = []
-        while place in self._occupant:
-            cation = self._occupant[place]
-            if cation not in left:
-                break
-            chain.append(cation)
-            left.discard(cation)
-            place = self._place[cation]
-            if _is_tetrahedral(place):
-                break
-        return chain, place
-
-    def _transport(self, frame: int, defect: Defect, place: Site, chain: list[int]) -> None:
+    def _transport(self, frame: int, defect: Defect, chain: list[int], place: Site) -> None:
+        """A chain of atoms took the defect to a place: along with them, or backwards."""
         if not chain:
             return
-        moves = self._moves(chain)
-        step = _sum((0, 0, 0), *(s for _, s in moves))
-        jump = _site([defect.sign * n for n in step])
-        kind = _classify(defect.sign, jump, moves)
-        end = _sum(defect.path, jump)
+        moves = self._now.moves(chain)
+        steps = [step for _, step in moves]
+        x, y, z = (defect.sign * n for n in total(steps))
+        kinds = self._network.kind
+        jump = (x, y, z) if squared((x, y, z)) > _STILL else (0.0, 0.0, 0.0)
+        ends = kinds[defect.place[0]], kinds[place[0]]
+        kind = self._network.classify(defect.sign, ends, jump, steps)
+        end = total([defect.path, jump])
         number = defect.number if any(jump) else -1
         self.events.append(Event(frame, kind, number, defect.path, end, moves))
         self._leave(defect)
@@ -337,32 +228,37 @@ class DefectHistory:
 
     def _create(self, frame: int, vacant: Site, left: set[int]) -> None:
         """A Frenkel pair: a vacancy, and an interstitial at the end of the chain."""
-        chain, place = self._forward(vacant, left)
-        moves = self._moves(chain)
-        site = self._site[chain[-1]]
-        start = self._settled_site[chain[0]]
+        now, position = self._now, self._network.position
+        chain, place = now.forward(vacant, left)
+        site = position(now.site[chain[-1]])
+        start = position(now.settled_site[chain[0]])
         self._add(VACANCY, vacant, start, frame, born=True)
         defect = self._add(INTERSTITIAL, place, site, frame, born=True)
-        kind = CLASSES.index("frenkel_creation")
-        self.events.append(Event(frame, kind, defect.number, start, site, moves))
+        moves = now.moves(chain)
+        self._event(frame, "frenkel_creation", defect.number, start, site, moves)
 
     def _exchange(self, frame: int, left: set[int]) -> None:
-        """A ring of cations that moved round; or one that moved by a whole supercell."""
+        """A ring of atoms that moved round; or one that moved by a whole supercell."""
         first = min(left)
-        chain, place = [], self._settled_place[first]
-        while self._occupant[place] in left:
-            cation = self._occupant[place]
-            chain.append(cation)
-            left.discard(cation)
-            place = self._place[cation]
-        start = self._settled_site[first]
-        kind = CLASSES.index("exchange")
-        self.events.append(Event(frame, kind, -1, start, start, self._moves(chain)))
+        moves = self._now.moves(self._now.ring(first, left))
+        start = self._network.position(self._now.settled_site[first])
+        self._event(frame, "exchange", -1, start, start, moves)
 
-    def _moves(self, chain: Sequence[int]) -> tuple[tuple[int, Site], ...]:
-        return tuple((c, _difference(self._site[c], self._settled_site[c])) for c in chain)
+    def _event(
+        self,
+        frame: int,
+        name: str,
+        defect: int,
+        start: Vector,
+        end: Vector,
+        moves: tuple[tuple[int, Vector], ...],
+    ) -> None:
+        kind = self._network.classes.index(name)
+        self.events.append(Event(frame, kind, defect, start, end, moves))
 
-    def _add(self, sign: int, place: Site, path: Site, frame: int, *, born: bool) -> Defect:
+    def _add(
+        self, sign: int, place: Site, path: Vector, frame: int, *, born: bool
+    ) -> Defect:
         defect = Defect(len(self.defects), sign, place, path, frame, born)
         self.defects.append(defect)
         self._alive[place] = defect
@@ -376,35 +272,3 @@ class DefectHistory:
         """Its place is free, unless another one has come to it in the same change."""
         if self._alive.get(defect.place) is defect:
             del self._alive[defect.place]
-
-
-def _classify(sign: int, jump: Site, moves: Sequence[tuple[int, Site]]) -> int:
-    """Index into `CLASSES`."""
-    if not any(jump):
-        return CLASSES.index("exchange")
-    steps = sum(_square(step) for _, step in moves)
-    return _KNOWN.get((sign, _square(jump), len(moves), steps), CLASSES.index("concerted"))
-
-
-def _is_tetrahedral(place: Site) -> bool:
-    return place[0] % 2 == 1
-
-
-def _sum(first: Site, *others: Site) -> Site:
-    x, y, z = first
-    for u, v, w in others:
-        x, y, z = x + u, y + v, z + w
-    return x, y, z
-
-
-def _difference(a: Site, b: Site) -> Site:
-    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
-
-
-def _square(v: Site) -> int:
-    return v[0] ** 2 + v[1] ** 2 + v[2] ** 2
-
-
-def _site(values: Sequence[int]) -> Site:
-    x, y, z = values
-    return x, y, z

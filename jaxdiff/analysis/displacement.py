@@ -1,16 +1,19 @@
 """Mean squared displacements of a run, and diffusivities from them.
 
-Site-projected paths are those of the events: no vibrations, no drift. The lags of the fits
-begin after a few residences, so that jumps that are undone at once have been undone: this
-makes the slope a check of the count of hops, which has no such memory.
+Site-projected paths are those of the events: no vibrations, no drift. A memory of the jumps
+leaves an offset behind: the mean squared displacement becomes 6 D t plus a constant, once
+jumps that are undone have been undone. So the lags of the fits begin after a few residences
+and the line does not go through the origin, whether or not there is a memory: a line
+through the origin is 27 % too steep where jumps are undone with a probability of 20 %.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxdiff.analysis.defects import CLASSES, SQUARED_JUMP, SQUARED_STEPS, VACANCY
+from jaxdiff.analysis.diffusion import longest
 from jaxdiff.analysis.gls import GlsFit, fit_msd, log_spaced_lags
 from jaxdiff.analysis.msd import (
     at_lags,
@@ -22,7 +25,8 @@ from jaxdiff.analysis.series import HopTotals, Series
 
 _SAMPLES, _TRACER_SAMPLES = 8000, 1000  # of a path: finer ones change nothing
 _CURVE_LAGS = 40
-_RESIDENCES, _TRACER_RESIDENCES = 2, 5  # before the first lag of a fit
+_RESIDENCES, _TRACER_RESIDENCES = 4, 5  # before the first lag of a fit
+_LEAST_RESIDENCES = 2  # of the defect, where a quarter of the path is less
 _WHOLE = 0.9  # least part of the longest exposure that a replica of a fit must have
 
 
@@ -38,11 +42,12 @@ class Curve:
 class Slope:
     """A curve and the straight line fitted to it from `first_ps` on.
 
+    - `fit`: None where the paths are too short for one.
     - `replica`: rows of the series that it is the mean of, in the order of the fit.
     """
 
     curve: Curve
-    fit: GlsFit
+    fit: GlsFit | None
     first_ps: float
     last_ps: float
     replica: Int[np.ndarray, " used"]
@@ -60,38 +65,62 @@ def usable(
 def collective_slope(
     series: Series, replica: Bool[np.ndarray, " replicas"], totals: HopTotals
 ) -> Slope | None:
-    """D_def from the displacement summed over all cations, per defect of the composition.
+    """D_def from the displacement summed over all mobile atoms, per defect in excess.
 
-    None where no replica has a path of 8 frames at least.
+    None where no replica has a path of 8 frames at least; for the fit see `fit_defect`.
     """
     used, n_frames = usable(series, replica)
-    n_defects = abs(series.n_mobile - series.n_anion)
+    n_defects = abs(series.excess)
     if n_frames < 8 or n_defects == 0:
         return None
     events = series.events
     step = np.zeros((len(events.kind), 3))
-    quarter = series.event_quarter[events.move_event, None]
-    np.add.at(step, events.move_event, events.move_step * quarter)
+    unit = series.event_unit[events.move_event, None]
+    np.add.at(step, events.move_event, events.move_step * unit)
     stride = max(1, n_frames // _SAMPLES)
-    n_samples = (n_frames - 1) // stride + 1
+    n_samples, dt = (n_frames - 1) // stride + 1, stride * series.frame_ps
     path = _paths(series, used, np.arange(len(step)), step, events.replica, stride)
     path = path[:n_samples]
-    first = _first_lag(totals, _RESIDENCES, stride * series.frame_ps, n_samples)
-    lag = log_spaced_lags(n_samples, first=first)
-    moment = _moment(totals, totals.squared_jump, SQUARED_JUMP)
+    moment = _moment(totals.squared_jump) or longest(totals, "squared_length")
+    residence = totals.exposure_ps / max(totals.hops, 1)
+    shown = log_spaced_lags(n_samples, last=n_samples - 1, n_lags=_CURVE_LAGS)
+    curve = Curve(shown * dt, at_lags(path, shown).mean(1) / n_defects)
+    found = fit_defect(path, dt, residence, moment, n_defects)
+    if found is None:
+        return Slope(curve, None, math.nan, math.nan, used)
+    lag, fit = found
+    return Slope(curve, fit, float(lag[0] * dt), float(lag[-1] * dt), used)
+
+
+def fit_defect(
+    path: Float[np.ndarray, "frames replicas 3"],
+    frame_ps: float,
+    residence_ps: float,
+    moment: float,
+    n_defects: int = 1,
+) -> tuple[Int[np.ndarray, " lags"], GlsFit] | None:
+    """Lags, frames, and the line with an offset through the paths of defects, Å.
+
+    Lags from four residences on, or from a quarter of the path, to half of it. None where
+    that quarter is below two residences: offset and slope cannot be told apart there.
+
+    - `moment`: <l⁴>/<l²> of the jumps, Å^2.
+    """
+    wanted = residence_ps / frame_ps
+    first = min(round(_RESIDENCES * wanted), len(path) // 4)
+    if first < max(1, _LEAST_RESIDENCES * wanted) and path.any():
+        return None
+    lag = log_spaced_lags(len(path), first=max(first, 1))
     fit = fit_msd(
         at_lags(path, lag).T / n_defects,
         lag,
-        n_frames=n_samples,
-        frame_ps=stride * series.frame_ps,
+        n_frames=len(path),
+        frame_ps=frame_ps,
         moment_ratio=moment / n_defects,
+        intercept="memory",
+        memory_frames=wanted,
     )
-    shown = log_spaced_lags(n_samples, last=n_samples - 1, n_lags=_CURVE_LAGS)
-    curve = Curve(
-        shown * stride * series.frame_ps, at_lags(path, shown).mean(1) / n_defects
-    )
-    dt = stride * series.frame_ps
-    return Slope(curve, fit, float(lag[0] * dt), float(lag[-1] * dt), used)
+    return lag, fit
 
 
 def tracer_slope(
@@ -103,12 +132,11 @@ def tracer_slope(
         return None
     stride = max(1, n_frames // _TRACER_SAMPLES)
     n_samples, dt = (n_frames - 1) // stride + 1, stride * series.frame_ps
-    first = _first_lag(totals, _TRACER_RESIDENCES, dt, n_samples)
-    lag = log_spaced_lags(n_samples, first=first)
+    lag = tracer_lags(n_samples, totals.exposure_ps / max(totals.hops, 1) / dt)
     shown = log_spaced_lags(n_samples, last=n_samples - 1, n_lags=_CURVE_LAGS)
     every = np.union1d(lag, shown)
     msd = np.stack([_tracer(series, r, n_samples, stride, every) for r in used])
-    moment = _moment(totals, totals.squared_steps, SQUARED_STEPS)
+    moment = _moment(totals.squared_steps) or longest(totals, "squared_steps")
     fit = fit_msd(
         msd[:, np.searchsorted(every, lag)],
         lag,
@@ -125,7 +153,7 @@ def tracer_slope(
 def continuous_curves(
     series: Series, replica: Bool[np.ndarray, " replicas"]
 ) -> tuple[Curve, Curve] | None:
-    """Tracer and collective curves of whole frames, relative to the mean anion.
+    """Tracer and collective curves of whole frames, relative to the mean host atom.
 
     Over the replicas that went on for nearly all of the time, like `usable`. None without
     at least 4 frames at equal distances.
@@ -190,7 +218,7 @@ def _tracer(
     path = site_paths(
         (events.frame[event] - start) * series.frame_ps,
         walker[:, 0],
-        events.move_step[mine] * (series.lattice_constant[replica] / 4),
+        events.move_step[mine] * (series.lattice_constant[replica] / series.network.edge),
         n_walkers=len(known),
         n_frames=n_samples,
         frame_ps=stride * series.frame_ps,
@@ -198,18 +226,13 @@ def _tracer(
     return at_lags(path, lag).sum(axis=1) / series.n_mobile
 
 
-def _first_lag(totals: HopTotals, residences: int, dt: float, n_samples: int) -> int:
-    """A few mean residences, but not more than a quarter of the path."""
-    mean = totals.exposure_ps / max(totals.hops, 1)
-    return int(np.clip(round(residences * mean / dt), 1, max(n_samples // 4, 1)))
+def tracer_lags(n_samples: int, residence: float) -> Int[np.ndarray, " lags"]:
+    """From five mean residences (frames) on, but at most from a quarter of the path."""
+    wanted = round(_TRACER_RESIDENCES * residence)
+    first = int(np.clip(wanted, 1, max(n_samples // 4, 1)))
+    return log_spaced_lags(n_samples, first=first)
 
 
-def _moment(
-    totals: HopTotals, square: Float[np.ndarray, " events"], simple: tuple[int, ...]
-) -> float:
-    """<l⁴>/<l²> of the events, Å^2; without any, the largest of the simple hops."""
-    if square.any():
-        return float((square**2).sum() / square.sum())
-    vacancy = CLASSES.index("vacancy")
-    known = simple[vacancy:] if totals.sign == VACANCY else simple[:vacancy]
-    return max(known) * (totals.lattice_constant / 4) ** 2
+def _moment(square: Float[np.ndarray, " events"]) -> float:
+    """<l⁴>/<l²> of the events, Å^2; 0 without any."""
+    return float((square**2).sum() / square.sum()) if square.any() else 0.0

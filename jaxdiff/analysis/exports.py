@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.series import Series
 
 if TYPE_CHECKING:
@@ -34,12 +33,12 @@ def to_pandas(series: Series) -> "tuple[pandas.DataFrame, pandas.DataFrame]":
         },
         index=pandas.RangeIndex(n_replicas, name="replica"),
     )
-    events, to_angstrom = series.events, series.event_quarter
+    events, to_angstrom = series.events, series.event_unit
     table: dict[str, Any] = {
         "replica": events.replica,
         "temperature_kelvin": series.temperature[events.replica],
         "time_ps": (events.frame + 1) * series.frame_ps,
-        "event": np.array(CLASSES)[events.kind],
+        "event": np.array(series.network.classes)[events.kind],
         "defect": events.defect,
         "cations_moved": events.n_moved,
     }

@@ -22,8 +22,10 @@ $$ \mathrm{Cov}(M_\tau, M_{\tau'}) = \frac1W\left[2dD\rho\,\overline{o}
    + 2d\sigma^4\,\overline{\epsilon^2}\right]. $$
 
 The second term is that of Qian (doi:10.1016/S0006-3495(91)82125-7). The last two are those
-of white noise (localisation, vibration) of variance σ² per axis and frame, with ε the
-number of ends shared: +1 for equal ends, -1 for an end that is the other's start. At lags
+of noise (localisation, vibration) of variance σ² per axis and frame, with ε the number of
+ends shared: +1 for equal ends, -1 for an end that is the other's start. Jumps that are
+undone are noise too, of an offset 2dσ² and with a memory: there ends count by their
+correlation, which falls exponentially with their distance. At lags
 below the time between hops the first term rules, and the fit is the count of hops.
 
 **Interval.** With the weights fixed the variance of D̂ is v(D) = v0 + v1 D + v2 D². The
@@ -106,22 +108,31 @@ class Overlap:
     noise: Float[np.ndarray, "lags lags"]
 
 
-def window_overlap(n_frames: int, lag: Int[np.ndarray, " lags"]) -> Overlap:
-    """Exact sums over the windows of a path of `n_frames`, by their distance."""
+def window_overlap(
+    n_frames: int, lag: Int[np.ndarray, " lags"], memory_frames: float = 0.0
+) -> Overlap:
+    """Exact sums over the windows of a path of `n_frames`, by their distance.
+
+    - `memory_frames`: e-folding time of the noise; 0: that of each frame is its own.
+    """
     n = len(lag)
     result = np.zeros((4, n, n))
     for i in range(n):
         for j in range(i, n):
-            result[:, i, j] = result[:, j, i] = _pair(n_frames, int(lag[i]), int(lag[j]))
+            pair = _pair(n_frames, int(lag[i]), int(lag[j]), memory_frames)
+            result[:, i, j] = result[:, j, i] = pair
     return Overlap(*result)
 
 
-def _pair(n_frames: int, a: int, b: int) -> tuple[float, float, float, float]:
+def _pair(
+    n_frames: int, a: int, b: int, memory: float
+) -> tuple[float, float, float, float]:
     n_a, n_b = n_frames - a, n_frames - b
     shift = np.arange(-(n_a - 1), n_b)  # start of the window b minus that of a
     pairs = np.minimum(n_a, n_b - shift) - np.maximum(0, -shift)
     overlap = np.maximum(np.minimum(a, shift + b) - np.maximum(0, shift), 0)
-    ends = (shift == 0) * 1 + (shift == a - b) - (shift == -b) - (shift == a)
+    near = [_kept(shift - other, memory) for other in (0, a - b, -b, a)]
+    ends = near[0] + near[1] - near[2] - near[3]
     weight = pairs / (n_a * n_b)
     return (
         float(weight @ overlap),
@@ -129,6 +140,15 @@ def _pair(n_frames: int, a: int, b: int) -> tuple[float, float, float, float]:
         float(weight @ (overlap * ends)),
         float(weight @ ends**2),
     )
+
+
+def _kept(
+    distance: Int[np.ndarray, " shifts"], memory: float
+) -> Float[np.ndarray, " shifts"]:
+    """Correlation of the noise of two frames, by their distance."""
+    if memory == 0:
+        return (distance == 0).astype(float)
+    return np.exp(-np.abs(distance) / memory)
 
 
 def fit_msd(
@@ -139,7 +159,8 @@ def fit_msd(
     frame_ps: float,
     moment_ratio: float,
     intercept: Intercept = "none",
-    n_walkers: int = 1,
+    n_walkers: float = 1,
+    memory_frames: float = 0.0,
 ) -> GlsFit:
     """Slope of the mean over replicas by generalised least squares.
 
@@ -150,20 +171,26 @@ def fit_msd(
     - `n_frames`: of every replica, `frame_ps` apart.
     - `moment_ratio`: ρ = <l⁴>/<l²>, Å^2: 3a²/4 for collinear jumps of the defect; for the
       mean over cations <w²>/<w>, w the sum of squared steps of a hop; 0: Gaussian walk.
-    - `n_walkers`: cations in the mean. They are not independent: use `replica_error`.
+    - `n_walkers`: cations in the mean. They are not independent: use `replica_error`. A
+      walk in one dimension, its square times 3, is a third of a walker.
+    - `memory_frames`: e-folding time of a memory whose offset, if positive, scatters like
+      noise of that time; 0 leaves its scatter out.
     """
     _check(msd, lag, n_frames, frame_ps, intercept)
     mean, n_total = msd.mean(axis=0), len(msd) * n_walkers
     if not mean.any():
         return _at_rest(msd, n_total * (n_frames - 1) * frame_ps, moment_ratio)
-    model = _Model(window_overlap(n_frames, lag), frame_ps, moment_ratio, n_total)
+    model = _Model(
+        window_overlap(n_frames, lag, memory_frames), frame_ps, moment_ratio, n_total
+    )
     time = lag * frame_ps
     columns = [time] if intercept == "none" else [time, np.ones(len(lag))]
     design = np.stack(columns, axis=1)
-    beta, weight, covariance = _iterate(mean, design, model, intercept == "noise")
+    noisy = intercept == "noise" or memory_frames > 0
+    beta, weight, covariance = _iterate(mean, design, model, noisy)
     slope = weight[0] / (2 * _DIMENSION)
     offset = float(beta[1]) if len(beta) > 1 else 0.0
-    variance = model.variance(slope, max(offset, 0.0) if intercept == "noise" else 0.0)
+    variance = model.variance(slope, max(offset, 0.0) if noisy else 0.0)
     scale = units.CM2_PER_S
     return GlsFit(
         diffusivity=_estimate(float(slope @ mean), variance).scaled(scale, "cm^2/s"),
@@ -199,7 +226,7 @@ class _Model:
     overlap: Overlap
     frame_ps: float
     moment_ratio: float
-    n_total: int
+    n_total: float
 
     def terms(self, offset: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Matrices of D^0, D^1 and D^2."""

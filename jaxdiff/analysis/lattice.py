@@ -23,6 +23,7 @@ from scipy import stats
 
 from jaxdiff import units
 from jaxdiff.analysis.blocks import AGREEMENT_LIMIT, Blocks, cut
+from jaxdiff.analysis.bootstrap import Values
 from jaxdiff.analysis.checks import Check
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.lattice_curve import CURVE_LIMIT, Polynomial, fit_curve
@@ -253,7 +254,7 @@ def _missing_variance(blocks: Blocks) -> float:
 def _bulk_modulus(blocks: Blocks, volume: float, kelvin: float) -> Estimate:
     missing = _missing_variance(blocks)
 
-    def modulus(m: np.ndarray) -> np.ndarray:
+    def modulus(m: np.ndarray) -> Values:
         variance = m[..., 1] - m[..., 0] ** 2 + missing
         return units.KB * kelvin * (volume + m[..., 0]) / variance / units.GIGAPASCAL
 
@@ -269,17 +270,17 @@ def _pressures(
     volume, pressure = center
     missing = _missing_variance(blocks)
 
-    def variance(m: np.ndarray) -> np.ndarray:
+    def variance(m: np.ndarray) -> Values:
         return m[..., 1] - m[..., 0] ** 2
 
-    def covariance(m: np.ndarray) -> np.ndarray:
+    def covariance(m: np.ndarray) -> Values:
         return m[..., 3] - m[..., 0] * m[..., 2]
 
-    def modulus(m: np.ndarray) -> np.ndarray:
+    def modulus(m: np.ndarray) -> Values:
         scale = (volume + m[..., 0]) / units.GIGAPASCAL
         return -scale * covariance(m) / variance(m)
 
-    def ratio(m: np.ndarray) -> np.ndarray:
+    def ratio(m: np.ndarray) -> Values:
         unbiased = covariance(m) * (1 + missing / variance(m))
         return -unbiased / (units.KB * kelvin)
 

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 from jaxtyping import Float, Real, Shaped
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from jaxdiff.analysis.estimate import Estimate
+from jaxdiff.analysis.regression import Noise, evident, known_noise
 
 
 def garwood(
@@ -33,16 +34,17 @@ def compound_poisson(
     exposure: float,
     unit: str,
     *,
-    dispersion: float = 1.0,
+    dispersion: float | Noise = 1.0,
     weight_if_none: float = 1.0,
 ) -> Estimate:
     r"""Sum of the weights of random events per exposure.
 
     Events with weights w have $\mathrm{Var}\sum w = \phi\sum w^2$; the sum is treated as
-    $n_\mathrm{eff} = (\sum w)^2/\phi\sum w^2$ equal events, whose interval is `garwood`.
+    $n_\mathrm{eff} = (\sum w)^2/\phi\sum w^2$ equal events, whose interval is `garwood`; a
+    dispersion that is estimated itself widens it as Student's distribution does.
 
     - `total`, `total_square`: Σw and Σw² over the events.
-    - `dispersion`: φ; values below 1 are taken as 1.
+    - `dispersion`: φ, known, or estimated as a `Noise`; values below 1 are taken as 1.
     - `weight_if_none`: weight to bound the value with when there was no event. The
       standard error is then NaN and the interval one-sided in effect, from 0.
     """
@@ -51,23 +53,26 @@ def compound_poisson(
             f"exposure={exposure} must be positive: no replica had a known defect. Check "
             "the undefined frames of the run."
         )
-    phi = max(dispersion, 1.0)
+    noise = dispersion if isinstance(dispersion, Noise) else Noise(dispersion, math.inf)
+    phi = noise.scale
     if total <= 0:
         high = float(garwood(0)[1]) * weight_if_none * phi / exposure
         return Estimate(0.0, math.nan, (0.0, high), 0.0, unit)
     n = total**2 / (phi * total_square)
-    low, high = (float(bound) * total / n / exposure for bound in garwood(n))
+    known = math.isinf(noise.degrees_of_freedom)
+    level = 0.95 if known else 1 - 2 * float(norm.sf(noise.quantile()))
+    low, high = (float(bound) * total / n / exposure for bound in garwood(n, level))
     error = total / math.sqrt(n) / exposure
     return Estimate(total / exposure, error, (low, high), n, unit)
 
 
 def hop_rate(
-    count: float | int, exposure_ps: float, *, dispersion: float = 1.0
+    count: float | int, exposure_ps: float, *, dispersion: float | Noise = 1.0
 ) -> Estimate:
     """Maximum-likelihood rate n/t with its exact interval, 1/ps.
 
     - `exposure_ps`: all time with a known defect, also of replicas without a hop.
-    - `dispersion`: `dispersion_index`; the variance is that many times the Poisson one.
+    - `dispersion`: `Dispersion.noise`; the variance is that many times the Poisson one.
     """
     return compound_poisson(count, count, exposure_ps, "1/ps", dispersion=dispersion)
 
@@ -84,6 +89,12 @@ class Dispersion:
     index: float
     p_value: float
     degrees_of_freedom: int
+
+    @property
+    def noise(self) -> Noise:
+        """What widens intervals; none where it is not defined or not evident."""
+        dof = self.degrees_of_freedom
+        return evident(Noise(self.index, dof)) if dof else known_noise(1)
 
 
 def dispersion_index(

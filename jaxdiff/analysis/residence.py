@@ -11,10 +11,14 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import stats
 from scipy.optimize import root_scalar
 
 from jaxdiff.analysis.estimate import NORMAL_95, Estimate
 from jaxdiff.analysis.rates import garwood
+
+_EXACT = 2**40  # frames of all observation, where times are exact
+_COUNTED = 20  # simulations beyond the value, that the p of a count needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +143,7 @@ class Exponentiality:
 
     - `shape`: of a Weibull distribution; 1 for exponential, below for bursts or a mixture
       of rates, above for hops that keep a distance. NaN without hops.
-    - `p_value`: two-sided, exact.
+    - `p_value`: two-sided.
     """
 
     shape: float
@@ -147,59 +151,96 @@ class Exponentiality:
 
 
 def exponentiality(
-    data: Residences, *, seed: int, frame_ps: float = 0.0, n_simulations: int = 1999
+    data: Residences,
+    *,
+    seed: int,
+    frame_ps: float = 0.0,
+    dwell_frames: int = 1,
+    n_simulations: int = 999,
 ) -> Exponentiality:
     """Score test of the Weibull shape being 1, against simulated runs of the same design.
 
     Given their number, hops of one constant rate are spread evenly over all the time
     observed, whatever the rate: so the distribution of the statistic is simulated without
-    knowing it, with the same censoring, and the p-value is exact (Monte Carlo test,
-    doi:10.1111/j.2517-6161.1968.tb00759.x). One temperature at a time: the rates must be
-    the same.
+    knowing it, with the same censoring (Monte Carlo test,
+    doi:10.1111/j.2517-6161.1968.tb00759.x). A count of simulations has a floor, so the
+    tails come from a Pearson distribution of the mean, width and skewness simulated: p can
+    be as small as it is. One temperature at a time: the rates must be the same.
 
-    - `frame_ps`: hop times are known to a frame only; the simulated ones are rounded alike.
+    - `frame_ps`: hop times are known to a frame only, and a defect that hops twice in a
+      frame is seen to hop once, or not at all. Residences in frames are then geometric, and
+      so they are simulated; 0 for times that are exact.
+    - `dwell_frames`: a new site counts after so many; no residence is shorter.
     """
-    n = int(data.ended.sum())
+    n, total = int(data.ended.sum()), float(data.length.sum())
     if n < 2:
         return Exponentiality(math.nan, math.nan)
-    observation = np.bincount(data.replica, data.length)
-    edge = np.append(0.0, np.cumsum(observation))
+    frame_ps = frame_ps or total / _EXACT
+    edge = np.cumsum(np.bincount(data.replica, data.length)) / frame_ps
+    edge = np.append(0, np.round(edge).astype(int))
+    frames = np.round(data.length / frame_ps).astype(int)
+    least = frames[data.ended & data.entered].min(initial=dwell_frames)
+    dead = int(np.clip(least, 0, dwell_frames)) - 1
     rng = np.random.default_rng(seed)
-    simulated = np.empty(n_simulations)
-    for k in range(n_simulations):
-        time = np.sort(rng.random(n)) * edge[-1]
-        if frame_ps > 0:
-            begin = np.searchsorted(edge, time, side="right") - 1
-            late = np.ceil((time - edge[begin]) / frame_ps) * frame_ps
-            time = np.minimum(edge[begin] + late, edge[begin + 1])
-        # a cut at every edge: the length of an ended residence is from hop or edge to hop
-        cuts = np.concatenate([time, edge])
-        ended = np.repeat([True, False], [n, len(edge)])
-        order = np.argsort(cuts, kind="stable")
-        length = np.diff(cuts[order])
-        simulated[k] = _score(length, ended[order][1:], frame_ps)
-    seen = _score(data.length, data.ended, frame_ps)
+    simulated = np.array([_simulate(rng, n, edge, dead) for _ in range(n_simulations)])
+    seen = _score(_exceeding(frames, data.entered, dead), data.ended)
+    shape = _shape(_exceeding(frames, data.entered, dead), data.ended)
+    return Exponentiality(shape, _two_sided(seen, simulated))
+
+
+def _simulate(
+    rng: np.random.Generator, n: int, edge: Int[np.ndarray, " edges"], dead: int
+) -> float:
+    """The score of n hops at random, each with `dead` frames after it free of others.
+
+    Below zero two may share a frame.
+    """
+    together = dead < 0  # two hops in a frame are two
+    room = max(int(edge[-1]) - n * max(dead, 0), n)
+    hop = 1 + np.sort(rng.choice(room, n, replace=together, shuffle=False))
+    hop = np.minimum(hop + max(dead, 0) * np.arange(n), edge[-1])
+    # a cut at every edge: the length of an ended residence is from hop or edge to hop
+    cuts = np.concatenate([hop, edge])
+    is_hop = np.repeat([True, False], [n, len(edge)])
+    order = np.argsort(cuts, kind="stable")
+    length, is_hop = np.diff(cuts[order]), is_hop[order]
+    return _score(_exceeding(length, is_hop[:-1], dead), is_hop[1:])
+
+
+def _exceeding(
+    frames: Int[np.ndarray, " residences"],
+    entered: Bool[np.ndarray, " residences"],
+    dead: int,
+) -> Float[np.ndarray, " residences"]:
+    """Residences beyond the shortest that can be seen, which counts half a frame."""
+    return np.maximum(frames - max(dead, 0) * entered - 0.5, 0.5)
+
+
+def _two_sided(seen: float, simulated: Float[np.ndarray, " simulations"]) -> float:
+    """p of a value as far out on its side, times two."""
     above, below = int((simulated >= seen).sum()), int((simulated <= seen).sum())
-    p = min(1.0, 2 * (1 + min(above, below)) / (n_simulations + 1))
-    return Exponentiality(_shape(data.length, data.ended, frame_ps), p)
+    fewer, n = min(above, below), len(simulated)
+    if fewer >= _COUNTED:
+        return min(1.0, 2 * (1 + fewer) / (n + 1))
+    score = (seen - simulated.mean()) / simulated.std()
+    tail = stats.pearson3(stats.skew(simulated))
+    return float(2 * min(tail.sf(score), tail.cdf(score)))
 
 
-def _floored(length: np.ndarray, frame_ps: float) -> np.ndarray:
-    """Two hops in a frame are half a frame apart, not nothing: for logarithms."""
-    floor = frame_ps / 2 if frame_ps > 0 else np.finfo(float).tiny
-    return np.maximum(length, floor)
-
-
-def _score(length: np.ndarray, ended: np.ndarray, frame_ps: float) -> float:
+def _score(
+    length: Float[np.ndarray, " residences"], ended: Bool[np.ndarray, " residences"]
+) -> float:
     """d ln L/dk of a Weibull distribution at k = 1 and the best scale there."""
-    relative = _floored(length, frame_ps) * ended.sum() / length.sum()
+    relative = length * ended.sum() / length.sum()
     log = np.log(relative)
     return float((1 + log[ended]).sum() - relative @ log)
 
 
-def _shape(length: np.ndarray, ended: np.ndarray, frame_ps: float) -> float:
+def _shape(
+    length: Float[np.ndarray, " residences"], ended: Bool[np.ndarray, " residences"]
+) -> float:
     """Maximum-likelihood shape with censoring: 1/k + <ln t>_ended = Σ t^k ln t / Σ t^k."""
-    log = np.log(_floored(length, frame_ps))
+    log = np.log(length)
     log = log - log.max()
     mean = log[ended].mean()
 

@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxdiff.analysis.defects import INTERSTITIAL, N_HOP_CLASSES, VACANCY
 from jaxdiff.analysis.history import Changes, Defects, Events, read_history
+from jaxdiff.analysis.regression import Noise
+from jaxdiff.io import digest, hdf5, series_v2
+from jaxdiff.io.parts import SERIES
 from jaxdiff.io.series import (
     FINISHED,
     FORMAT,
@@ -20,7 +22,10 @@ from jaxdiff.io.series import (
     join_unfinished,
     part_files,
 )
-from jaxdiff.observables.supercell import Supercell, as_supercell
+from jaxdiff.io.shown import shown
+from jaxdiff.lattice.jumps import INTERSTITIAL, VACANCY
+from jaxdiff.lattice.network import SiteNetwork, from_json
+from jaxdiff.lattice.supercell import Supercell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Series:
     - `temperature` [R], K: targets. `frame_ps`: time between frames of the tracker.
     - `lattice_constant` [R], Å: of the conventional cell, of each replica. `cell`
       [R, 3, 3], Å: lattice vectors as rows. Both are means where they varied.
-    - `n_mobile`, `n_anion`: cations and anions in the cell.
+    - `n_mobile`, `n_anion`: atoms that move and all others in the cell.
     - `events`, `defects`: of all replicas. `frames`: counts of frames by name, each [R];
       see `defects.FrameCounts`; also `anion_displaced`.
     - `lost_frame` [R]: from which frame on the log was incomplete, and nothing is used;
@@ -42,6 +47,8 @@ class Series:
     - `position` [R, K, N, 3], Å, unwrapped, at `position_time_ps` [K]; K may be 0. A
       replica that stopped has its last ones repeated: see `n_kept`. `is_mobile` [N].
     - `run_file`: the resolved TOML; `provenance`: JSON; both texts.
+    - `mobile`: symbol of the atoms that move; `formula` of the perfect crystal; empty where
+      the run does not say it.
     """
 
     temperature: Float[np.ndarray, " replicas"]
@@ -68,11 +75,23 @@ class Series:
     run_file: str
     provenance: str
     status: str
+    mobile: str = ""
+    formula: str = ""
+
+    @property
+    def network(self) -> SiteNetwork:
+        """Sites and jumps of the crystal."""
+        return self.supercell.network
 
     @property
     def sign(self) -> int:
         """Which defects the composition makes: interstitials (+1) or vacancies (-1)."""
-        return VACANCY if self.n_mobile < self.n_anion else INTERSTITIAL
+        return VACANCY if self.excess < 0 else INTERSTITIAL
+
+    @property
+    def excess(self) -> int:
+        """Mobile atoms beyond the perfect crystal: interstitials less vacancies."""
+        return self.n_mobile - self.supercell.n_lattice
 
     @property
     def stopped(self) -> Bool[np.ndarray, " replicas"]:
@@ -91,9 +110,9 @@ class Series:
         return self.frames[name] * self.frame_ps
 
     @property
-    def event_quarter(self) -> Float[np.ndarray, " events"]:
-        """a/4 of the replica of each event, Å: the unit of its sites and jumps."""
-        return self.lattice_constant[self.events.replica] / 4
+    def event_unit(self) -> Float[np.ndarray, " events"]:
+        """The unit of the network in the replica of each event, Å: that of its jumps."""
+        return self.lattice_constant[self.events.replica] / self.network.edge
 
     @property
     def hop_count(self) -> Int[np.ndarray, " replicas"]:
@@ -114,24 +133,24 @@ def n_kept(
 class HopTotals:
     """Hops pooled over replicas; what rates and diffusivities are computed from.
 
-    - `kind` [E]: class of each event; hops, and exchanges and other events that move
-      cations. `squared_jump` [E], Å^2: of the defect; zero where none moved.
-      `squared_steps` [E], Å^2: summed over the cations moved.
-    - `cosine` [P]: of successive jumps of a defect.
+    - `network`: of the jumps. `kind` [E]: class of each event; hops, and exchanges and
+      other events that move cations.
+    - `squared_jump` [E], Å^2: of the defect; zero where none moved. `squared_steps` [E],
+      Å^2: summed over the cations moved.
     - `lattice_constant`, Å: that of the replicas; the root of the mean a^2 over exposure
       where it differs. Only bounds without hops need it.
-    - `dispersion`: scale of the variance of counts, 1 for Poisson.
+    - `dispersion`: scale of the variance of counts, 1 for Poisson; or as estimated.
     """
 
     exposure_ps: float
+    network: SiteNetwork
     kind: Int[np.ndarray, " events"]
     squared_jump: Float[np.ndarray, " events"]
     squared_steps: Float[np.ndarray, " events"]
-    cosine: Float[np.ndarray, " pairs"]
     n_mobile: int
     lattice_constant: float
     sign: int = INTERSTITIAL
-    dispersion: float = 1.0
+    dispersion: float | Noise = 1.0
 
     @property
     def hops(self) -> int:
@@ -140,26 +159,27 @@ class HopTotals:
 
     @property
     def hops_by_class(self) -> Int[np.ndarray, " classes"]:
-        """Hops of the first `N_HOP_CLASSES` classes."""
-        return np.bincount(self.kind[self.squared_jump > 0], minlength=N_HOP_CLASSES)[
-            :N_HOP_CLASSES
-        ]
+        """Hops of the classes that are hops."""
+        n = self.network.n_hop_classes
+        return np.bincount(self.kind[self.squared_jump > 0], minlength=n)[:n]
 
 
 def pool(
-    series: Series, replica: Bool[np.ndarray, " replicas"], dispersion: float = 1.0
+    series: Series,
+    replica: Bool[np.ndarray, " replicas"],
+    dispersion: float | Noise = 1.0,
 ) -> HopTotals:
     """Sums over the replicas selected; hops are those of the defects of `series.sign`."""
     events = series.events
     chosen = replica[events.replica]
-    square = series.event_quarter[chosen] ** 2
+    square = series.event_unit[chosen] ** 2
     hop = events.hops(series.sign)
     return HopTotals(
         exposure_ps=float(series.exposure_ps[replica].sum()),
+        network=series.network,
         kind=events.kind[chosen],
         squared_jump=np.where(hop, events.squared_jump, 0)[chosen] * square,
         squared_steps=events.squared_steps[chosen] * square,
-        cosine=_cosines(events, chosen & hop),
         n_mobile=series.n_mobile,
         lattice_constant=_mean_constant(series, replica),
         sign=series.sign,
@@ -176,25 +196,31 @@ def _mean_constant(series: Series, replica: Bool[np.ndarray, " replicas"]) -> fl
     return float(np.sqrt(np.average(constant**2, weights=weight)))
 
 
-def _cosines(
-    events: Events, chosen: Bool[np.ndarray, " events"]
-) -> Float[np.ndarray, " pairs"]:
-    """Cosines between successive jumps of each defect."""
-    order = np.lexsort((np.arange(len(chosen)), events.defect, events.replica))
-    order = order[chosen[order]]
-    jump, who = events.jump[order], np.stack([events.replica, events.defect], 1)[order]
-    same = (who[1:] == who[:-1]).all(axis=1)
-    norm = np.linalg.norm(jump, axis=1)
-    dot = (jump[1:] * jump[:-1]).sum(axis=1)
-    return dot[same] / (norm[1:] * norm[:-1])[same]
+_FARTHEST_IMAGE = 1_000_000  # from the origin, unit cells along an axis
+_UNREADABLE = (*hdf5.UNREADABLE, ArithmeticError, AttributeError, MemoryError)
 
 
 def load_series(path: str | Path, *, allow_incomplete: bool = False) -> Series:
-    """Read `series.h5`; a run that has not finished only with `allow_incomplete`."""
+    """Read `series.h5`, or that of a run folder.
+
+    A run that has not finished is read only with `allow_incomplete`.
+    """
     path = Path(path)
-    with open_series(path, allow_incomplete=allow_incomplete) as file:
-        series = _read(path, file)
-    _check_shapes(path, series)
+    path = path / SERIES if path.is_dir() else path
+    try:
+        with open_series(path, allow_incomplete=allow_incomplete) as file:
+            hdf5.require_modest(file)
+            series = _read(path, file)
+        _check_shapes(path, series)
+    except FileNotFoundError:
+        raise
+    except _UNREADABLE as error:
+        if isinstance(error, ValueError) and str(path.parent) in str(error):
+            raise  # a sentence of ours
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {shown(str(error), quote='')}); "
+            "take a copy that is whole, or repeat the run."
+        ) from error
     return series
 
 
@@ -219,7 +245,10 @@ def open_series(path: Path, *, allow_incomplete: bool = False) -> Iterator[h5py.
 
 
 def _open(path: Path) -> h5py.File:
+    whole = digest.verify_or_tell(path)
     try:
+        if not whole:
+            hdf5.require_heaps(path)
         return h5py.File(path, "r")
     except OSError as error:
         raise ValueError(
@@ -230,11 +259,11 @@ def _open(path: Path) -> h5py.File:
 
 def _check_format(path: Path, file: h5py.File, allow_incomplete: bool) -> None:
     kind, version = file.attrs.get("format"), file.attrs.get("format_version")
-    if kind != FORMAT or version != FORMAT_VERSION:
+    if kind != FORMAT or version not in (series_v2.FORMAT_VERSION, FORMAT_VERSION):
         raise ValueError(
             f"{path} has format={kind!r}, format_version={version}; this version reads "
-            f"{FORMAT!r}, {FORMAT_VERSION}. Files of version 1 hold no changes of site: "
-            "run again, or use jaxdiff 0.1."
+            f"{FORMAT!r}, {series_v2.FORMAT_VERSION} and {FORMAT_VERSION}. Files of "
+            "version 1 hold no changes of site: run again, or use jaxdiff 0.1."
         )
     status = _attribute(path, file, "status")
     if status not in FINISHED and not allow_incomplete:
@@ -246,14 +275,18 @@ def _check_format(path: Path, file: h5py.File, allow_incomplete: bool) -> None:
 
 def _attribute(path: Path, file: h5py.File, name: str) -> Any:
     if name not in file.attrs:
-        raise ValueError(f"{path} lacks the root attribute {name!r}; the file is damaged.")
+        raise _lacks(path, f"the root attribute {name!r}")
     return file.attrs[name]
+
+
+def _lacks(path: Path, what: str) -> ValueError:
+    return ValueError(f"{path} lacks {what}; the file is damaged.")
 
 
 def _dataset(path: Path, file: h5py.File, name: str) -> np.ndarray:
     if name not in file:
-        raise ValueError(f"{path} lacks the dataset /{name}; the file is damaged.")
-    return np.asarray(file[name])
+        raise _lacks(path, f"the dataset /{name}")
+    return series_v2.values(file, name)
 
 
 def per_replica(
@@ -272,15 +305,21 @@ def per_replica(
 
 
 def _read(path: Path, file: h5py.File) -> Series:
+    attributes = series_v2.attributes(file)
+
     def attribute(name: str) -> Any:
-        return _attribute(path, file, name)
+        if name not in attributes:
+            raise _lacks(path, f"the root attribute {name!r}")
+        return attributes[name]
 
     def data(name: str) -> np.ndarray:
         return _dataset(path, file, name)
 
     if "sites/frames" not in file:
         raise ValueError(f"{path} has no production yet: the run is equilibrating.")
-    supercell = as_supercell(np.asarray(attribute("supercell")) / 4)
+    rows = np.asarray(attribute("supercell")).tolist()
+    network = from_json(str(attribute("network")))
+    supercell = Supercell(network, tuple(map(tuple, rows)))
     frame_ps = float(attribute("frame_ps"))
     observed, lost = data("sites/frames"), data("sites/lost_frame")
     changes = Changes(
@@ -288,12 +327,11 @@ def _read(path: Path, file: h5py.File) -> Series:
     )
     # frames of the tracker are numbered from 1: the sites before are those at the start
     changes = dataclasses.replace(changes, frame=changes.frame - 1)
-    usable = np.where(lost < 0, observed, np.maximum(lost - 1, 0))
-    events, defects, frames = read_history(
-        supercell, data("sites/initial"), changes, usable
-    )
-    temperature = data("temperature_kelvin").astype(float)
+    initial, temperature = data("sites/initial"), data("temperature_kelvin").astype(float)
     n = len(temperature)
+    _check_changes(path, network, changes, initial, n)
+    usable = np.where(lost < 0, observed, np.maximum(lost - 1, 0))
+    events, defects, frames = read_history(supercell, initial, changes, usable)
     return Series(
         temperature=temperature,
         frame_ps=frame_ps,
@@ -319,6 +357,8 @@ def _read(path: Path, file: h5py.File) -> Series:
         run_file=str(attribute("run_file")),
         provenance=str(attribute("provenance")),
         status=str(attribute("status")),
+        mobile=str(attribute("mobile")),
+        formula=str(attribute("formula")),
     )
 
 
@@ -331,6 +371,27 @@ def diverged_ps(path: Path, file: h5py.File) -> Float[np.ndarray, " replicas"]:
     if "diverged_ps" not in file:
         return np.full(shape, np.nan)
     return per_replica(path, file, "diverged_ps", shape)
+
+
+def _check_changes(
+    path: Path, network: SiteNetwork, changes: Changes, initial: np.ndarray, n: int
+) -> None:
+    """Every change is of a replica, a cation and a site that there are, from frame 0."""
+    lengths = {len(column) for column in vars(changes).values()}
+    shaped = initial.ndim == 3 and initial.shape[0] == n and initial.shape[2] == 4
+    if len(lengths) != 1 or not shaped or changes.site.shape[1:] != (4,):
+        raise ValueError(f"{path}: /sites has columns that do not fit; it is damaged.")
+    sites = np.concatenate([initial.reshape(-1, 4), changes.site])
+    image = np.abs(sites[:, 1:].astype(np.int64))
+    bounds = (
+        (changes.replica, n),
+        (changes.cation, initial.shape[1]),
+        (changes.frame, np.inf),
+        (sites[:, 0], len(network.fraction)),
+        (image, _FARTHEST_IMAGE),
+    )
+    if any(((given < 0) | (given >= end)).any() for given, end in bounds):
+        raise ValueError(f"{path}: /sites names what there is not; the file is damaged.")
 
 
 def _check_shapes(path: Path, series: Series) -> None:

@@ -78,7 +78,7 @@ def _p_value(
     if use.sum() < 2:
         return math.nan
 
-    def square(n: np.ndarray) -> np.ndarray:
+    def square(n: np.ndarray) -> np.ndarray | np.floating:
         return ((n[..., use] - expected[use]) ** 2 / expected[use]).sum(axis=-1)
 
     larger = int((square(simulated) >= square(count) * (1 - 1e-12)).sum())

@@ -4,19 +4,21 @@ import dataclasses
 import math
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from jaxdiff import units
 from jaxdiff.analysis.activation import Activation, activation
 from jaxdiff.analysis.arrhenius import ArrheniusFit
 from jaxdiff.analysis.bootstrap import ratio_bootstrap
 from jaxdiff.analysis.checks import Check, check_run, energy_drift, mean_temperature
+from jaxdiff.analysis.configurational import configurational_temperature
 from jaxdiff.analysis.consistency import agreement_z, check_estimates
-from jaxdiff.analysis.correlation import haven_ratio, tracer_correlation
-from jaxdiff.analysis.defects import CLASSES
+from jaxdiff.analysis.correlation import (
+    haven_ratio,
+    measured_tracer_diffusivity,
+    tracer_correlation,
+)
 from jaxdiff.analysis.diffusion import (
-    correlated,
-    correlation_factor,
     defect_diffusivity,
     tracer_diffusivity,
 )
@@ -28,7 +30,9 @@ from jaxdiff.analysis.displacement import (
     tracer_slope,
 )
 from jaxdiff.analysis.estimate import Estimate, unknown
+from jaxdiff.analysis.memory import Memory, between_walkers, no_memory
 from jaxdiff.analysis.rates import Dispersion, dispersion_index, hop_rate
+from jaxdiff.analysis.regression import Noise
 from jaxdiff.analysis.residence import (
     Exponentiality,
     Survival,
@@ -41,7 +45,6 @@ from jaxdiff.analysis.stationarity import Stationarity, stationarity
 from jaxdiff.analysis.walkers import Walkers, follow
 
 _SEED = 0  # of resampling: a report can be written again
-_SIMULATED_HOPS = 2_000_000  # of all simulations of a test together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +55,18 @@ class TemperatureRow:
     - `lattice_constant_angstrom`: in which the jumps are measured; see `HopTotals`.
     - `residence`: mean time between hops, censored. `exponential`: test of no memory.
       `survival`: Kaplan-Meier, of residences that a hop began.
-    - `defect_diffusivity`: by hops, f = 1; `correlated_defect_diffusivity`: times
-      `correlation_factor`; `defect_diffusivity_gls`: from the displacement of all cations;
-      `defect_diffusivity_replicas`: by hops, error from the scatter of the replicas.
-    - `agreement_z`: GLS less hops, in standard errors of the difference.
-    - `tracer_diffusivity`: with the literature's correlation factors by class;
+    - `defect_diffusivity`: by hops, f = 1; `correlated_defect_diffusivity`: times the
+      measured `correlation_factor`, of `memory_order` hops; `defect_diffusivity_gls`: from
+      the displacement of all cations, memory or not; `defect_diffusivity_replicas`: by
+      hops, f = 1, error from the scatter of the replicas.
+    - `agreement_z`: GLS less the headline, in standard errors of the difference.
+    - `tracer_diffusivity`: with the measured correlation of the cations;
+      `tracer_diffusivity_by_class`: with the literature's factors of each class alone;
       `tracer_diffusivity_uncorrelated`: with f = 1; `tracer_diffusivity_msd`: from the mean
       squared displacement. All for `n_mobile` cations.
     - `haven_ratio`, `tracer_correlation`: from the order of the hops.
+    - `mean_temperature`: of the momenta, K; `configurational_temperature`: of the
+      positions at the end.
     - `slope`, `tracer`: curves and fits; `continuous`: tracer and collective curves of
       whole frames, where there are any.
     """
@@ -82,18 +89,27 @@ class TemperatureRow:
     defect_diffusivity_gls: Estimate
     agreement_z: float
     correlation_factor: Estimate
+    memory_order: int
     correlated_defect_diffusivity: Estimate
     tracer_diffusivity: Estimate
+    tracer_diffusivity_by_class: Estimate
     tracer_diffusivity_uncorrelated: Estimate
     tracer_diffusivity_msd: Estimate
     tracer_correlation: Estimate
     haven_ratio: Estimate
     undefined_fraction: float
     mean_temperature: Estimate
+    configurational_temperature: Estimate
     energy_drift: Estimate
     slope: Slope | None
     tracer: Slope | None
     continuous: tuple[Curve, Curve] | None
+
+    @property
+    def headline_diffusivity(self) -> Estimate:
+        """D_def with the measured factor where that is known; else with f = 1."""
+        known = math.isfinite(self.correlated_defect_diffusivity.value)
+        return self.correlated_defect_diffusivity if known else self.defect_diffusivity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +117,7 @@ class Study:
     """Results of one run; `not_identifiable` says why the fits are missing, if they are.
 
     - `correlation_factor`, `tracer_correlation`, `haven_ratio`, `stationarity`: of all
-      temperatures together.
+      temperatures together. `no_memory_p_value`: of f = 1 at all of them.
     """
 
     rows: tuple[TemperatureRow, ...]
@@ -110,6 +126,7 @@ class Study:
     n_mobile: int
     sign: int
     correlation_factor: Estimate
+    no_memory_p_value: float
     tracer_correlation: Estimate
     haven_ratio: Estimate
     dispersion: Dispersion
@@ -119,8 +136,8 @@ class Study:
 
     @property
     def diffusion_fit(self) -> ArrheniusFit | None:
-        """Of D_def by hops (f = 1), cm^2/s."""
-        return self.activation.diffusion
+        """Of D_def, the headline, cm^2/s."""
+        return self.activation.headline
 
     @property
     def not_identifiable(self) -> str | None:
@@ -131,22 +148,30 @@ class Study:
 def summarize(series: Series) -> Study:
     """Rates, diffusivities, activation energies and checks of one run."""
     dispersion = dispersion_index(series.hop_count, series.exposure_ps, series.temperature)
-    phi = max(dispersion.index, 1.0) if math.isfinite(dispersion.index) else 1.0
     everyone = np.ones(len(series.temperature), bool)
-    everything, walkers = pool(series, everyone, phi), follow(series)
+    everything, walkers = pool(series, everyone), follow(series)
     tracers, haven = _correlations(series, everyone, walkers)
     temperatures = [t for t in np.unique(series.temperature) if _exposed(series, t)]
-    rows = tuple(_row(series, walkers, t, phi) for t in temperatures)
+    memory = memories(series, walkers)
+    noise = between_walkers(list(memory.values()))
+    constant = series.lattice_constant[walkers.hop_replica, None]
+    together = dataclasses.replace(walkers, jump=walkers.jump / constant).memory()
+    rows = tuple(
+        _row(series, walkers, t, dispersion.noise, memory.get(t), noise)
+        for t in temperatures
+    )
     values = [(r.temperature_kelvin, r.defect_diffusivity_gls) for r in rows]
-    overall = activation(series, values)
+    overall = activation(series, values, memory, noise)
     stationary = _stationarity(walkers)
+    p_value = no_memory(list(memory.values()))
     return Study(
         rows=rows,
         total_hops=everything.hops,
         exposure_ps=everything.exposure_ps,
         n_mobile=series.n_mobile,
         sign=series.sign,
-        correlation_factor=correlation_factor(everything),
+        correlation_factor=together.factor if together else unknown("1"),
+        no_memory_p_value=p_value,
         tracer_correlation=tracers,
         haven_ratio=haven,
         dispersion=dispersion,
@@ -155,6 +180,8 @@ def summarize(series: Series) -> Study:
         checks=(
             *check_run(series, dispersion),
             *check_estimates(
+                {r.temperature_kelvin: r.correlation_factor for r in rows},
+                p_value,
                 {r.temperature_kelvin: r.agreement_z for r in rows},
                 {r.temperature_kelvin: r.exponential.p_value for r in rows},
                 stationary,
@@ -164,18 +191,37 @@ def summarize(series: Series) -> Study:
     )
 
 
+def memories(series: Series, walkers: Walkers) -> dict[float, Memory]:
+    """Memory of the hops by temperature, K, where there are enough of them."""
+    found = {
+        float(t): walkers.select(series.temperature == t).memory()
+        for t in np.unique(series.temperature)
+    }
+    return {t: memory for t, memory in found.items() if memory}
+
+
 def _exposed(series: Series, temperature: float) -> bool:
     return bool(series.exposure_ps[series.temperature == temperature].sum() > 0)
 
 
-def _row(series: Series, walkers: Walkers, kelvin: float, phi: float) -> TemperatureRow:
+def _row(
+    series: Series,
+    walkers: Walkers,
+    kelvin: float,
+    counts: Noise,
+    memory: Memory | None,
+    scores: Noise,
+) -> TemperatureRow:
     replica = series.temperature == kelvin
-    totals, mine = pool(series, replica, phi), walkers.select(replica)
-    defect, factor = defect_diffusivity(totals), correlation_factor(totals)
+    totals, mine = pool(series, replica, counts), walkers.select(replica)
+    defect = defect_diffusivity(totals)
+    correlated = memory.diffusivity(scores) if memory else unknown("cm^2/s")
+    best = correlated if memory else defect
+    by_class = tracer_diffusivity(totals, correlation=True)
     slope, tracer = (f(series, replica, totals) for f in (collective_slope, tracer_slope))
-    events = np.bincount(totals.kind, minlength=len(CLASSES)).tolist()
+    gls = slope.fit.diffusivity if slope and slope.fit else unknown("cm^2/s")
+    events = np.bincount(totals.kind, minlength=len(series.network.classes)).tolist()
     stays = mine.residences()
-    n_simulations = int(np.clip(_SIMULATED_HOPS / max(totals.hops, 1), 199, 1999))
     tracers, haven = _correlations(series, replica, mine)
     frames = int(series.frames["frames"][replica].sum())
     return TemperatureRow(
@@ -185,12 +231,12 @@ def _row(series: Series, walkers: Walkers, kelvin: float, phi: float) -> Tempera
         n_stopped=int(series.stopped[replica].sum()),
         exposure_ps=totals.exposure_ps,
         hops=totals.hops,
-        events_by_class=dict(zip(CLASSES, events, strict=True)),
-        rate=hop_rate(totals.hops, totals.exposure_ps, dispersion=phi),
+        events_by_class=dict(zip(series.network.classes, events, strict=True)),
+        rate=hop_rate(totals.hops, totals.exposure_ps, dispersion=counts),
         dispersion=dispersion_index(series.hop_count[replica], series.exposure_ps[replica]),
         residence=mean_residence(stays),
         exponential=exponentiality(
-            stays, seed=_SEED, frame_ps=series.frame_ps, n_simulations=n_simulations
+            stays, seed=_SEED, frame_ps=series.frame_ps, dwell_frames=series.dwell_frames
         ),
         survival=survival(stays),
         stationarity=stationarity(
@@ -198,17 +244,20 @@ def _row(series: Series, walkers: Walkers, kelvin: float, phi: float) -> Tempera
         ),
         defect_diffusivity=defect,
         defect_diffusivity_replicas=_scatter(series, replica, mine),
-        defect_diffusivity_gls=slope.fit.diffusivity if slope else unknown("cm^2/s"),
-        agreement_z=agreement_z(defect, slope.fit.diffusivity, phi) if slope else math.nan,
-        correlation_factor=factor,
-        correlated_defect_diffusivity=correlated(defect, factor),
-        tracer_diffusivity=tracer_diffusivity(totals, correlation=True),
+        defect_diffusivity_gls=gls,
+        agreement_z=agreement_z(best, gls),
+        correlation_factor=memory.factor if memory else unknown("1"),
+        memory_order=memory.order if memory else 0,
+        correlated_defect_diffusivity=correlated,
+        tracer_diffusivity=_measured(series, replica, mine) if totals.hops else by_class,
+        tracer_diffusivity_by_class=by_class,
         tracer_diffusivity_uncorrelated=tracer_diffusivity(totals, correlation=False),
         tracer_diffusivity_msd=_tracer_error(tracer),
         tracer_correlation=tracers,
         haven_ratio=haven,
         undefined_fraction=float(series.frames["undefined"][replica].sum()) / frames,
         mean_temperature=mean_temperature(series, replica),
+        configurational_temperature=configurational_temperature(series, kelvin),
         energy_drift=energy_drift(series, replica),
         slope=slope,
         tracer=tracer,
@@ -229,9 +278,34 @@ def _scatter(
     return estimate.scaled(units.CM2_PER_S, "cm^2/s")
 
 
+def _measured(
+    series: Series, replica: Bool[np.ndarray, " replicas"], walkers: Walkers
+) -> Estimate:
+    """D* from the order of the hops, whatever their mechanisms; needs two replicas."""
+    order, row = _by_replica(replica, walkers)
+    if len(row) < 2:
+        return unknown("cm^2/s")
+    return measured_tracer_diffusivity(
+        row,
+        walkers.cation[order],
+        walkers.step[order],
+        series.exposure_ps[replica],
+        n_cations=series.n_mobile,
+        seed=_SEED,
+    )
+
+
+def _by_replica(
+    replica: Bool[np.ndarray, " replicas"], walkers: Walkers
+) -> tuple[Int[np.ndarray, " hops"], Int[np.ndarray, " hops"]]:
+    """Order of the hops by replica and time, and their replicas, numbered anew."""
+    order = np.argsort(walkers.event, kind="stable")
+    return order, (np.cumsum(replica) - 1)[walkers.hop_replica][order]
+
+
 def _tracer_error(tracer: Slope | None) -> Estimate:
     """D* of the curve, its error from the replicas if there are several."""
-    if tracer is None:
+    if tracer is None or tracer.fit is None:
         return unknown("cm^2/s")
     if len(tracer.replica) < 2 or not tracer.fit.replica_diffusivity.any():
         return tracer.fit.diffusivity
@@ -245,9 +319,7 @@ def _correlations(
     series: Series, replica: Bool[np.ndarray, " replicas"], walkers: Walkers
 ) -> tuple[Estimate, Estimate]:
     """Correlation factor of the cations and Haven ratio."""
-    number = np.cumsum(replica) - 1
-    order = np.argsort(walkers.event, kind="stable")
-    row, n = number[walkers.hop_replica][order], int(replica.sum())
+    (order, row), n = _by_replica(replica, walkers), int(replica.sum())
     cation, step, jump = walkers.cation[order], walkers.step[order], walkers.jump[order]
     if len(row) < 2:
         return unknown("1"), unknown("1")

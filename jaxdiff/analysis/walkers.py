@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxdiff.analysis.memory import Memory, defect_memory
 from jaxdiff.analysis.residence import Residences, residences
 from jaxdiff.analysis.series import Series
 
@@ -59,6 +60,11 @@ class Walkers:
         """Times between hops; `replica` there is the walker."""
         return residences(self.time, self.walker, self.start, self.stop)
 
+    def memory(self) -> Memory | None:
+        """Correlation of the jumps of each defect; None where hops are too few."""
+        order = np.lexsort((self.time, self.walker))
+        return defect_memory(self.jump[order], self.residences())
+
 
 def follow(series: Series) -> Walkers:
     """All defects of the sign that the composition makes, and their hops."""
@@ -73,7 +79,7 @@ def follow(series: Series) -> Walkers:
     event = np.flatnonzero(events.hops(series.sign))
     pairs = zip(events.replica[event].tolist(), events.defect[event].tolist(), strict=True)
     cation, step = _moves(series)
-    angstrom = series.event_quarter[event]
+    angstrom = series.event_unit[event]
     return Walkers(
         replica=defects.replica[mine],
         number=defects.number[mine],
@@ -91,11 +97,11 @@ def follow(series: Series) -> Walkers:
 
 def _moves(
     series: Series,
-) -> tuple[Int[np.ndarray, "events moved"], Int[np.ndarray, "events moved 3"]]:
-    """Cations moved by each event, padded with -1, and their steps, a/4."""
+) -> tuple[Int[np.ndarray, "events moved"], Float[np.ndarray, "events moved 3"]]:
+    """Cations moved by each event, padded with -1, and their steps, network units."""
     events = series.events
     shape = (len(events.kind), max(1, int(events.n_moved.max(initial=1))))
-    cation, step = np.full(shape, -1), np.zeros((*shape, 3), int)
+    cation, step = np.full(shape, -1), np.zeros((*shape, 3))
     first = np.searchsorted(events.move_event, events.move_event, side="left")
     column = np.arange(len(first)) - first
     cation[events.move_event, column] = events.move_cation

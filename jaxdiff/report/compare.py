@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdiff.analysis.activation import jump_scale
+from jaxdiff.analysis.activation import effective_hops
 from jaxdiff.analysis.comparison import Comparison, compare_arrhenius
+from jaxdiff.analysis.consistency import P_LIMIT
 from jaxdiff.analysis.record import plain
 from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, summarize
+from jaxdiff.io import durable
 from jaxdiff.report.document import Block, Document, Heading, Picture, Table, Text
 from jaxdiff.report.figures import draw_comparison
 from jaxdiff.report.sections import spread
@@ -31,7 +33,7 @@ def write_comparison(
     if not margin_ev > 0:
         raise ValueError(f"margin_ev={margin_ev} eV; it must be positive, such as 0.02.")
     runs = {
-        name: load_series(Path(folder) / "series.h5")
+        name: load_series(folder)
         for name, folder in zip(_names(run_dirs), run_dirs, strict=True)
     }
     if len({series.sign for series in runs.values()}) > 1:
@@ -50,7 +52,7 @@ def write_comparison(
         "comparison": plain(comparison),
     }
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-    (out / "compare.json").write_text(text, encoding="utf-8")
+    durable.write_text(out / "compare.json", text)
     return _document(runs, studies, comparison).write(out, "compare")
 
 
@@ -70,9 +72,9 @@ def _compare(runs: Mapping[str, Series], margin_ev: float) -> Comparison:
     return compare_arrhenius(
         np.repeat(list(runs), [len(s.temperature) for s in runs.values()]),
         rows(lambda s: s.temperature),
-        rows(lambda s: s.hop_count),
+        rows(lambda s: effective_hops(s)[0]),
         rows(lambda s: s.exposure_ps),
-        scale=rows(jump_scale),
+        scale=rows(lambda s: effective_hops(s)[1]),
         margin=margin_ev,
         detectable=margin_ev,
     )
@@ -91,6 +93,7 @@ def _document(
             for p in comparison.pairs
         ),
         *_warnings(runs),
+        *_remembering(studies),
         Picture(
             "comparison",
             "Diffusivities, and differences of Ea with their 95 % intervals.",
@@ -113,27 +116,39 @@ def _warnings(runs: Mapping[str, Series]) -> list[Block]:
         listed = ", ".join(f"{spread(a)} Å ({n})" for n, a in constants.items())
         text = "The lattice constants differ, and barriers with them:"
         found.append(Text(f"**{text}** {listed}."))
-    sizes = {n: s.n_anion for n, s in runs.items()}
+    sizes = {n: s.supercell.n_host for n, s in runs.items()}
     if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{k} anions ({n})" for n, k in sizes.items())
+        listed = ", ".join(f"{k} host atoms ({n})" for n, k in sizes.items())
         found.append(Text(f"**The cells differ in size:** {listed}."))
     elif len({s.supercell for s in runs.values()}) > 1:
         text = "The cells have different lattice vectors:"
-        given = "; ".join(f"{s.supercell.matrix} ({n})" for n, s in runs.items())
-        found.append(Text(f"**{text}** {given}, in a/4."))
+        given = "; ".join(f"{s.supercell.in_constants} ({n})" for n, s in runs.items())
+        found.append(Text(f"**{text}** {given}, in lattice constants."))
     return found
+
+
+def _remembering(studies: Mapping[str, Study]) -> list[Block]:
+    """Runs whose jumps have a memory, which a comparison of counts leaves out."""
+    named = [n for n, study in studies.items() if study.no_memory_p_value < P_LIMIT]
+    if not named:
+        return []
+    text = (
+        f"**Jumps have a memory** in {', '.join(named)}: differences here are those of hop "
+        "counts (f = 1). Compare the headlines of their reports instead."
+    )
+    return [Text(text)]
 
 
 def _runs(runs: Mapping[str, Series], studies: Mapping[str, Study]) -> Table:
     rows = []
     for name, study in studies.items():
-        fit = study.diffusion_fit
+        fit = study.activation.diffusion
         energy = str(fit.activation_energy) if fit else "not identifiable"
         failed = sum(check.passed is False for check in study.checks)
         kelvin = ", ".join(f"{row.temperature_kelvin:.0f}" for row in study.rows)
         hops, exposure = study.total_hops, f"{study.exposure_ps / 1000:.3g}"
         rows.append((name, kelvin, hops, exposure, energy, failed))
-    header = ("run", "T (K)", "hops", "exposure (ns)", "Ea by itself", "checks failed")
+    header = ("run", "T (K)", "hops", "exposure (ns)", "Ea alone, f = 1", "checks failed")
     return Table(header, rows)
 
 

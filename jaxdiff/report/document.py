@@ -7,6 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxdiff.io import durable
+from jaxdiff.io.shown import visible
+
 Cell = str | int
 
 
@@ -67,21 +70,21 @@ class Document:
         figures.mkdir(exist_ok=True)
         for block in self.blocks:
             if isinstance(block, Picture):
-                (figures / f"{block.name}.png").write_bytes(block.png)
-        (folder / f"{name}.md").write_text(self.markdown(), encoding="utf-8")
+                durable.write_bytes(figures / f"{block.name}.png", block.png)
+        durable.write_text(folder / f"{name}.md", self.markdown())
         target = folder / f"{name}.html"
-        target.write_text(self.html(), encoding="utf-8")
+        durable.write_text(target, self.html())
         return target
 
     def markdown(self) -> str:
         """The text, with links to figures/."""
-        parts = [f"# {self.title}", *(_markdown(block) for block in self.blocks)]
+        parts = [f"# {_plain(self.title)}", *(_markdown(block) for block in self.blocks)]
         return "\n\n".join(parts) + "\n"
 
     def html(self) -> str:
         """One page; nothing is loaded from elsewhere and nothing runs."""
         body = "\n".join(_html(block) for block in self.blocks)
-        title = html.escape(self.title)
+        title = html.escape(_code(self.title))
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -90,30 +93,45 @@ class Document:
         )
 
 
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is but for **bold**: no HTML, no links, no code."""
+    lines = "\n".join(map(visible, text.splitlines()))
+    lines = re.sub("<(?=[A-Za-z/!?])", "&lt;", lines)  # of a tag, not of a comparison
+    return lines.replace("](", "]\\(").replace("`", "\\`")
+
+
 def _markdown(block: Block) -> str:
     match block:
         case Heading(text):
-            return f"## {text}"
+            return f"## {_plain(text)}"
         case Text(text, _):
-            return text
+            return _plain(text)
         case Table(header, rows, numbers):
             first, other = ("---", "---:" if numbers else "---")
             rule = [first] + [other] * (len(header) - 1)
             return "\n".join(_line(cells) for cells in (header, rule, *rows))
         case Picture(name, caption, _):
+            caption = _plain(caption)
             return f"![{caption}](figures/{name}.png)\n\n*{caption}*"
         case Code(text, language):
-            return f"```{language}\n{text.strip()}\n```"
+            inside = max(map(len, re.findall("`+", text)), default=0)
+            fence = "`" * max(3, inside + 1)
+            return f"{fence}{language}\n{_code(text)}\n{fence}"
 
 
 def _line(cells: Sequence[Cell]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    texts = [_plain(str(cell)).replace("\n", " ").replace("|", "\\|") for cell in cells]
+    return "| " + " | ".join(texts) + " |"
+
+
+def _code(text: str) -> str:
+    return "\n".join(map(visible, text.strip().splitlines()))
 
 
 def _html(block: Block) -> str:
     match block:
         case Heading(text):
-            return f"<h2>{html.escape(text)}</h2>"
+            return f"<h2>{html.escape(_code(text))}</h2>"
         case Text(text, verdict):
             kind = ' class="verdict"' if verdict else ""
             return f"<p{kind}>{_inline(text)}</p>"
@@ -130,18 +148,18 @@ def _html(block: Block) -> str:
             )
         case Picture(name, caption, png):
             data = base64.b64encode(png).decode("ascii")
-            text = html.escape(caption)
+            text = html.escape(_code(caption))
             return (
                 f'<figure id="{html.escape(name)}"><img alt="{text}" '
                 f'src="data:image/png;base64,{data}"><figcaption>{text}</figcaption>'
                 "</figure>"
             )
         case Code(text, _):
-            return f"<pre>{html.escape(text.strip())}</pre>"
+            return f"<pre>{html.escape(_code(text))}</pre>"
 
 
 def _inline(cell: Cell) -> str:
-    text = html.escape(str(cell))
+    text = html.escape("\n".join(map(visible, str(cell).splitlines())))
     return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
 
 

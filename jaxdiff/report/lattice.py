@@ -7,6 +7,7 @@ from jaxdiff.analysis.blocks import BLOCK_TIMES
 from jaxdiff.analysis.equation_of_state import StaticLattice
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.lattice import MARGIN_KELVIN, LatticePoint, LatticeStudy
+from jaxdiff.io import durable
 from jaxdiff.report.document import Block, Document, Heading, Picture, Table, Text
 from jaxdiff.report.figures.lattice import draw_lattice
 from jaxdiff.report.sections import checks
@@ -21,7 +22,7 @@ def write_lattice_report(
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "lattice.json").write_text(result.to_json(), encoding="utf-8")
+    durable.write_text(directory / "lattice.json", result.to_json())
     return as_document(result, static).write(directory, "lattice")
 
 

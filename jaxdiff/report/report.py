@@ -8,10 +8,10 @@ from typing import Any
 from jaxdiff.analysis.record import plain
 from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, summarize
-from jaxdiff.report import figures
+from jaxdiff.io import durable
+from jaxdiff.report import figures, published
 from jaxdiff.report.document import Block, Document, Heading, Picture, Text
 from jaxdiff.report.sections import (
-    PUBLISHED,
     assumptions,
     by_temperature,
     checks,
@@ -23,6 +23,7 @@ from jaxdiff.report.sections import (
 )
 from jaxdiff.report.settings import provenance, settings, source
 from jaxdiff.report.tables import write_tables
+from jaxdiff.report.temperatures import temperatures
 
 FORMAT, FORMAT_VERSION = "jaxdiff-report", 2
 
@@ -35,10 +36,10 @@ def write_report(run_dir: str | Path, *, allow_incomplete: bool = False) -> Path
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise FileNotFoundError(f"{run_dir} is not a folder; give the folder of a run.")
-    series = load_series(run_dir / "series.h5", allow_incomplete=allow_incomplete)
+    series = load_series(run_dir, allow_incomplete=allow_incomplete)
     study = summarize(series)
     record = json.dumps(as_json(series, study), indent=2, allow_nan=False) + "\n"
-    (run_dir / "report.json").write_text(record, encoding="utf-8")
+    durable.write_text(run_dir / "report.json", record)
     write_tables(run_dir, series, study)
     return as_document(series, study).write(run_dir, "report")
 
@@ -54,14 +55,15 @@ def as_document(series: Series, study: Study) -> Document:
         ),
         *checks(study.checks),
         *by_temperature(study),
-        *comparison(study),
+        *temperatures(study),
+        *comparison(series, study),
         Heading("Motion"),
         Picture(
             "displacements",
             "Mean squared displacements, their exponent and the fitted line.",
             figures.draw_displacements(study),
         ),
-        *motion(study),
+        *motion(series, study),
         Heading("Hops"),
         Picture("hops", "Events over time, by replica.", figures.draw_hops(series)),
         Picture(
@@ -91,7 +93,13 @@ def as_document(series: Series, study: Study) -> Document:
         *assumptions(series, study),
         *source(series),
     ]
-    return Document("Lithium hops: report", blocks)
+    return Document(_title(series), blocks)
+
+
+def _title(series: Series) -> str:
+    """What moves, and in what, as far as the run says it."""
+    what = f"{series.mobile} hops" if series.mobile else "Hops"
+    return f"{what} in {series.formula or series.network.title}: report"
 
 
 def _traces(series: Series) -> list[Block]:
@@ -103,16 +111,21 @@ def _traces(series: Series) -> list[Block]:
 
 def as_json(series: Series, study: Study) -> dict[str, Any]:
     """Everything of the study, and where it is from; NaN and infinities become null."""
-    fit, gls = study.activation.diffusion, study.activation.gls
+    energies, fit = study.activation, study.activation.headline
+    hops, gls = energies.diffusion, energies.gls
+    known = published.find(series)
+    same = known is not None and not known.differences(series)
     record = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "activation_energy": fit and fit.activation_energy,
+        "headline_carries_correlation": energies.correlated is not None,
+        "activation_energy_without_memory": hops and hops.activation_energy,
         "activation_energy_gls": gls and gls.activation_energy,
         "log_prefactor": fit and fit.log_prefactor,
         "middle": fit and fit.middle,
         **{f.name: getattr(study, f.name) for f in dataclasses.fields(study)},
-        "published_activation_energies_ev": PUBLISHED,
+        "published_activation_energies_ev": known.energies_ev if known and same else None,
         "settings": settings(series),
         "provenance": provenance(series),
         "run_file": series.run_file,

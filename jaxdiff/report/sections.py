@@ -8,27 +8,33 @@ from jaxtyping import Float
 
 from jaxdiff.analysis.arrhenius import ArrheniusFit
 from jaxdiff.analysis.checks import Check
-from jaxdiff.analysis.defects import CLASSES, VACANCY
 from jaxdiff.analysis.estimate import Estimate
+from jaxdiff.analysis.memory import PAIRS_PER_ORDER
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study, TemperatureRow
+from jaxdiff.lattice.jumps import VACANCY
+from jaxdiff.report import published
 from jaxdiff.report.document import Block, Heading, Table, Text
-
-PUBLISHED = {"DeePMD": 0.24, "MACE-MPA-0": 0.22, "MACE-MPA-0 fine-tuned": 0.20}
-"""Activation energies of the interstitial in LiF, eV (doi:10.1088/2515-7655/ae6c5a)."""
 
 
 def verdict(study: Study) -> list[Block]:
     """Activation energy, hops and checks in a few sentences."""
     energies = study.activation
-    what = "vacancy" if study.sign == VACANCY else "interstitial"
-    if energies.diffusion:
-        first = f"**Ea = {_energy(energies.diffusion)}** by hop counts"
-        if energies.gls:
-            first += f"; **{_energy(energies.gls)}** by displacements (GLS)"
-        first += f"; diffusion of the {what}."
+    what = defect_name(study.sign)
+    if energies.diffusion and energies.correlated:
+        first = (
+            f"**Ea = {_energy(energies.correlated)}** by hop counts with the measured "
+            f"correlation of jumps; {_energy(energies.diffusion)} if there is none (f = 1)"
+        )
+    elif energies.diffusion:
+        first = f"**Ea = {_energy(energies.diffusion)}** by hop counts, if jumps have no "
+        first += f"memory (f = 1): measuring it takes {PAIRS_PER_ORDER} pairs of hops"
     else:
         first = f"**Ea is not identifiable.** {energies.not_identifiable}"
+    if energies.diffusion:
+        if energies.gls:
+            first += f"; {_energy(energies.gls)} by displacements (GLS)"
+        first += f"; diffusion of the {what}."
     failed = [c.name for c in study.checks if c.passed is False]
     passed = sum(c.passed is True for c in study.checks)
     seen = (
@@ -39,6 +45,11 @@ def verdict(study: Study) -> list[Block]:
     return [Text(first, verdict=True), Text(seen), *_parameters(study)]
 
 
+def defect_name(sign: int) -> str:
+    """Vacancy or interstitial."""
+    return "vacancy" if sign == VACANCY else "interstitial"
+
+
 def _energy(fit: ArrheniusFit) -> str:
     energy = fit.activation_energy
     low, high = energy.interval
@@ -46,7 +57,7 @@ def _energy(fit: ArrheniusFit) -> str:
 
 
 def _parameters(study: Study) -> list[Block]:
-    fit = study.activation.diffusion
+    fit = study.activation.headline
     if fit is None:
         return []
     middle, prefactor = fit.middle, fit.log_prefactor
@@ -82,11 +93,12 @@ def by_temperature(study: Study) -> list[Block]:
     constants = {f"{r.lattice_constant_angstrom:.4f}" for r in study.rows}
     own = ("a (Å)",) if len(constants) > 1 else ()
     early = ("stopped",) if any(r.n_stopped for r in study.rows) else ()
-    shown = [name for name in CLASSES if any(r.events_by_class[name] for r in study.rows)]
+    names = study.rows[0].events_by_class if study.rows else ()
+    shown = [name for name in names if any(r.events_by_class[name] for r in study.rows)]
     counts = Table(
         (
             *("T (K)", *own, "replicas", *early, "exposure (ps)", "hops"),
-            *(name.replace("_", " ") for name in shown),
+            *(words(name) for name in shown),
             *("rate (1/ns)", "residence (ps)", "exponential, p", "steady, p"),
         ),
         [
@@ -102,16 +114,20 @@ def by_temperature(study: Study) -> list[Block]:
             for r in study.rows
         ],
     )
-    header = ("T (K)", "D_def, hops", "D_def, replicas", "D_def, GLS", "z")
+    header = ("T (K)", "D_def", "D_def, f = 1", "the same, replicas", "D_def, GLS", "z")
     defect = Table(header, [_of_defect(row) for row in study.rows])
-    header = ("T (K)", "D*, hops", "D*, f = 1", "D*, GLS")
+    header = ("T (K)", "D*, measured f", "D*, f by class", "D*, f = 1", "D*, GLS")
     tracer = Table(header, [_of_tracer(row) for row in study.rows])
     note = (
-        "Values with 95 % intervals, cm²/s. D_def belongs to the defect, D* to a cation "
-        f"chosen at random among the {study.n_mobile} of the cell: D* depends on the size "
-        "of the cell, D_def does not. z: GLS less hops in standard errors of the "
-        "difference. Without a hop there is an upper bound only. p of residences without "
-        "memory, and of a rate that is steady in time."
+        "Values with 95 % intervals, cm²/s. D_def belongs to the defect, D* to a mobile "
+        f"atom chosen at random among the {study.n_mobile} of the cell: D* depends on the "
+        "size of the cell, D_def does not. D_def carries the measured correlation of the "
+        f"jumps where there are {PAIRS_PER_ORDER} pairs of hops, else it is that of f = 1. "
+        "D* with the measured correlation holds for any mix of mechanisms and needs two "
+        "replicas; f by class holds for one mechanism alone and no memory of the defect. "
+        "z: GLS less D_def in standard errors of the difference. Without a hop there is an "
+        "upper bound only. p of residences without memory, and of a rate that is steady in "
+        "time."
     )
     return [Heading("By temperature"), counts, defect, tracer, Text(note)]
 
@@ -120,6 +136,7 @@ def _of_defect(row: TemperatureRow) -> tuple[str, ...]:
     z = f"{row.agreement_z:+.1f}" if math.isfinite(row.agreement_z) else "–"
     return (
         f"{row.temperature_kelvin:.0f}",
+        _range(row.headline_diffusivity),
         _range(row.defect_diffusivity),
         _range(row.defect_diffusivity_replicas),
         _range(row.defect_diffusivity_gls),
@@ -131,43 +148,58 @@ def _of_tracer(row: TemperatureRow) -> tuple[str, ...]:
     return (
         f"{row.temperature_kelvin:.0f}",
         _range(row.tracer_diffusivity),
+        _range(row.tracer_diffusivity_by_class),
         _range(row.tracer_diffusivity_uncorrelated),
         _range(row.tracer_diffusivity_msd),
     )
 
 
-def comparison(study: Study) -> list[Block]:
-    """Against the published point values, for the interstitial."""
-    if study.sign == VACANCY:
+def comparison(series: Series, study: Study) -> list[Block]:
+    """Against published point values, where there are any for this crystal and defect."""
+    known = published.find(series)
+    if known is None:
         return []
-    values = ", ".join(f"{value:.2f} eV ({name})" for name, value in PUBLISHED.items())
+    others = known.differences(series)
+    if others:
+        text = (
+            f"Activation energies of the {defect_name(study.sign)} in {series.formula} are "
+            f"published ({known.source}), of another system: this run is at "
+            f"{' and at '.join(others)}. They are not compared."
+        )
+        return [Heading("Comparison"), Text(text)]
+    energies = known.energies_ev.items()
+    values = ", ".join(f"{value:.2f} eV ({name})" for name, value in energies)
     text = (
-        f"Published for the interstitial in LiF: {values}; doi:10.1088/2515-7655/ae6c5a. "
+        f"Published for the {defect_name(study.sign)} in {series.formula}: {values}; "
+        f"{known.source}. "
         "These are point values without error bars, so only the uncertainty of this run is "
         "known."
     )
-    fit = study.activation.diffusion
+    fit = study.activation.headline
     if fit is not None:
         energy = fit.activation_energy
         low, high = energy.interval
-        inside = [name for name, value in PUBLISHED.items() if low <= value <= high]
+        inside = [name for name, value in energies if low <= value <= high]
         difference = ", ".join(
-            f"{1000 * (energy.value - value):+.0f} meV ({name})"
-            for name, value in PUBLISHED.items()
+            f"{1000 * (energy.value - value):+.0f} meV ({name})" for name, value in energies
         )
         text += f" This run minus published: {difference}. "
         text += f"Inside the 95 % interval: {', '.join(inside) or 'none'}."
     return [Heading("Comparison"), Text(text)]
 
 
-def motion(study: Study) -> list[Block]:
-    """Memory of defect and cations."""
+def motion(series: Series, study: Study) -> list[Block]:
+    """Memory of the defect and of mobile atoms."""
     table = Table(
-        ("T (K)", "f of the defect", "f of the cations", "Haven ratio N D*/D_def"),
+        (
+            *("T (K)", "f of the defect", "of so many hops"),
+            *("f of the mobile atoms", "Haven ratio N D*/D_def, f = 1"),
+        ),
         [
             (
                 f"{r.temperature_kelvin:.0f}",
                 _range(r.correlation_factor, "{:.2f}"),
+                r.memory_order or "–",
                 _range(r.tracer_correlation, "{:.2f}"),
                 _range(r.haven_ratio, "{:.2f}"),
             )
@@ -175,13 +207,26 @@ def motion(study: Study) -> list[Block]:
         ],
     )
     text = (
-        "A Haven ratio of 1/3 belongs to collinear interstitialcy hops, 0.73 and 1.45 to "
-        "non-collinear ones, 1 to direct hops. Over all temperatures: Haven ratio "
-        f"{_known(study.haven_ratio)}, f of the cations "
+        f"{_haven_ratios(series, study.sign)}Over all temperatures: Haven ratio "
+        f"{_known(study.haven_ratio)}, f of the mobile atoms "
         f"{_known(study.tracer_correlation)}, f of the defect "
-        f"{_known(study.correlation_factor)}; none of them is in Ea."
+        f"{_known(study.correlation_factor)}, p = {_p(study.no_memory_p_value)} of f = 1. "
+        "Of these f of the defect alone is in D_def and Ea, temperature by temperature."
     )
     return [table, Text(text)]
+
+
+def _haven_ratios(series: Series, sign: int) -> str:
+    """What each jump would show if it were alone: f Σ s² / l²."""
+    jumps = series.network.jumps_of(sign)
+    ratio = [j.tracer_correlation * j.squared_steps / j.squared_length for j in jumps]
+    shown = [f"{r:.2f} ({words(j.name)})" for r, j in zip(ratio, jumps, strict=True)]
+    return f"Haven ratios of one kind of hop alone: {', '.join(shown)}. " if shown else ""
+
+
+def words(name: str) -> str:
+    """The name of a class in a sentence."""
+    return name.replace("_", " ")
 
 
 def outlook(study: Study) -> list[Block]:
@@ -210,7 +255,7 @@ def counters(series: Series) -> list[Block]:
         "undefined": "not settled",
         "transit": "of these: in transit between sites",
         "frenkel": "with a Frenkel pair",
-        "anion_displaced": "with an anion off its site",
+        "anion_displaced": "with a host atom off its site",
     }
     rows = [
         (text, int(series.frames[name].sum()), f"{series.frames[name].sum() / frames:.2%}")
@@ -225,7 +270,26 @@ def counters(series: Series) -> list[Block]:
 
 def assumptions(series: Series, study: Study) -> list[Block]:
     """Every estimator with what it assumes."""
-    rows = [
+    index = study.dispersion.index
+    scatter = f"index {index:.2f}" if math.isfinite(index) else "no index: too few hops"
+    how = (
+        f"Frames every {1000 * series.frame_ps:g} fs; a site counts after "
+        f"{series.dwell_frames} frames within {series.core_radius:g} Å. Exposure is all "
+        "time with a known defect, also without hops. Intervals are widened where counts "
+        f"scatter more than Poisson ({scatter}). Jumps are measured in the lattice of "
+        f"their replica, a = {spread(series.lattice_constant)} Å."
+    )
+    header = ("value", "from", "assumes")
+    return [
+        Heading("How"),
+        Text(how),
+        Table(header, _estimators(series, study), numbers=False),
+    ]
+
+
+def _estimators(series: Series, study: Study) -> list[tuple[str, str, str]]:
+    """Value, from what, and what that assumes."""
+    return [
         (
             "rate, residence",
             "events / exposure, Garwood's exact interval",
@@ -236,17 +300,28 @@ def assumptions(series: Series, study: Study) -> list[Block]:
             "Kaplan–Meier, residences begun by a hop",
             "censoring has nothing to do with the hop",
         ),
-        ("D_def, hops", "Σ l² / 6t", "successive jumps uncorrelated (f = 1)"),
-        ("D_def, replicas", "the same, studentised bootstrap", "independent replicas"),
+        (
+            "D_def",
+            "Σ l² f / 6t, f of an autoregression of the jumps, errors of all together",
+            "a memory of at most 8 hops, or one that fades",
+        ),
+        ("D_def, f = 1", "Σ l² / 6t", "successive jumps uncorrelated"),
+        ("the same, replicas", "studentised bootstrap", "independent replicas"),
         (
             "D_def, GLS",
-            "site-projected mean squared displacement, full covariance",
-            "a random walk with jumps at random times",
+            "line with an offset through the site-projected mean squared displacement, "
+            "from four residences on, full covariance",
+            "a memory that is over after some residences",
         ),
         (
-            "D*, hops",
-            "Σ s² f / 6Nt; f = 2/3, 32/33, 0.9643, 1 by class, 0.7815 for vacancies",
-            "one mechanism at a time; no memory of the defect",
+            "D*, measured f",
+            "Σ s² f / 6Nt, f of the mobile atoms from the order of the hops",
+            "a memory of at most 7 hops",
+        ),
+        (
+            "D*, f by class",
+            f"the same with f by class: {_factors(series, study.sign)}",
+            "one mechanism alone; no memory of the defect",
         ),
         (
             "D*, GLS",
@@ -260,26 +335,21 @@ def assumptions(series: Series, study: Study) -> list[Block]:
         ),
         (
             "Ea, D0",
-            "Poisson regression on counts of replicas, likelihood intervals",
-            "one Arrhenius line: see curvature",
+            "Poisson regression on D_def, each as the hops that its error is worth; with "
+            "f = 1 on the counts of replicas; likelihood intervals",
+            "one Arrhenius line: see curvature; without f at the temperatures of few hops",
         ),
         (
             "Ea, displacements",
             "regression of D_def, GLS, weights from the fitted line",
-            "the same; temperatures without hops are left out, so it may come out low",
+            "the same; temperatures of short paths are left out, so it may come out low",
         ),
     ]
-    index = study.dispersion.index
-    scatter = f"index {index:.2f}" if math.isfinite(index) else "no index: too few hops"
-    how = (
-        f"Frames every {1000 * series.frame_ps:g} fs; a site counts after "
-        f"{series.dwell_frames} frames within {series.core_radius:g} Å. Exposure is all "
-        "time with a known defect, also without hops. Intervals are widened where counts "
-        f"scatter more than Poisson ({scatter}). Jumps are measured in the lattice of "
-        f"their replica, a = {spread(series.lattice_constant)} Å."
-    )
-    header = ("value", "from", "assumes")
-    return [Heading("How"), Text(how), Table(header, rows, numbers=False)]
+
+
+def _factors(series: Series, sign: int) -> str:
+    jumps = series.network.jumps_of(sign)
+    return ", ".join(f"{j.tracer_correlation:.4g} {words(j.name)}" for j in jumps)
 
 
 def spread(value: Float[np.ndarray, " replicas"]) -> str:

@@ -8,15 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxdiff.analysis.series import Series
+from jaxdiff.io.provenance import units_of
+from jaxdiff.md import integrators
 from jaxdiff.report.document import Block, Code, Heading, Table, Text
-
-THERMOSTATS = {
-    "csvr": "CSVR, stochastic velocity rescaling (doi:10.1063/1.2408420)",
-    "nose_hoover": "Nosé–Hoover chain",
-    "langevin": "Langevin",
-    "nve": "none (NVE)",
-    "npt": "CSVR, with stochastic cell rescaling (doi:10.1063/5.0020514)",
-}
 
 _WORDS = {
     "thermostat": "thermostat of the production",
@@ -30,12 +24,13 @@ _WORDS = {
     "neighbor_capacity": "places in a neighbour list",
     "xla_flags": "XLA flags",
     "model": "model",
+    "evaluator": "evaluator of the model",
 }
 
 
 def settings(series: Series) -> dict[str, Any]:
     """What was run, and how, by name; of a campaign's units, as the first has it."""
-    units = _units(series)
+    units = units_of(series.provenance)
     first = units[0] if units else {}
     return {
         "status": series.status,
@@ -45,6 +40,9 @@ def settings(series: Series) -> dict[str, Any]:
         "dwell_frames": series.dwell_frames,
         "core_radius_angstrom": series.core_radius,
         "lattice_constant_angstrom": _shared(series.lattice_constant),
+        "mobile": series.mobile,
+        "formula": series.formula,
+        "network": series.network.title,
         "supercell": series.supercell.matrix,
         "n_mobile": series.n_mobile,
         "n_anion": series.n_anion,
@@ -62,7 +60,7 @@ def provenance(series: Series) -> Any:
 
 def source(series: Series) -> list[Block]:
     """Settings, provenance and run file."""
-    units = _units(series)
+    units = units_of(series.provenance)
     rows = [
         (_WORDS[name], _shown(name, units)) for name in _WORDS if name in (units or [{}])[0]
     ]
@@ -86,13 +84,6 @@ def _is_campaign(series: Series) -> bool:
     return isinstance(provenance(series), list)
 
 
-def _units(series: Series) -> list[Mapping[str, Any]]:
-    """The provenance of each unit; of a single run, its own."""
-    found = provenance(series)
-    every = found if isinstance(found, list) else [found]
-    return [unit for unit in every if isinstance(unit, dict)]
-
-
 def _shown(name: str, units: Sequence[Mapping[str, Any]]) -> str:
     """The value of the first unit, and that others have another one if they do."""
     first = _text(name, units[0][name])
@@ -105,7 +96,7 @@ def _text(name: str, value: Any) -> str:
         return "none" if name == "xla_flags" else "not known"
     if name.endswith("_bytes"):
         return f"{value / 1e6:.3g}"
-    return THERMOSTATS.get(str(value), str(value)) if name == "thermostat" else str(value)
+    return integrators.title(str(value)) if name == "thermostat" else str(value)
 
 
 def _shared(value: Float[np.ndarray, " replicas"]) -> float | None:

@@ -1,25 +1,28 @@
 """The numbers of a report as CSV files, units in the names of the columns."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
 from jaxdiff.analysis.walkers import follow
+from jaxdiff.io import durable
 
 _VALUES = {
     "rate": "per_ps",
     "residence": "ps",
+    "headline_diffusivity": "cm2_per_s",
     "defect_diffusivity": "cm2_per_s",
     "defect_diffusivity_replicas": "cm2_per_s",
     "defect_diffusivity_gls": "cm2_per_s",
     "tracer_diffusivity": "cm2_per_s",
+    "tracer_diffusivity_by_class": "cm2_per_s",
     "tracer_diffusivity_msd": "cm2_per_s",
     "haven_ratio": "1",
 }
@@ -33,10 +36,9 @@ def write_tables(folder: Path, series: Series, study: Study) -> None:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+    text = io.StringIO()
+    csv.writer(text).writerows([header, *rows])
+    durable.write_text(path, text.getvalue())
 
 
 def _temperatures(study: Study) -> tuple[list[str], list[list[Any]]]:
@@ -63,16 +65,16 @@ def _temperatures(study: Study) -> tuple[list[str], list[list[Any]]]:
 
 
 def _events(series: Series) -> tuple[list[str], list[list[Any]]]:
-    events, quarter = series.events, series.event_quarter[:, None]
+    events, unit = series.events, series.event_unit[:, None]
     header = ["replica", "temperature_kelvin", "time_ps", "class", "defect"]
     header += [f"{end}_{axis}_angstrom" for end in ("from", "to") for axis in "xyz"]
-    place = np.concatenate([events.start, events.end], axis=1) * quarter
+    place = np.concatenate([events.start, events.end], axis=1) * unit
     rows = [
         [
             int(events.replica[i]),
             series.temperature[events.replica[i]],
             round((int(events.frame[i]) + 1) * series.frame_ps, 9),
-            CLASSES[events.kind[i]],
+            series.network.classes[events.kind[i]],
             int(events.defect[i]),
             *place[i].round(6).tolist(),
             int(events.n_moved[i]),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdiff.io import durable
 from jaxdiff.report.figures.training import draw_learning, draw_parity
 
 
@@ -14,9 +15,9 @@ def write_figures(directory: Path) -> list[Path]:
     written = []
     if lines:
         learning = directory / "learning.png"
-        learning.write_bytes(draw_learning([json.loads(line) for line in lines]))
+        durable.write_bytes(learning, draw_learning([json.loads(x) for x in lines]))
         written.append(learning)
     with np.load(directory / "predictions.npz") as predictions:
         parity = directory / "parity.png"
-        parity.write_bytes(draw_parity(dict(predictions)))
+        durable.write_bytes(parity, draw_parity(dict(predictions)))
     return [*written, parity]

@@ -44,6 +44,8 @@ def test_standard_error_is_the_fisher_information():
     assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) > 0.9
 
 
+@pytest.mark.long
+@pytest.mark.statistics
 def test_interval_covers_the_truth_in_95_percent_of_1000_runs():
     """8 replicas per temperature, 2 to 80 hops expected at each; and ln k at 425 K."""
     rng = np.random.default_rng(0)
@@ -64,6 +66,7 @@ def test_interval_covers_the_truth_in_95_percent_of_1000_runs():
     assert np.mean(values) == pytest.approx(EA, abs=4 * np.std(values) / 1000**0.5)
 
 
+@pytest.mark.statistics
 def test_overdispersed_counts_are_covered_too():
     """Hops in pairs: the variance is doubled, and so it is found to be."""
     rng = np.random.default_rng(1)
@@ -152,6 +155,7 @@ def deviance(n, exposure, log_prefactor, energy):
     return -2 * stats.poisson.logpmf(n, mean).sum()
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("hops", [5, 20, 100])
 def test_energy_interval_covers_95_percent_with_few_hops(hops):
     """Equal hops expected at 5 temperatures; the truth is inside iff |r*| < 1.96 there."""
@@ -214,6 +218,7 @@ def test_interval_with_many_hops_is_that_of_the_standard_error():
         assert half == pytest.approx(1.959964 * estimate.standard_error, rel=3e-4)
 
 
+@pytest.mark.statistics
 def test_few_overdispersed_rows_are_covered_by_the_t_distribution():
     """3 replicas at each of 5 temperatures, hops in pairs; a normal quantile gives 91 %."""
     rng = np.random.default_rng(5)

@@ -46,6 +46,7 @@ def test_values_of_small_errors_give_the_weighted_straight_line():
         assert energy.standard_error == pytest.approx(covariance[0, 0] ** 0.5, rel=1e-3)
 
 
+@pytest.mark.statistics
 def test_values_of_known_relative_error_are_unbiased_and_covered():
     """Gamma values of 30 % error, three times more at the coldest, cold last."""
     rng = np.random.default_rng(8)
@@ -70,6 +71,7 @@ def test_bent_values_fail_the_test_of_linearity():
     assert fit.linearity_p_value < 1e-6
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("temperature", "value", "error", "variance", "match"),
     [

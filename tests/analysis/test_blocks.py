@@ -90,6 +90,7 @@ def test_replicas_that_differ_are_blocks_themselves():
     assert half == pytest.approx(stats.t.ppf(0.975, 7) * estimate.standard_error)
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize(("n_replicas", "n_frames"), [(4, 2000), (8, 100)])
 def test_p_values_of_halves_are_uniform_without_drift_and_small_with(n_replicas, n_frames):
     """Blocks of time, and whole replicas (100 frames are five correlation times).

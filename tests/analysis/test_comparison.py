@@ -79,6 +79,8 @@ def test_joint_regression_is_that_of_statsmodels():
     assert quasi.equal_energy_p_value == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.long
+@pytest.mark.statistics
 def test_size_is_5_percent_for_overdispersed_counts():
     """Hops in pairs, 4 replicas, 20 to 30 hops per temperature, equal energies."""
     rng = np.random.default_rng(1)
@@ -95,6 +97,7 @@ def test_size_is_5_percent_for_overdispersed_counts():
     assert np.mean(np.array(joint) < 0.05) == pytest.approx(0.05, abs=0.03)
 
 
+@pytest.mark.statistics
 def test_power_equivalence_error_and_coverage_at_a_difference_of_the_margin():
     """True difference 0.02 eV = margin = detectable, s.e. 0.0075 eV; 400 Poisson runs."""
     rng = np.random.default_rng(2)

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from kinetic_walk import simulate
 
 from jaxdiff.analysis import gls, msd
 from jaxdiff.analysis.consistency import agreement_z
 from jaxdiff.analysis.estimate import normal
 from jaxdiff.analysis.rates import compound_poisson
-from jaxdiff.analysis.walk import simulate
 
 FRAMES = 20  # per mean residence, 1 ps
 
@@ -46,6 +46,7 @@ def score(replicas, duration, seed):
     return agreement_z(hops, fit.diffusivity)
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize(("replicas", "duration"), [(2, 14), (8, 4), (16, 10)])
 def test_runs_without_memory_agree(replicas, duration):
     """300 runs. Binomial s.d. at 5 %: 1.3 %, at 0.1 %: 0.2 %; the score is approximate."""

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from kinetic_walk import HAVEN_RATIO, MECHANISMS, simulate
 
 from jaxdiff.analysis.correlation import (
     defect_correlation,
@@ -9,8 +10,7 @@ from jaxdiff.analysis.correlation import (
     measured_tracer_diffusivity,
     tracer_correlation,
 )
-from jaxdiff.analysis.diffusion import TRACER_CORRELATION
-from jaxdiff.analysis.walk import HAVEN_RATIO, MECHANISMS, simulate
+from jaxdiff.lattice.rock_salt import ROCK_SALT
 
 
 def walks(name, n_replicas, hops, seed, cells=4):
@@ -42,10 +42,10 @@ def test_factors_and_haven_ratios_are_the_known_ones(name):
     factor = tracers(walk)
     assert factor.standard_error < 0.006
     slack = bias + 4 * factor.standard_error
-    assert factor.value == pytest.approx(TRACER_CORRELATION[kind], abs=slack)
+    assert factor.value == pytest.approx(ROCK_SALT.tracer_correlation[kind], abs=slack)
     ratio = haven(walk)
     assert ratio.value / HAVEN_RATIO[kind] == pytest.approx(
-        1, abs=slack / TRACER_CORRELATION[kind]
+        1, abs=slack / ROCK_SALT.tracer_correlation[kind]
     )
 
 
@@ -55,6 +55,7 @@ def test_first_term_of_the_collinear_series_is_minus_one_quarter():
     assert factor.value == pytest.approx(0.75, abs=4 * factor.standard_error)
 
 
+@pytest.mark.statistics
 def test_longer_memory_in_a_large_cell_leads_to_two_thirds():
     factor = tracers(walks("collinear", 800, 200, seed=2, cells=6), memory=25)
     # the cell adds 0.002

@@ -47,6 +47,8 @@ def test_curvature_is_that_of_statsmodels():
     assert mine.p_value == pytest.approx(glm.pvalues[2], abs=2 * 0.4 * 0.1)
 
 
+@pytest.mark.long
+@pytest.mark.statistics
 def test_size_of_the_test_is_5_percent_with_and_without_overdispersion():
     """6 replicas of 5 temperatures, some 200 hops, alone or in pairs."""
     rng = np.random.default_rng(1)

@@ -4,10 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from quarters import QuarterHistory, quarters, sites
 
-from jaxdiff.analysis.defects import CLASSES, INTERSTITIAL, N_HOP_CLASSES, DefectHistory
 from jaxdiff.analysis.history import Changes, read_history
-from jaxdiff.observables.supercell import as_supercell
+from jaxdiff.lattice.jumps import INTERSTITIAL
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
+
+CLASSES, N_HOP_CLASSES = ROCK_SALT.classes, ROCK_SALT.n_hop_classes
 
 NEAR = [(2, 2, 0), (2, 0, 2), (0, 2, 2)]
 BESIDE = np.array(list(itertools.product((-1, 1), repeat=3)))
@@ -22,7 +26,7 @@ class Crystal:
         lattice = [s for s in box if sum(s) % 4 == 0 and s not in vacancies]
         self.site = [*lattice, *interstitials]
         self.first = list(self.site)
-        self.history = DefectHistory(as_supercell(cells), np.array(self.site))
+        self.history = QuarterHistory(Supercell.of(ROCK_SALT, cells), np.array(self.site))
 
     def on(self, place):
         """The cation on a place; there must be one."""
@@ -71,12 +75,12 @@ class Crystal:
         wanted = {(1, s) for s in folded if s[0] % 2} | {(-1, s) for s in vacant}
         alive = self.alive()
         assert {
-            (d.sign, tuple(np.mod(d.place, self.edge).tolist())) for d in alive
+            (d.sign, tuple(np.mod(quarters(d.place), self.edge).tolist())) for d in alive
         } == wanted
         assert len(alive) == len(wanted)
         for d in alive:
-            assert not (np.subtract(d.path, d.place) % self.edge).any()
-        moved = np.zeros((len(self.site), 3), int)
+            assert not (np.subtract(d.path, quarters(d.place)) % self.edge).any()
+        moved = np.zeros((len(self.site), 3))
         for event in self.history.events:
             for cation, step in event.moves:
                 moved[cation] += step
@@ -197,7 +201,7 @@ def test_frenkel_creation_and_recombination(paths, end):
     for order in both_orders(paths):
         crystal = Crystal()
         crystal.move(10, *order)
-        assert {(d.sign, d.place, d.first, d.born) for d in crystal.alive()} == {
+        assert {(d.sign, quarters(d.place), d.first, d.born) for d in crystal.alive()} == {
             (-1, (0, 0, 0), 10, True),
             (1, end, 10, True),
         }
@@ -321,7 +325,7 @@ def test_one_interstitial_recombines_and_another_takes_its_place():
     paths = [((1, 1, 1), (2, 0, 0)), ((3, 1, 1), (1, 1, 1)), ((4, 2, 2), (2, 0, -2))]
     crystal.move(10, *paths)
     assert sorted(e[1] for e in crystal.seen()) == ["direct", "recombination"]
-    assert [(d.number, d.place) for d in crystal.alive()] == [(0, (3, 1, 1))]
+    assert [(d.number, quarters(d.place)) for d in crystal.alive()] == [(0, (3, 1, 1))]
     crystal.assert_consistent()
 
 
@@ -336,7 +340,7 @@ def test_jumps_across_the_boundary_are_not_folded():
     assert [f[1:4] for f in crystal.seen()] == [("collinear", 0, j) for j in jumps]
     (defect,) = crystal.alive()
     assert defect.path == (17, 17, 1)
-    assert defect.place == (5, 5, 1)
+    assert quarters(defect.place) == (5, 5, 1)
     crystal.assert_consistent()
 
 
@@ -360,7 +364,7 @@ def test_an_unsettled_start_is_not_exposure():
 
 def random_hop(crystal, defect, rng):
     """Places and steps of a hop of one defect, and its jump."""
-    place = np.array(defect.place)
+    place = np.array(quarters(defect.place))
     if defect.sign < 0:
         step = rng.permutation(np.array([2, 2, 0]) * rng.choice([-1, 1], 3))
         return [(place + step, tuple(-step))], step
@@ -382,7 +386,7 @@ def free_of_conflict(crystal, hops):
         places = {tuple(np.mod(p, crystal.edge)) for p, _ in paths}
         places |= {tuple(np.mod(np.add(p, s), crystal.edge)) for p, s in paths}
         touched.append(places)
-        after.append((defect.sign, np.add(defect.place, jump)))
+        after.append((defect.sign, np.add(quarters(defect.place), jump)))
     if any(a & b for a, b in itertools.combinations(touched, 2)):
         return False
     for (s, a), (t, b) in itertools.combinations(after, 2):
@@ -392,6 +396,7 @@ def free_of_conflict(crystal, hops):
     return True
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("seed", range(4))
 def test_random_walks_of_several_defects(seed):
     """300 rounds: three interstitials and a vacancy hop at once, their cations in any
@@ -406,13 +411,17 @@ def test_random_walks_of_several_defects(seed):
             for s in still
             for d in s[:1]
         ]
-        occupied = [{tuple(np.mod(d.place, crystal.edge))} for d, p, _ in hops if not p]
+        occupied = [
+            {tuple(np.mod(quarters(d.place), crystal.edge))} for d, p, _ in hops if not p
+        ]
         ends = [
             tuple(np.mod(np.add(p, s), crystal.edge))
             for _, paths, _ in hops
             for p, s in paths
         ]
-        vacant = {tuple(np.mod(d.place, crystal.edge)) for d, *_ in hops if d.sign < 0}
+        vacant = {
+            tuple(np.mod(quarters(d.place), crystal.edge)) for d, *_ in hops if d.sign < 0
+        }
         starts = {tuple(np.mod(p, crystal.edge)) for _, paths, _ in hops for p, _ in paths}
         if starts & vacant or any(o & {*ends} for o in occupied):
             continue
@@ -497,13 +506,13 @@ def random_change(crystal, rng):
 def test_tables_of_two_replicas_up_to_a_frame():
     """The second hop of replica 1 is after its last frame and is left out."""
     crystal = Crystal([(1, 1, 1)])
-    sites = np.array([crystal.site] * 2)
+    start = sites([crystal.site] * 2)
     first = crystal.plan(((1, 1, 1), (1, 1, -1)), ((2, 2, 0), (1, 1, -1)))
     rows = [(r, 10 + 5 * r, c, *s) for r in range(2) for c, s in first]
     rows.append((1, 60, crystal.on((2, 2, 0)), 5, 3, -1))
     table = np.array(rows)
-    changes = Changes(table[:, 0], table[:, 1], table[:, 2], table[:, 3:])
-    read = read_history(as_supercell(3), sites, changes, np.array([100, 50]))
+    changes = Changes(table[:, 0], table[:, 1], table[:, 2], sites(table[:, 3:]))
+    read = read_history(Supercell.of(ROCK_SALT, 3), start, changes, np.array([100, 50]))
     events, defects, counts = read
     np.testing.assert_array_equal(events.replica, [0, 1])
     np.testing.assert_array_equal(events.frame, [10, 15])

@@ -3,16 +3,18 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxdiff.analysis.defects import CLASSES, SQUARED_JUMP, SQUARED_STEPS, VACANCY
 from jaxdiff.analysis.diffusion import (
-    TRACER_CORRELATION,
-    correlated,
-    correlation_factor,
     defect_diffusivity,
     tracer_diffusivity,
 )
 from jaxdiff.analysis.rates import garwood
 from jaxdiff.analysis.series import HopTotals
+from jaxdiff.lattice.jumps import VACANCY
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+
+CLASSES, TRACER_CORRELATION = ROCK_SALT.classes, ROCK_SALT.tracer_correlation
+SQUARED_JUMP = tuple(jump.squared_length for jump in ROCK_SALT.jumps)
+SQUARED_STEPS = tuple(jump.squared_steps for jump in ROCK_SALT.jumps)
 
 LATTICE, CELLS = 4.0, 3  # Å; a/4 is 1 Å
 CORNERS = np.array(list(itertools.product([-1, 1], repeat=3)))
@@ -25,10 +27,10 @@ def totals(by_class=(0, 0, 0, 0, 0), exposure=100.0, others=(), **changes):
     extra = np.array(others, float).reshape(-1, 3)
     data = {
         "exposure_ps": exposure,
+        "network": ROCK_SALT,
         "kind": np.concatenate([kind, extra[:, 0].astype(int)]),
         "squared_jump": np.concatenate([jump, extra[:, 1]]),
         "squared_steps": np.concatenate([steps, extra[:, 2]]),
-        "cosine": np.zeros(0),
         "n_mobile": 109,
         "lattice_constant": LATTICE,
     }
@@ -144,20 +146,3 @@ def test_dispersion_widens_diffusivities():
     plain = defect_diffusivity(totals([40, 0, 0, 0, 0]))
     wide = defect_diffusivity(totals([40, 0, 0, 0, 0], dispersion=4.0))
     assert wide.standard_error == pytest.approx(2 * plain.standard_error)
-
-
-def test_correlation_factor_of_a_persistent_walk():
-    """On a line, forward with p: <cos> = 2p - 1; interval against its binomial error."""
-    rng = np.random.default_rng(0)
-    cosine = np.where(rng.random(4000) < 0.4, 1.0, -1.0)
-    factor = correlation_factor(totals(cosine=cosine))
-    assert factor.standard_error == pytest.approx(2 * (0.96 / 4000) ** 0.5, rel=0.02)
-    assert factor.value == pytest.approx(0.6, abs=4 * factor.standard_error)
-    defect = defect_diffusivity(totals([400, 0, 0, 0, 0]))
-    product = correlated(defect, factor)
-    assert product.value == pytest.approx(factor.value * defect.value)
-    assert product.standard_error > factor.value * defect.standard_error
-
-
-def test_correlation_needs_two_pairs():
-    assert np.isnan(correlation_factor(totals(cosine=np.ones(1))).value)

@@ -25,6 +25,7 @@ def test_energies_of_the_equation_itself_give_its_numbers():
     assert found.residual < 1e-7
 
 
+@pytest.mark.slow
 def test_the_embedded_model_is_as_its_card_says():
     """a = 4.0736 Å and 64.6 GPa; and as its stresses say, without any energy: -a/3 dP/da.
 

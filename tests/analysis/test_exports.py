@@ -4,15 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from quarters import sites
 
-from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.exports import site_path, to_kinisi, to_mdanalysis, to_pandas
 from jaxdiff.analysis.history import Changes, read_history
 from jaxdiff.analysis.series import Series
-from jaxdiff.observables import as_supercell
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
 
 LATTICE, FRAME_PS, N_FRAMES = 4.0, 0.02, 9
-SUPERCELL = as_supercell(2)
+SUPERCELL, CLASSES = Supercell.of(ROCK_SALT, 2), ROCK_SALT.classes
 
 
 @pytest.fixture
@@ -26,11 +27,11 @@ def series():
         replica=np.array([0, 0]),
         frame=np.array([2, 5]),
         cation=np.array([32, 32]),
-        site=np.array([[3, 1, 1], [3, 3, 1]]),
+        site=sites([[3, 1, 1], [3, 3, 1]]),
     )
     n_frames = np.array([N_FRAMES, N_FRAMES])
     events, defects, frames = read_history(
-        SUPERCELL, np.stack([cations] * 2), changes, n_frames
+        SUPERCELL, sites([cations] * 2), changes, n_frames
     )
     rng = np.random.default_rng(0)
     return Series(

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from kinetic_walk import simulate
 
 from jaxdiff.analysis.gls import fit_msd, log_spaced_lags, window_overlap
 from jaxdiff.analysis.msd import at_lags, site_paths
-from jaxdiff.analysis.walk import simulate
 
 FRAMES = 20  # in a residence time of 1 ps
 D = 12 / 6 * 1e-4  # cm^2/s: 1/ps, 12 Å^2
@@ -112,6 +112,7 @@ def test_agrees_with_hop_counts_run_by_run():
     assert np.mean(value) == pytest.approx(count.mean() / 160 * D, rel=0.016)
 
 
+@pytest.mark.statistics
 def test_the_interval_covers_and_the_error_is_the_scatter():
     _, msd, lag, settings = runs(400, 8, 4, seed=4)
     fits = [fit_msd(m, lag, **settings) for m in msd]
@@ -124,6 +125,7 @@ def test_the_interval_covers_and_the_error_is_the_scatter():
     assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.045)
 
 
+@pytest.mark.statistics
 def test_noise_goes_to_the_intercept():
     _, msd, lag, settings = runs(300, 16, 10, seed=5, noise=0.7)
     fits = [fit_msd(m, lag, intercept="noise", **settings) for m in msd]
@@ -179,6 +181,7 @@ def test_lags_are_log_spaced_and_distinct():
         log_spaced_lags(10, first=8)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("msd", "lag", "intercept", "match"),
     [

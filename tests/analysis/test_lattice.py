@@ -48,6 +48,8 @@ def study(**changes):
     return study_lattice(volume, time_ps, temperature, n_cells=N_CELLS, pressure=pressure)
 
 
+@pytest.mark.slow
+@pytest.mark.statistics
 def test_intervals_cover_constants_expansion_and_moduli():
     """95 % of 200 studies: binomial s.d. of a share 1.5 %, of four temperatures 0.8 %.
 
@@ -312,6 +314,7 @@ def test_what_is_no_lattice_file_is_refused():
         ({"pressure": np.zeros((8, 3))}, r"pressure has shape \(8, 3\)"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_refused(change, message):
     volume, time_ps, temperature, _ = crystal(temperatures=(300.0, 500.0))
     given = {"volume": volume, "time_ps": time_ps, "temperature": temperature}

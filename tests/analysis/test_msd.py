@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from kinetic_walk import simulate
 
 from jaxdiff.analysis import msd as module
 from jaxdiff.analysis.msd import (
@@ -11,7 +12,6 @@ from jaxdiff.analysis.msd import (
     site_paths,
     tracer,
 )
-from jaxdiff.analysis.walk import simulate
 
 
 def random_walk(n_frames=61, n_walkers=5, seed=0):

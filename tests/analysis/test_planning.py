@@ -139,6 +139,7 @@ def test_extension_of_a_diffusivity_fit_and_of_one_that_is_done():
     assert done.half_width_ev < 0.1
 
 
+@pytest.mark.statistics
 def test_planned_half_widths_are_those_of_simulated_runs():
     """400 runs as planned: the estimates scatter by the planned half-width / 1.96."""
     rng = np.random.default_rng(1)

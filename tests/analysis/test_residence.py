@@ -119,6 +119,7 @@ def test_survival_covers_the_exponential(include_first):
     assert np.mean(inside) == pytest.approx(0.95, abs=0.038)  # binomial 0.0126
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("frame_ps", [0.0, 0.1])
 def test_p_values_of_exponential_residences_are_uniform(frame_ps):
     rng = np.random.default_rng(4)
@@ -164,6 +165,56 @@ def test_the_shape_is_found_and_others_than_1_are_seen(shape, low, high):
     assert (result.p_value < 0.01) == (shape != 1.0)
 
 
+@pytest.mark.parametrize("hops", [500, 2937])
+def test_a_memory_is_seen_at_any_number_of_hops(hops):
+    """Weibull of shape 0.79, five temperatures: p must fall below 0.01/5 with more hops."""
+
+    def draw(rng, size):
+        return rng.weibull(0.79, size)
+
+    data = renewals(np.random.default_rng(8), 10, hops / 10, draw)
+    p = exponentiality(data, seed=0, n_simulations=199).p_value
+    assert p < 0.002 if hops < 1000 else p < 1e-6
+
+
+def as_frames(rng, rate, replicas, n_frames, dwell=1):
+    """Hops as a detector sees them: one in a frame, `dwell` frames apart; 1 ps a frame."""
+    replica, frame = np.nonzero(rng.random((replicas, n_frames)) < rate)
+    keep, last = [], {}
+    for r, f in zip(replica.tolist(), frame.tolist(), strict=True):
+        keep.append(f - last.get(r, -dwell) >= dwell)
+        if keep[-1]:
+            last[r] = f
+    time, who = frame[keep] + 1.0, replica[keep]
+    return residences(time, who, np.zeros(replicas), np.full(replicas, n_frames * 1.0))
+
+
+@pytest.mark.parametrize(("dwell", "rate"), [(1, 0.1), (1, 0.4), (3, 0.1)])
+def test_frames_that_are_a_part_of_a_residence_raise_no_alarm(dwell, rate):
+    """60 runs of some 700 hops: geometric residences, and none below the dwell."""
+    rng = np.random.default_rng(9)
+    p = np.array(
+        [
+            exponentiality(
+                as_frames(rng, rate, 4, round(180 / rate), dwell),
+                seed=seed,
+                frame_ps=1.0,
+                dwell_frames=dwell,
+                n_simulations=99,
+            ).p_value
+            for seed in range(60)
+        ]
+    )
+    assert (p < 0.01).sum() <= 3  # 0.6 expected
+    assert 0.25 < np.mean(p < 0.5) < 0.75  # binomial s.d. 0.065
+
+
+def test_as_if_exact_such_frames_would_raise_it():
+    data = as_frames(np.random.default_rng(9), 0.2, 4, 2000)
+    assert exponentiality(data, seed=0, n_simulations=99).p_value < 1e-6
+    assert exponentiality(data, seed=0, frame_ps=1.0, n_simulations=99).p_value > 0.01
+
+
 def test_the_score_is_the_derivative_of_the_likelihood():
     """Weibull with censoring: Σ_ended [ln k + k ln λ + (k-1) ln t] - Σ (λt)^k, at k = 1."""
     data = renewals(np.random.default_rng(7), 10, 6.0, exponential)
@@ -176,7 +227,7 @@ def test_the_score_is_the_derivative_of_the_likelihood():
 
     h = 1e-5  # central differences: error h²/6 times the third derivative
     slope = (likelihood(1 + h) - likelihood(1 - h)) / (2 * h)
-    assert _score(t, ended, 0.0) == pytest.approx(slope, abs=1e-5)
+    assert _score(t, ended) == pytest.approx(slope, abs=1e-5)
 
 
 def test_hops_outside_of_the_observation_are_refused():

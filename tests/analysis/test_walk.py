@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-
-from jaxdiff.analysis.walk import HAVEN_RATIO, MECHANISMS, simulate
+from kinetic_walk import HAVEN_RATIO, MECHANISMS, simulate
 
 SQUARED_JUMP = np.array([12, 8, 4, 4])  # 3a²/4, a²/2, a²/4, a²/4
 SQUARED_STEPS = np.array([6, 6, 6, 4])

@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from kinetic_walk import simulate
 
 from jaxdiff import units
-from jaxdiff.analysis.walk import simulate
 from jaxdiff.io.series import SeriesWriter
+from jaxdiff.lattice.rock_salt import ROCK_SALT
 
 EA, PREFACTOR = 0.22, 25.0  # eV, 1/ps
 TEMPERATURES = (300.0, 350.0, 400.0, 450.0, 500.0)
@@ -19,7 +20,7 @@ LATTICE = 4.083428  # Å
 
 
 def cation_sites():
-    """4a sites in the order of `analysis.walk`, then the 8c site at its start; a/4."""
+    """4a sites in the order of `kinetic_walk`, then the 8c site at its start; a/4."""
     edge = range(0, 4 * CELLS, 2)
     grid = [s for s in itertools.product(edge, repeat=3) if sum(s) // 2 % 2 == 0]
     return np.array([*grid, (1, 1, 1)])
@@ -42,7 +43,7 @@ def changes_of(walk, n_frames):
         "replica": table[:, 0],
         "frame": table[:, 1],
         "cation": table[:, 2],
-        "site": table[:, 3:],
+        "site": ROCK_SALT.sites(table[:, 3:]),
     }
 
 
@@ -58,6 +59,20 @@ def thermo(rng, temperature, n_times):
         "pressure_gpa": 1 + 0.1 * rng.normal(size=shape),
         "volume_angstrom3": np.full(shape, (CELLS * LATTICE) ** 3),
     }
+
+
+def positions_at(temperatures, replicas):
+    """Temperatures of positions as a run records them, 2 ± 1.5 % too hot."""
+    return [
+        {
+            "temperature_kelvin": float(t),
+            "replicas": replicas,
+            "kelvin": 1.02 * float(t),
+            "standard_error_kelvin": 0.015 * float(t),
+            "timestep_error": 0.01,
+        }
+        for t in temperatures
+    ]
 
 
 def arrhenius(energy=EA, prefactor=PREFACTOR):
@@ -97,6 +112,9 @@ def write_series(tmp_path):
             "core_radius_angstrom": 0.77,
             "lattice_constant_angstrom": LATTICE,
             "cell_angstrom": CELLS * LATTICE * np.eye(3),
+            "network": ROCK_SALT.to_json(),
+            "mobile": "Li",
+            "formula": "LiF",
             "supercell": 4 * CELLS * np.eye(3, dtype=int),
             "n_mobile": N_MOBILE,
             "n_anion": N_ANION,
@@ -113,10 +131,15 @@ def write_series(tmp_path):
             is_mobile=np.arange(N_MOBILE + N_ANION) < N_MOBILE,
             attributes=root | attributes,
             provenance=provenance
-            or {"versions": {"jaxdiff": "test"}, "device": "none", "seed": seed},
+            or {
+                "versions": {"jaxdiff": "test"},
+                "device": "none",
+                "seed": seed,
+                "configurational_temperature": positions_at(temperatures, replicas),
+            },
         )
         start = np.tile(cation_sites(), (n_replicas, 1, 1))
-        series.start_sites(start)
+        series.start_sites(ROCK_SALT.sites(start))
         stop = np.full(n_replicas, np.nan)
         for replica, when in (diverged or {}).items():
             stop[replica] = when

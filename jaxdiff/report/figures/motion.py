@@ -35,10 +35,10 @@ def draw_displacements(study: Study) -> bytes:
             _continuous(axes[1, 1], row, color)
     axes[0, 1].axhline(1, color="k", lw=0.7, ls=":")
     titles = (
-        (axes[0, 0], "sum over all cations = defect; line: GLS", "MSD  (Å²)"),
+        (axes[0, 0], "sum over all mobile atoms = defect; line: GLS", "MSD  (Å²)"),
         (axes[0, 1], "its exponent; dotted: diffusion", "d ln MSD / d ln t"),
-        (axes[1, 0], "per cation, site-projected", "MSD  (Å²)"),
-        (axes[1, 1], "whole frames: cation (—), sum (--)", "MSD  (Å²)"),
+        (axes[1, 0], "per mobile atom, site-projected", "MSD  (Å²)"),
+        (axes[1, 1], "whole frames: mobile atom (—), sum (--)", "MSD  (Å²)"),
     )
     for one, title, label in titles:
         one.set_title(title, fontsize=10)
@@ -64,6 +64,8 @@ def _curve(axes: Axes, row: TemperatureRow, color) -> None:
     assert slope is not None  # for the type checker
     time, msd = slope.curve.time_ps, slope.curve.msd
     axes.plot(time, msd, color=color, lw=1.4, label=f"{row.temperature_kelvin:.0f} K")
+    if slope.fit is None:
+        return
     x = np.array([slope.first_ps, slope.last_ps])
     d = row.defect_diffusivity_gls.value * 1e4  # Å^2/ps
     axes.plot(x, 2 * _DIMENSION * d * x + slope.fit.intercept, "k--", lw=0.9)
@@ -115,6 +117,6 @@ def draw_survival(study: Study) -> bytes:
     axes.set_xlabel("time since the last hop  (ps)")
     axes.set_ylabel("not hopped yet")
     axes.set_title("Kaplan–Meier with 95 % band; dotted: exponential", fontsize=10)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     grid(axes)
     return to_png(figure)

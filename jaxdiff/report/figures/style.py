@@ -1,11 +1,14 @@
 """What all figures share: Okabe and Ito's palette, markers and lines for grey print."""
 
 import io
+import itertools
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from jaxdiff.lattice.network import SiteNetwork
 
 BLUE, SKY, GREEN, ORANGE, RED, PINK = (
     *("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"),
@@ -14,17 +17,21 @@ SERIES = (BLUE, RED, GREEN, ORANGE, PINK, SKY, "#000000")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
-CLASS_STYLE = {
-    "collinear": (BLUE, "o"),
-    "noncollinear_1": (RED, "^"),
-    "noncollinear_2": (GREEN, "s"),
-    "direct": (PINK, "D"),
-    "vacancy": (ORANGE, "v"),
+_JUMPS = ((BLUE, "o"), (RED, "^"), (GREEN, "s"), (PINK, "D"), (ORANGE, "v"))
+_OTHER = {
     "concerted": ("#000000", "x"),
     "exchange": (SKY, "P"),
     "frenkel_creation": ("#777777", "+"),
     "recombination": ("#777777", "1"),
 }
+
+
+def class_styles(network: SiteNetwork) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each class of events; jumps in their order."""
+    jumps = zip(
+        (jump.name for jump in network.jumps), itertools.cycle(_JUMPS), strict=False
+    )
+    return dict(jumps) | _OTHER
 
 
 def new_figure(width: float, height: float) -> Figure:

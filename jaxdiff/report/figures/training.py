@@ -57,7 +57,8 @@ def draw_learning(records: Sequence[Mapping]) -> bytes:
         one.yaxis.set_minor_formatter("{x:g}")
         one.tick_params(axis="y", which="minor", labelsize=7)
         one.xaxis.set_major_locator(MaxNLocator(integer=True))
-        one.legend(frameon=False, fontsize=8)
+        if one.get_legend_handles_labels()[0]:  # none, where no frame has the label
+            one.legend(frameon=False, fontsize=8)
         grid(one)
     for one in axes[1]:
         one.set_xlabel("epoch")
@@ -82,7 +83,8 @@ def draw_parity(predictions: Mapping[str, np.ndarray]) -> bytes:
         above.set_ylabel(f"predicted {kind}  ({unit})")
         below.set_ylabel(f"error  (m{unit})")
         below.set_xlabel(f"labelled {kind}  ({unit})")
-        above.legend(frameon=False, fontsize=8)
+        if above.get_legend_handles_labels()[0]:
+            above.legend(frameon=False, fontsize=8)
         grid(above)
         grid(below)
     return to_png(figure)
