@@ -12,12 +12,12 @@ from jaxdiff.cli.barrier import barrier
 from jaxdiff.cli.compare import compare
 from jaxdiff.cli.export import export
 from jaxdiff.cli.finetune import finetune
+from jaxdiff.cli.frame import command
 from jaxdiff.cli.lattice import lattice
 from jaxdiff.cli.report import report
+from jaxdiff.cli.schema import schema
 from jaxdiff.cli.select import select
 from jaxdiff.cli.simulate import simulate
-
-BAD_INPUT = 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,24 +33,26 @@ app.command()(finetune)
 app.command()(select)
 app.command()(lattice)
 app.command()(barrier)
+app.command()(schema)
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(model.app, name="model")
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool | None) -> None:
     if asked:
         typer.echo(f"jaxdiff {version('jaxdiff')}")
         raise typer.Exit
 
 
 @app.callback()
+@command
 def main(
     _version: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
-    ] = False,
+    ] = None,
     compilation_cache: Annotated[
         Path | None,
         typer.Option(
@@ -63,8 +65,4 @@ def main(
     if compilation_cache is not None:
         from jaxdiff.devices import keep_programs
 
-        try:
-            keep_programs(compilation_cache)
-        except ValueError as error:
-            typer.echo(f"jaxdiff: {error}", err=True)
-            raise typer.Exit(BAD_INPUT) from None
+        keep_programs(compilation_cache)

@@ -1,15 +1,17 @@
-"""`jaxdiff barrier`: barriers of lithium's jumps by nudged elastic bands."""
+"""`jaxdiff barrier`: barriers of jumps by nudged elastic bands."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jaxdiff.cli.simulate import BAD_INPUT
+from jaxdiff.cli.frame import computing
+from jaxdiff.stop import BAD_INPUT
 
 FIGURE = "barriers.png"
 
 
+@computing
 def barrier(
     run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
     set: Annotated[  # the name of the option
@@ -22,24 +24,14 @@ def barrier(
     A path that has no barrier is reported with the reason, and the others go on. Exit
     status 2 where no path has one.
     """
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_default_matmul_precision", "highest")
-
-    from jaxdiff.checkpoints import CheckpointError
-    from jaxdiff.io import atomic, barrierfile
+    from jaxdiff.io import barrierfile, durable
     from jaxdiff.report.figures.band import draw_bands
     from jaxdiff.runs.barriers import diffusion, search_to_folder
 
-    try:
-        run = barrierfile.load(run_file, set or [])
-        found = search_to_folder(run, _say)
-        figure = Path(run.output.directory) / FIGURE
-        atomic.write_bytes(figure, draw_bands(found))
-    except (ValueError, OSError, CheckpointError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    run = barrierfile.load(run_file, set or [])
+    found = search_to_folder(run, _say)
+    figure = Path(run.output.directory) / FIGURE
+    durable.write_bytes(figure, draw_bands(found))
     for defect, result in diffusion(run, found).items():
         _say_diffusion(defect, result)
     typer.echo(figure)

@@ -1,30 +1,32 @@
 """`jaxdiff campaign`: one study in parts that run anywhere, joined to one series."""
 
 import collections
-import contextlib
 import json
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from jaxdiff.cli import plain
+from jaxdiff.cli.frame import command
+from jaxdiff.stop import DIVERGED, FAILED
+
 if TYPE_CHECKING:
     from jaxdiff.io.runfile import RunFile
     from jaxdiff.runs.campaign import Campaign, Unit, UnitStatus
     from jaxdiff.runs.launchers import Outcome
+    from jaxdiff.runs.slurm import Queued
 
 app = typer.Typer(
     no_args_is_help=True, help="Split a study into units, run them anywhere, join them."
 )
 
-FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
-
 Directory = Annotated[Path, typer.Argument(help="The directory of the campaign.")]
 
 
 @app.command()
+@command
 def plan(
     run_file: Annotated[Path, typer.Argument(help="The run file (TOML) of the study.")],
     units: Annotated[
@@ -43,37 +45,38 @@ def plan(
     ] = None,
 ) -> None:
     """Split a study into units; the same plan again changes nothing."""
-    with _one_line_errors():
-        from jaxdiff.cli.simulate import check_barostat
-        from jaxdiff.io import runfile
-        from jaxdiff.runs import campaign
+    from jaxdiff.cli.simulate import check_barostat
+    from jaxdiff.io import runfile
+    from jaxdiff.runs import campaign
 
-        if (units is None) == (replicas_per_unit is None):
-            raise ValueError("give either --units or --replicas-per-unit.")
-        changes = (
-            [] if directory is None else [f"output.directory={json.dumps(str(directory))}"]
-        )
-        run = runfile.load(run_file, [*(set or []), *changes])
-        check_barostat(run, False)
-        planned = campaign.plan(
-            run,
-            run.output.directory,
-            n_units=units,
-            replicas_per_unit=replicas_per_unit,
-        )
+    if (units is None) == (replicas_per_unit is None):
+        raise ValueError("give either --units or --replicas-per-unit.")
+    changes = (
+        [] if directory is None else [f"output.directory={json.dumps(str(directory))}"]
+    )
+    run = runfile.load(run_file, [*(set or []), *changes])
+    check_barostat(run, False)
+    planned = campaign.plan(
+        run,
+        run.output.directory,
+        n_units=units,
+        replicas_per_unit=replicas_per_unit,
+    )
     _say_plan(run, planned)
 
 
 @app.command("status")
+@command
 def show_status(directory: Directory) -> None:
     """Show where each unit is."""
-    with _one_line_errors():
-        from jaxdiff.runs import campaign
+    from jaxdiff.runs import campaign, slurm
 
-        _print_status(campaign.status(campaign.load(directory)))
+    loaded = campaign.load(directory)
+    _print_status(campaign.status(loaded), slurm.queued(loaded))
 
 
 @app.command()
+@command
 def run(
     directory: Directory,
     launcher: Annotated[
@@ -98,57 +101,46 @@ def run(
     """Run the units that are not complete; they go on from their checkpoints."""
     names = tuple(filter(None, (accelerators or "").split(",")))
     count = workers if workers is not None else max(1, len(names))
-    with _one_line_errors():
-        from jaxdiff.runs import campaign, launchers
+    from jaxdiff.runs import campaign, launchers, slurm
 
-        if parsl_config is not None and launcher != "parsl":
-            raise ValueError("--parsl-config is for --launcher parsl; add that.")
-        loaded = campaign.load(directory)
-        left = _left(campaign.status(loaded))
-        if launcher == "slurm":
-            _submit_by_hand(loaded, left)
-            return
-        if launcher == "local":
-            outcome = launchers.run_local(
-                left, workers=count, accelerators=names, retries=retries, say=typer.echo
-            )
-        else:
-            from jaxdiff.runs import parsl_launcher
+    if parsl_config is not None and launcher != "parsl":
+        raise ValueError("--parsl-config is for --launcher parsl; add that.")
+    loaded = campaign.load(directory)
+    left = _left(campaign.status(loaded), slurm.queued(loaded))
+    if launcher == "slurm":
+        _submit_by_hand(loaded, left)
+        return
+    if launcher == "local":
+        outcome = launchers.run_local(
+            left, workers=count, accelerators=names, retries=retries, say=typer.echo
+        )
+    else:
+        from jaxdiff.runs import parsl_launcher
 
-            outcome = parsl_launcher.run_parsl(
-                loaded,
-                left,
-                workers=count,
-                accelerators=names,
-                retries=retries,
-                config_file=parsl_config,
-                say=typer.echo,
-            )
-        after = campaign.status(loaded)
+        outcome = parsl_launcher.run_parsl(
+            loaded,
+            left,
+            workers=count,
+            accelerators=names,
+            retries=retries,
+            config_file=parsl_config,
+            say=typer.echo,
+        )
+    after = campaign.status(loaded)
     _end(directory, outcome, after)
 
 
 @app.command()
+@command
 def merge(directory: Directory) -> None:
     """Join the series of all units, and report as on a single run."""
-    with _one_line_errors():
-        from jaxdiff.report import write_report
-        from jaxdiff.runs.campaign import load
-        from jaxdiff.runs.campaign_merge import merge as join
+    from jaxdiff.report import write_report
+    from jaxdiff.runs.campaign import load
+    from jaxdiff.runs.campaign_merge import merge as join
 
-        typer.echo(join(load(directory)))
-        # no unit is incomplete; some replica may have been frozen
-        typer.echo(write_report(directory))
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """An error that the user can mend: one line on stderr, exit code 2."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    typer.echo(join(load(directory)))
+    # no unit is incomplete; some replica may have been frozen
+    typer.echo(write_report(directory))
 
 
 def _say_plan(run: "RunFile", planned: "Campaign") -> None:
@@ -167,22 +159,45 @@ def _say_plan(run: "RunFile", planned: "Campaign") -> None:
     )
 
 
-def _left(found: "list[UnitStatus]") -> "list[Unit]":
-    """Units to run: not complete, and nobody runs them."""
+def _left(found: "list[UnitStatus]", queued: "dict[int, Queued]") -> "list[Unit]":
+    """Units to run: not complete, and nobody runs them or has them in a queue."""
+    left: list[Unit] = []
     for state in found:
+        if state.is_final:
+            continue
         if state.state == "running":
             typer.echo(f"{state.unit.name}: running already, left alone")
-    return [s.unit for s in found if not s.is_final and s.state != "running"]
+        elif state.unit.index in queued:
+            words = queued[state.unit.index].words
+            typer.echo(f"{state.unit.name}: {words}; left alone")
+        else:
+            left.append(state.unit)
+    return left
 
 
 def _submit_by_hand(campaign: "Campaign", left: "list[Unit]") -> None:
-    from jaxdiff.runs.launchers import write_slurm
+    """Write the script, and say whether Slurm can run it as it is."""
+    from jaxdiff.runs import slurm
 
     if not left:
         typer.echo("Nothing to submit.")
         return
-    path = write_slurm(campaign, left)
-    typer.echo(f"{len(left)} units in {path}. Edit its options, then: sbatch {path}")
+    path = slurm.write_slurm(campaign, left)
+    submit = f"sbatch {shlex.quote(str(path))}"
+    try:
+        why_not = slurm.refusal(path)
+    except slurm.NoSlurm as why:
+        typer.echo(
+            f"{len(left)} units in {path}. Slurm could not be asked whether it can run "
+            f"them ({why}). Edit its options, then: {submit}"
+        )
+        return
+    if why_not is not None:
+        raise ValueError(
+            f"Slurm would never run {path} as it is ({why_not}); edit its options, and "
+            "give this command again, which keeps them."
+        )
+    typer.echo(f"{len(left)} units in {path}, and Slurm can run it. Next: {submit}")
 
 
 def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None:
@@ -201,8 +216,7 @@ def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None
         raise typer.Exit(DIVERGED)
 
 
-def _print_status(found: "list[UnitStatus]") -> None:
-    from rich.console import Console
+def _print_status(found: "list[UnitStatus]", queued: "dict[int, Queued]") -> None:
     from rich.table import Table
 
     table = Table("unit", "replicas", "state", "phase")
@@ -214,11 +228,15 @@ def _print_status(found: "list[UnitStatus]") -> None:
         table.add_row(
             f"{s.unit.index:04d}",
             f"{s.unit.first}–{s.unit.stop - 1}",
-            s.state,
-            s.phase or "",
-            *("" if x is None else f"{x:.4g}" for x in numbers),
-            s.updated or "",
+            *plain.cells(s.state, s.phase or ""),
+            *("-" if x is None else f"{x:.4g}" for x in numbers),
+            *plain.cells(s.updated or ""),
         )
-    Console().print(table)
+    plain.console().print(table)
+    for s in found:
+        entry = queued.get(s.unit.index)
+        if entry is None or s.is_final or (s.state, entry.state) == ("running", "RUNNING"):
+            continue
+        typer.echo(f"{s.unit.name}: {entry.words}")
     counts = collections.Counter(s.state for s in found)
     typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-BAD_INPUT = 2
+from jaxdiff.cli.frame import command
 
 
+@command
 def compare(
     run_dir: Annotated[
         list[Path], typer.Argument(help="Folders of two or more runs, with series.h5.")
@@ -20,9 +21,4 @@ def compare(
     """Compare runs by one joint regression on the counts of all replicas."""
     from jaxdiff.report.compare import write_comparison
 
-    try:
-        target = write_comparison(run_dir, out, margin_ev=margin_ev)
-    except (ValueError, OSError) as error:
-        typer.echo(f"jaxdiff compare: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
-    typer.echo(target)
+    typer.echo(write_comparison(run_dir, out, margin_ev=margin_ev))

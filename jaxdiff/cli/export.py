@@ -1,12 +1,12 @@
 """`jaxdiff export`: the positions that a run kept, as trajectories of other programs."""
 
-import json
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from jaxdiff.cli.frame import command
 
 if TYPE_CHECKING:
     import h5py
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from jaxdiff.io.trajectory import Frames
 
-BAD_INPUT = 2
 PLACE = "{replica}"
 """In a name of a file: the number of the replica goes there."""
 
@@ -22,6 +21,7 @@ _CHUNK_FRAMES = 64
 _SAME_TIME = 1e-6  # ps; a thousandth of the shortest time step that anyone uses
 
 
+@command
 def export(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run, with series.h5.")],
     file: Annotated[
@@ -48,15 +48,11 @@ def export(
     """
     from jaxdiff.analysis.series import open_series
 
-    try:
-        _check_format(file_format)
-        path = run_dir / "series.h5"
-        with open_series(path, allow_incomplete=allow_incomplete) as series:
-            for line in _write(path, series, file, replica, file_format, anion):
-                typer.echo(line)
-    except (ValueError, OSError) as error:
-        typer.echo(f"jaxdiff export: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    _check_format(file_format)
+    path = run_dir / "series.h5"
+    with open_series(path, allow_incomplete=allow_incomplete) as series:
+        for line in _write(path, series, file, replica, file_format, anion):
+            typer.echo(line)
 
 
 def _check_format(given: str | None) -> None:
@@ -190,11 +186,10 @@ def _cells(
 
 
 def _varies(series: "h5py.File") -> bool:
-    """Whether the run file asked for a barostat."""
-    try:
-        return "barostat" in tomllib.loads(str(series.attrs["run_file"]))
-    except tomllib.TOMLDecodeError:  # of `jaxdiff analyze`, JSON: its cells are means
-        return False
+    """Whether the run file asked for a barostat; cells of `jaxdiff analyze` are means."""
+    from jaxdiff.io.config import table_of
+
+    return "barostat" in table_of(str(series.attrs["run_file"]))
 
 
 def _timestep_fs(series: "h5py.File") -> float:
@@ -229,11 +224,11 @@ def _atomic_number(path: Path, series: "h5py.File", anion: str | None) -> "np.nd
 def _elements(run_file: str) -> tuple[str, str | None]:
     """Symbols of cations and anions as far as the run file says them.
 
-    A crystal that is built is LiF; one from files is what they hold. Options of `jaxdiff
-    analyze` are JSON.
+    A crystal that is built is LiF; one from files is what they hold.
     """
-    try:
-        system = tomllib.loads(run_file).get("system", {})
-    except tomllib.TOMLDecodeError:
-        return json.loads(run_file)["mobile"], None
-    return "Li", None if system.get("structure_files") else "F"
+    from jaxdiff.io.config import table_of
+
+    table = table_of(run_file)
+    if "analyze" in table:
+        return table["analyze"]["mobile"], None
+    return "Li", None if table.get("system", {}).get("structure_files") else "F"

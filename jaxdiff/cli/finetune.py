@@ -2,15 +2,19 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-BAD_INPUT, DIVERGED = 2, 3
+from jaxdiff.cli import plain
+from jaxdiff.cli.frame import computing
+from jaxdiff.io.shown import visible
 
 
+@computing
 def finetune(
     run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
     data: Annotated[
@@ -25,57 +29,39 @@ def finetune(
         bool, typer.Option(help="Read and check everything, show errors, train nothing.")
     ] = False,
 ) -> None:
-    """Train a MACE model, or fine-tune one; goes on where it was interrupted."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_default_matmul_precision", "highest")
-
-    from jaxdiff.checkpoints import CheckpointError
+    """Train a model, or fine-tune one; goes on where it was interrupted."""
     from jaxdiff.io.trainfile import read_train_file
-    from jaxdiff.stop import Stopped
 
-    try:
-        run = read_train_file(run_file, data, set)
-        if check:
-            _check(run)
-        else:
-            _train(run)
-    except Stopped as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(error.exit_code) from None
-    except FloatingPointError as error:
-        typer.echo(f"diverged: {error}", err=True)
-        raise typer.Exit(DIVERGED) from None
-    except (ValueError, OSError, CheckpointError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    run = read_train_file(run_file, data, set)
+    if check:
+        _check(run)
+    else:
+        _train(run)
 
 
 def _check(run) -> None:
-    from rich.console import Console
-
     from jaxdiff.finetune import prepare, results
 
     problem = prepare(run)
-    console = Console()
+    console = plain.console()
     for note in problem.notes:
-        console.print(note, highlight=False)
+        console.print(visible(note))
     console.print(_table(results.table(problem.model, problem)))
 
 
 def _train(run) -> None:
-    from rich.console import Console
-
     from jaxdiff.finetune import Reports, results
+    from jaxdiff.finetune.verdict import verdict
     from jaxdiff.report.training import write_figures
 
-    console = Console()
+    console = plain.console()
+    held_out, before = set(), []
 
     def start(problem) -> None:
+        held_out.update(data.name for data in (*problem.valid, *problem.test))
+        before.extend(results.errors_before(run.directory, problem))
         for note in problem.notes:
-            console.print(note, highlight=False)
-        before = results.errors_before(run.directory, problem)
+            console.print(visible(note))
         console.print(_table(before, title="before training"))
 
     def targets(values) -> None:
@@ -83,11 +69,16 @@ def _train(run) -> None:
             console.print(f"target {name}: {value:.4f} now, {goal:.4f} wanted")
 
     def epoch(record) -> None:
-        console.print(_line(record), highlight=False)
+        console.print(_line(record))
+
+    def note(text) -> None:
+        console.print(visible(text))
 
     with _progress() as progress:
-        rows = results.train_to_folder(run, Reports(start, progress, targets, epoch))
+        rows = results.train_to_folder(run, Reports(start, progress, targets, epoch, note))
     console.print(_table(rows, title="after training"))
+    for sentence in verdict(before, rows, held_out):
+        console.print(visible(sentence))
     if run.targets:
         for name, found in json.loads(
             (run.directory / results.TARGETS).read_text()
@@ -96,7 +87,7 @@ def _train(run) -> None:
                 f"target {name}: {found['value']:.4f}, {found['goal']:.4f} wanted"
             )
     for path in (run.directory / results.MODEL, *write_figures(run.directory)):
-        console.print(str(path), highlight=False, soft_wrap=True)
+        console.print(visible(str(path)), soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -127,6 +118,11 @@ def _line(record: dict) -> str:
     )
 
 
+def _error(value: float) -> str:
+    """A dash where no frame of the set has the label."""
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
 def _table(rows, title: str | None = None):
     from rich.table import Table
 
@@ -141,5 +137,5 @@ def _table(rows, title: str | None = None):
     )
     for row in rows:
         numbers = (row.energy_rmse, row.forces_rmse, row.forces_relative, row.stress_rmse)
-        table.add_row(row.name, str(row.frames), *(f"{n:.2f}" for n in numbers))
+        table.add_row(*plain.cells(row.name, row.frames), *map(_error, numbers))
     return table

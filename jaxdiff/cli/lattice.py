@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
-from jaxdiff.cli.simulate import BAD_INPUT, DIVERGED, run_in_folder
+from jaxdiff.cli.frame import computing
+from jaxdiff.cli.simulate import run_in_folder
+from jaxdiff.stop import DIVERGED
 
 
+@computing
 def lattice(
     run_file: Annotated[
         Path, typer.Argument(help="A run file (TOML) with a section [barostat].")
@@ -30,12 +33,10 @@ def lattice(
     try:
         study = study_of_run(directory)
     except ValueError as error:
-        typer.echo(
-            f"error: {error} What was run is in {directory}; the same command with a "
-            "larger production.duration_ps goes on from there.",
-            err=True,
-        )
-        raise typer.Exit(BAD_INPUT) from None
+        raise ValueError(
+            f"{error} What was run is in {directory}; the same command with a larger "
+            "production.duration_ps goes on from there."
+        ) from None
     path = write_lattice_report(study, directory)
     for point in study.points:
         a, b = point.lattice_constant_angstrom, point.bulk_modulus_gpa

@@ -1,67 +1,75 @@
 """`jaxdiff model`: look at, convert, export and fetch model files."""
 
 import contextlib
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from jaxdiff.cli import plain
+from jaxdiff.cli.frame import command
+from jaxdiff.io.shown import visible
+
 app = typer.Typer(no_args_is_help=True, help="Look at, convert, export and fetch models.")
 
-BAD_INPUT = 2
+
+def _names(incomplete: str) -> list[str]:
+    """Names of models that begin so, for the shell."""
+    from jaxdiff.checkpoints import DEFAULT
+    from jaxdiff.checkpoints.published import FOUNDATIONS
+
+    return [name for name in (DEFAULT, *FOUNDATIONS) if name.startswith(incomplete)]
+
+
+MODEL = typer.Argument(help="A model file, or the name of a model.", autocompletion=_names)
 
 
 @app.command()
+@command
 def info(
-    model: Annotated[str, typer.Argument(help="A model file, or the name of a model.")],
+    model: Annotated[str, MODEL],
 ) -> None:
     """Show what a model is: elements, cutoff, layers, parameters, provenance."""
-    with _one_line_errors():
-        from jaxdiff import checkpoints
+    from jaxdiff import checkpoints
 
-        with checkpoints.locate(model) as path:
-            native = not checkpoints.is_mace_torch(path)
-            loaded = checkpoints.load(path)
-            provenance = checkpoints.read_header(path).provenance if native else {}
-        if model in checkpoints.FOUNDATIONS:
-            foundation = checkpoints.FOUNDATIONS[model]
-            provenance = {
-                "license": foundation.license,
-                "trained_on": foundation.trained_on,
-            }
-        rows = _describe(loaded) | {k: str(v) for k, v in provenance.items()}
-        _print_table(model, rows)
+    with checkpoints.locate(model) as path:
+        native = checkpoints.is_native(path)
+        loaded = checkpoints.load(path)
+        provenance = checkpoints.read_header(path).provenance if native else {}
+        digest = {} if not native else {"digest": _digest(path)}
+    provenance |= _published(model, path)
+    rows = _describe(loaded) | digest | {k: str(v) for k, v in provenance.items()}
+    _print_table(model, rows)
 
 
 @app.command()
+@command
 def convert(
-    source: Annotated[str, typer.Argument(help="A .model file, or the name of a model.")],
+    source: Annotated[str, MODEL],
     target: Annotated[Path, typer.Argument(help="The file to write, *.safetensors.")],
     species: Annotated[
         str | None, typer.Option(help="Keep these elements only, as in Li,F (exact).")
     ] = None,
 ) -> None:
     """Write a model in the native format."""
-    with _one_line_errors():
-        from jaxdiff import checkpoints
+    from jaxdiff import checkpoints
 
-        numbers = None if species is None else _atomic_numbers(species)
-        with checkpoints.locate(source) as path:
-            loaded = checkpoints.load(path)
-            provenance = _provenance(source, path)
-        if numbers is not None:
-            loaded = checkpoints.restrict(loaded, numbers)
-        checkpoints.save_native(target, loaded, provenance)
-        count = checkpoints.count_parameters(loaded)
-        typer.echo(f"wrote {target}: {count:,} parameters")
+    numbers = None if species is None else _atomic_numbers(species)
+    with checkpoints.locate(source) as path:
+        loaded = checkpoints.load(path)
+        provenance = _provenance(source, path)
+    if numbers is not None:
+        loaded = loaded.restrict(numbers)
+    checkpoints.save_native(target, loaded, provenance)
+    count = checkpoints.count_parameters(loaded)
+    typer.echo(f"wrote {target}: {count:,} parameters")
 
 
 @app.command()
+@command
 def export(
-    model: Annotated[str, typer.Argument(help="A model file, or the name of a model.")],
-    target: Annotated[Path, typer.Argument(help="The file to write, *.model.")],
+    model: Annotated[str, MODEL],
+    target: Annotated[Path, typer.Argument(help="The file to write, *.model or *.dp.")],
     like: Annotated[
         str | None,
         typer.Option(
@@ -71,26 +79,30 @@ def export(
     ] = None,
     head: Annotated[str | None, typer.Option(help="Keep this head only (exact).")] = None,
 ) -> None:
-    """Write a model for mace-torch, as its ASE calculator and its LAMMPS tool read it.
+    """Write a model for the program that its kind comes from.
 
-    Needs mace-torch: pip install 'jaxdiff[oracle]'.
+    A MACE model as mace-torch's ASE calculator and its LAMMPS tool read it (*.model; needs
+    mace-torch: pip install 'jaxdiff[oracle]'), a DeepPot-SE model for DeePMD-kit (*.dp).
     """
-    with _one_line_errors():
-        from jaxdiff import checkpoints
+    from jaxdiff import checkpoints
 
-        loaded = checkpoints.load(model)
-        if like is not None:
-            checkpoints.require_like(loaded, checkpoints.load(like), like)
-        if head is not None:
-            loaded = checkpoints.restrict_heads(loaded, [head])
-        dtype = checkpoints.save_mace_torch(target, loaded)
-        heads = ", ".join(loaded.architecture.heads)
-        typer.echo(f"wrote {target}: {dtype}, heads {heads}")
+    loaded = checkpoints.load(model)
+    if like is not None:
+        checkpoints.require_like(loaded, checkpoints.load(like), like)
+    if head is not None:
+        loaded = loaded.restrict_heads([head])
+    dtype = checkpoints.save(target, loaded)
+    heads = ", ".join(loaded.heads)
+    typer.echo(f"wrote {target}: {dtype}, heads {heads}")
 
 
 @app.command()
+@command
 def fetch(
-    name: Annotated[str, typer.Argument(help="A name from `jaxdiff model list`.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A name from `jaxdiff model list`.", autocompletion=_names),
+    ],
     accept_asl: Annotated[
         bool, typer.Option("--accept-asl", help="My use is academic and non-commercial.")
     ] = False,
@@ -99,37 +111,37 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a published model to the cache and print where it is."""
-    with _one_line_errors():
-        from rich.console import Console
-        from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-        from jaxdiff import checkpoints
+    from jaxdiff import checkpoints
+    from jaxdiff.checkpoints import registry
 
-        columns = (
-            *Progress.get_default_columns(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-        )
-        console = Console(stderr=True)  # stdout is for the path alone
-        bar = Progress(*columns, console=console, transient=True)
-        task = bar.add_task(name, total=None)
-        with contextlib.ExitStack() as stack:
+    columns = (
+        *Progress.get_default_columns(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    console = Console(stderr=True)  # stdout is for the path alone
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(name, total=None)
+    with contextlib.ExitStack() as stack:
 
-            def show(received: int, expected: int | None) -> None:
-                if not bar.live.is_started:  # nothing is shown when nothing is transferred
-                    stack.enter_context(bar)
-                bar.update(task, completed=received, total=expected)
+        def show(received: int, expected: int | None) -> None:
+            if not bar.live.is_started:  # nothing is shown when nothing is transferred
+                stack.enter_context(bar)
+            bar.update(task, completed=received, total=expected)
 
-            path = checkpoints.fetch(
-                name, sha256=sha256, accept_asl=accept_asl, progress=show
-            )
-        typer.echo(path)
+        path = checkpoints.fetch(name, sha256=sha256, accept_asl=accept_asl, progress=show)
+        if sha256 is None and (note := registry.warrant(name, path)):
+            typer.echo(note, err=True)
+    typer.echo(path)
 
 
 @app.command("list")
+@command
 def list_models() -> None:
     """List the models that can be used by name."""
-    from rich.console import Console
     from rich.table import Table
 
     from jaxdiff import checkpoints
@@ -137,82 +149,69 @@ def list_models() -> None:
     table = Table("name", "licence", "trained on", "fetched")
     table.add_row(checkpoints.DEFAULT, "MIT", "LiF", "in the package")
     for name, foundation in checkpoints.FOUNDATIONS.items():
-        with _one_line_errors():
-            here = "yes" if checkpoints.cached(name) else ""
+        here = "yes" if checkpoints.cached(name) else ""
         table.add_row(name, foundation.license, foundation.trained_on, here)
-    Console().print(table)
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """An error that the user can mend: one line on stderr, exit code 2."""
-    from jaxdiff.checkpoints import CheckpointError
-
-    try:
-        yield
-    except (CheckpointError, ValueError, OSError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    plain.console().print(table)
 
 
 def _describe(model: Any) -> dict[str, str]:
     """Property -> text."""
-    from ase.data import chemical_symbols
-
     from jaxdiff.checkpoints import count_parameters
+    from jaxdiff.checkpoints.published import HEADS
 
-    arch = model.architecture
-    elements = " ".join(chemical_symbols[z] for z in arch.atomic_numbers)
-    irreps = (
-        " + ".join(f"{arch.channels}x{ell}{'eo'[ell % 2]}" for ell in degrees)
-        for degrees in arch.hidden
-    )
-    rows = {
-        "class": "ScaleShiftMACE" if arch.scale_shift else "MACE",
-        "elements": f"{len(arch.atomic_numbers)}: {elements}",
-        "cutoff": f"{arch.cutoff:g} Å",
-        "radial": f"{arch.num_bessel} Bessel functions, envelope power {arch.cutoff_power}"
-        + (", Agnesi transform" if arch.agnesi else ""),
-        "repulsion": "none" if arch.zbl_power is None else "ZBL",
-        "harmonics": f"l <= {arch.max_ell}",
-    }
-    for i, (text, kind) in enumerate(zip(irreps, arch.interactions, strict=True)):
-        rows[f"layer {i}"] = f"{text}, correlation {arch.correlation[i]}, {kind}"
-    for head, energies in zip(arch.heads, model.constants["atomic_energies"], strict=True):
+    rows = dict(model.describe())
+    for head, energies in zip(model.heads, model.isolated, strict=True):
         low, high = float(energies.min()), float(energies.max())
-        rows[f"E0, head {head}"] = f"{low:.6g} to {high:.6g} eV"
+        meant = f"{HEADS[head]}; " if head in HEADS else ""
+        rows[f"head {head}"] = f"{meant}E0 {low:.6g} to {high:.6g} eV"
     rows["parameters"] = f"{count_parameters(model):,}"
-    rows["dtype"] = str(model.weights["embedding"].dtype)
+    rows["dtype"] = str(model.dtype)
     return rows
 
 
+def _digest(path: Path) -> str:
+    from jaxdiff.io import digest
+
+    if digest.verify(path):
+        return "its own SHA-256 is right"
+    return "none: from before files had one, so damage may go unseen"
+
+
 def _print_table(title: str, rows: dict[str, str]) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("")
-    table.add_column(title, overflow="fold")
+    table.add_column(Text(visible(title)), overflow="fold")
     for name, text in rows.items():
-        table.add_row(name, text)
-    Console().print(table)
+        table.add_row(*plain.cells(name, text))
+    plain.console().print(table)
 
 
 def _provenance(source: str, path: Path) -> dict[str, Any]:
     """What a converted file remembers of its source."""
     from jaxdiff import checkpoints
+    from jaxdiff.io.provenance import sha256
 
     found: dict[str, Any] = {}
-    if not checkpoints.is_mace_torch(path):
+    if checkpoints.is_native(path):
         found |= checkpoints.read_header(path).provenance
-    with path.open("rb") as file:
-        found |= {
-            "source": path.name,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
-    if source in checkpoints.FOUNDATIONS:
-        foundation = checkpoints.FOUNDATIONS[source]
-        found |= {"license": foundation.license, "trained_on": foundation.trained_on}
-    return found
+    found |= {"source": path.name, "sha256": sha256(path)}
+    return found | _published(source, path)
+
+
+def _published(name: str, path: Path) -> dict[str, str]:
+    """What upstream says of a model by name, if the file is known to be that model."""
+    from jaxdiff.checkpoints import FOUNDATIONS, registry
+
+    if name not in FOUNDATIONS or Path(name).is_file():
+        return {}
+    foundation = FOUNDATIONS[name]
+    if not registry.is_published(name, path):
+        meant = f"{foundation.trained_on}, {foundation.license}"
+        origin = f"{path} was put there by hand; nothing says that it is {name}"
+        return {"origin": origin, "the name means": meant}
+    return {"license": foundation.license, "trained_on": foundation.trained_on}
 
 
 def _atomic_numbers(species: str) -> list[int]:

@@ -5,21 +5,23 @@ from typing import Annotated
 
 import typer
 
-BAD_INPUT = 2
+from jaxdiff.cli.frame import command
 
 
+@command
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="The folder of a run, with series.h5.")],
+    run_dir: Annotated[
+        Path, typer.Argument(help="The folder of a run, or of `jaxdiff analyze`.")
+    ],
     allow_incomplete: Annotated[
         bool, typer.Option(help="Also report on a run that has not finished.")
     ] = False,
 ) -> None:
     """Write report.html, .md, .json, .csv and figures into the folder of a run."""
-    from jaxdiff.report import write_report
+    from jaxdiff.report import read_transport, write_report, write_transport_report
 
-    try:
-        target = write_report(run_dir, allow_incomplete=allow_incomplete)
-    except (ValueError, OSError) as error:
-        typer.echo(f"jaxdiff report: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
-    typer.echo(target)
+    transport = read_transport(run_dir)
+    if transport is not None:
+        typer.echo(write_transport_report(*transport, run_dir))
+        return
+    typer.echo(write_report(run_dir, allow_incomplete=allow_incomplete))

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jaxdiff.cli import plain
+from jaxdiff.cli.frame import computing
+from jaxdiff.io.shown import visible
+
 if TYPE_CHECKING:
     from jaxdiff.finetune.candidates import Request, Selection
 
-BAD_INPUT = 2
 
-
+@computing
 def select(
     frames: Annotated[
         list[Path], typer.Argument(help="Files of frames that ASE reads; no labels needed.")
@@ -59,26 +62,16 @@ def select(
         typer.Option(help="Committee: largest deviation of a force; default: none."),
     ] = None,
     head: Annotated[
-        str | None, typer.Option(help="Committee: readout head; default: the first.")
+        str | None, typer.Option(help="Committee: readout head, where models have several.")
     ] = None,
 ) -> None:
     """Choose the frames that are most different, or that models dispute most."""
     options = dict(locals())
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_default_matmul_precision", "highest")
-
-    from jaxdiff.checkpoints import CheckpointError
     from jaxdiff.finetune.candidates import choose_frames, write_selection
 
-    try:
-        request = _request(options)
-        selection = choose_frames(request, _track)
-        write_selection(request, selection)
-    except (ValueError, OSError, CheckpointError) as error:
-        typer.echo(f"jaxdiff select: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    request = _request(options)
+    selection = choose_frames(request, _track)
+    write_selection(request, selection)
     _show(request, selection)
 
 
@@ -127,7 +120,7 @@ def _request(options: dict[str, Any]) -> "Request":
         given=tuple(options["given"] or ()),
         lowest=value("lowest_ev_per_angstrom", 0.0),
         highest=value("highest_ev_per_angstrom", float("inf")),
-        head=value("head", 0),
+        head=value("head", None),
     )
 
 
@@ -148,21 +141,18 @@ def _track(things: Any, what: str) -> Any:
 
 
 def _show(request: "Request", selection: "Selection") -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = plain.console()
     value = "deviation\neV/Å" if request.by == "committee" else "distance"
     table = Table("rank", "file", "frame", "config_type", value)
     for row in selection.rows():
         number = row["value"]
         table.add_row(
             str(row["rank"]),
-            row["file"],
-            str(row["frame"]),
-            row["config_type"],
+            *plain.cells(row["file"], row["frame"], row["config_type"]),
             "start" if number is None else f"{number:.4g}",
         )
     console.print(table)
     for line in (*selection.notes, f"wrote {request.out} and {request.ranking}"):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(visible(line), soft_wrap=True)

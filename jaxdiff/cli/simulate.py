@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from jaxdiff.cli.frame import computing
 from jaxdiff.cli.progress import progress_bar
+from jaxdiff.stop import DIVERGED
 
-BAD_INPUT, DIVERGED = 2, 3
 
-
+@computing
 def simulate(
     run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
     set: Annotated[  # the name of the option
@@ -18,7 +19,7 @@ def simulate(
         typer.Option(help="Change a key: --set production.duration_ps=10."),
     ] = None,
 ) -> None:
-    """Run an ensemble, count lithium hops, and report the activation energy.
+    """Run an ensemble, count hops, and report the activation energy.
 
     In a folder where the same run was cut off, it goes on from its last checkpoint.
     """
@@ -35,32 +36,18 @@ def run_in_folder(
 
     - `barostat`: whether the cell is to vary.
     """
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_default_matmul_precision", "highest")
-
     from jaxdiff.devices import use_every_core
 
     use_every_core()
 
-    from jaxdiff.checkpoints import CheckpointError
     from jaxdiff.io import runfile
-    from jaxdiff.runs import memory, simulation
-    from jaxdiff.stop import Stopped
+    from jaxdiff.runs import simulation
 
-    try:
-        run = runfile.load(run_file, overrides)
-        check_barostat(run, barostat)
-        directory = Path(run.output.directory)
-        with progress_bar() as progress:
-            diverged = simulation.simulate(run, directory, progress, typer.echo)
-    except Stopped as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(error.exit_code) from None
-    except (ValueError, OSError, CheckpointError, memory.OutOfMemory) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    run = runfile.load(run_file, overrides)
+    check_barostat(run, barostat)
+    directory = Path(run.output.directory)
+    with progress_bar() as progress:
+        diverged = simulation.simulate(run, directory, progress, typer.echo)
     for why in diverged:
         typer.echo(
             f"diverged: {why}. It was stopped there, the others went on; use a shorter "

@@ -1,25 +1,22 @@
 """Barriers into a folder: one path after another, each kept as soon as it is found."""
 
+import contextlib
 import dataclasses
-import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import ase
 import ase.io
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jaxdiff import checkpoints, units
-from jaxdiff.finetune import read_frames
-from jaxdiff.io import atomic
+from jaxdiff.io import durable
 from jaxdiff.io.ase_frames import read_atoms
 from jaxdiff.io.barrierfile import (
     BarrierFile,
@@ -27,8 +24,12 @@ from jaxdiff.io.barrierfile import (
     ErrorSection,
     RatesSection,
 )
-from jaxdiff.io.lock import locked
-from jaxdiff.models.architecture import Mace
+from jaxdiff.io.folder import RunFolder
+from jaxdiff.io.frames import read_frames
+from jaxdiff.io.provenance import provenance, sha256
+from jaxdiff.lattice.jumps import INTERSTITIAL, VACANCY
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.models.contract import Model
 from jaxdiff.objectives import harmonic, paths
 from jaxdiff.objectives.band import Band
 from jaxdiff.objectives.barrier import Barrier, SearchFailed, Settings, find_barrier
@@ -36,9 +37,12 @@ from jaxdiff.objectives.last_layer import LastLayer, energy_feature, fit_last_la
 from jaxdiff.objectives.relax import Relaxed
 from jaxdiff.objectives.surface import Surface, make_surface
 from jaxdiff.potential import cast
+from jaxdiff.runs.levels import for_structures, what_counts
 from jaxdiff.system import System, from_ase, to_ase
 
 RESULTS, DIFFUSION = "barriers.json", "diffusion.json"
+
+FREE = ("system.paths", "ends", "rates.temperatures_kelvin", "output.directory")
 
 
 def search_to_folder(
@@ -51,13 +55,15 @@ def search_to_folder(
     """
     directory = Path(run.output.directory)
     with checkpoints.locate(run.model.name_or_path) as file:
-        model = cast(checkpoints.load(file), jnp.float64)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        model = cast(for_structures(checkpoints.load(file), run.model), jnp.float64)
+        digest = sha256(file)
     identity = {"model_sha256": digest, **_what_counts(run)}
-    about = {"identity": identity, "run": run.model_dump(mode="json"), **_versions()}
+    asked = run.model_dump(mode="json")
+    about = provenance(identity=identity, run=asked)
+    folder = RunFolder(directory, free=FREE)
     wanted = list(all_paths(run))
-    with locked(directory, "output.directory"):
-        found = _earlier(directory, identity)
+    with folder.claimed():
+        found = _earlier(folder, identity)
         posterior = None
         if run.error is not None and any(path.name not in found for path in wanted):
             posterior = _posterior(model, run.error)
@@ -70,11 +76,10 @@ def search_to_folder(
             if path.name not in found:
                 found[path.name] = _searched(model, path, run, directory, posterior)
                 content = {**about, "paths": found}
-                atomic.write_text(directory / RESULTS, json.dumps(content, indent=1) + "\n")
+                durable.write_json(directory / RESULTS, content)
             report(path.name, found[path.name])
         if run.rates is not None:
-            content = json.dumps(diffusion(run, found), indent=1)
-            atomic.write_text(directory / DIFFUSION, content + "\n")
+            durable.write_json(directory / DIFFUSION, diffusion(run, found))
     return found
 
 
@@ -107,20 +112,27 @@ def _read(name: str, ends: EndsSection) -> paths.Path:
             f"[ends.{name}]: {ends.first} is not periodic in all three directions; "
             "barriers are those of crystals."
         )
-    system = from_ase(first)
+    system, _ = (_system(name, *end) for end in ((ends.first, first), (ends.last, last)))
     away = last.positions - first.positions
     away -= np.round(away @ np.linalg.inv(system.cell)) @ system.cell
     position = np.asarray(system.position)
     return paths.Path(name, system, jnp.asarray(position), jnp.asarray(position + away))
 
 
-def _posterior(model: Mace, section: ErrorSection) -> LastLayer:
+def _system(name: str, path: str, atoms: ase.Atoms) -> System:
+    try:
+        return from_ase(atoms)
+    except ValueError as error:
+        raise ValueError(f"[ends.{name}]: {path}: {error}") from None
+
+
+def _posterior(model: Model, section: ErrorSection) -> LastLayer:
     train, valid = (read_frames(list(files)) for files in (section.train, section.valid))
     return fit_last_layer(model, train, valid)
 
 
 def _searched(
-    model: Mace,
+    model: Model,
     path: paths.Path,
     run: BarrierFile,
     directory: Path,
@@ -139,8 +151,8 @@ def _searched(
     )
     started = time.perf_counter()
     number = tuple(sorted({int(z) for z in path.system.atomic_number}))
-    small = checkpoints.restrict(model, number)
-    surface = make_surface(small.architecture, path.system)
+    small = model.restrict(number)
+    surface = make_surface(small, path.system)
     try:
         barrier = find_barrier(small, surface, path, settings)
     except SearchFailed as error:
@@ -164,7 +176,7 @@ def _searched(
 
 
 def _prefactor(
-    model: Mace, surface: Surface, barrier: Barrier, section: RatesSection
+    model: Model, surface: Surface, barrier: Barrier, section: RatesSection
 ) -> dict[str, Any]:
     """Of the way forward; or why there is none."""
     atoms, ends = None, (barrier.start.position, barrier.end.position)
@@ -187,15 +199,14 @@ def diffusion(run: BarrierFile, found: dict[str, dict[str, Any]]) -> dict[str, A
     results: dict[str, Any] = {}
     if run.rates is None or run.system is None:
         return results
-    for defect, names in (("interstitial", paths.INTERSTITIAL), ("vacancy", ("vacancy",))):
+    for defect, sign in (("interstitial", INTERSTITIAL), ("vacancy", VACANCY)):
+        names = [jump.name for jump in ROCK_SALT.jumps_of(sign)]
         used = [n for n in names if "prefactor_thz" in found.get(n, {})]
         used = [n for n in used if n in run.system.paths]
         if not used:
             continue
-        a = run.system.lattice_constant_angstrom
-        jumps = harmonic.Jumps(
-            [a * paths.LENGTHS[n] for n in used], [paths.MULTIPLICITIES[n] for n in used]
-        )
+        constant = run.system.lattice_constant_angstrom
+        jumps = harmonic.Jumps.of(ROCK_SALT, used, constant)
         barriers = jnp.array([found[n]["forward_ev"] for n in used])
         prefactors = jnp.array([found[n]["prefactor_thz"] for n in used])
         rows = []
@@ -217,7 +228,7 @@ def diffusion(run: BarrierFile, found: dict[str, dict[str, Any]]) -> dict[str, A
 
 
 def _errors(
-    model: Mace, posterior: LastLayer | None, barrier: Barrier, system: System
+    model: Model, posterior: LastLayer | None, barrier: Barrier, system: System
 ) -> dict[str, float]:
     """Standard errors of both barriers that come from the model."""
     if posterior is None:
@@ -251,9 +262,8 @@ def _band(
         atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.info["label"] = label
         frames.append(atoms)
-    partial = file.with_name(f".{file.name}.partial")
-    ase.io.write(partial, frames, format="extxyz")
-    partial.replace(file)
+    with durable.replacing(file) as partial:
+        ase.io.write(partial, frames, format="extxyz")
     step = np.diff(np.asarray(band.position), axis=0)
     length = np.cumsum(np.sqrt((step**2).sum(axis=(1, 2))))
     return {
@@ -271,30 +281,29 @@ def _what_counts(run: BarrierFile) -> dict[str, Any]:
     """What decides the result of a path; more paths may be asked for later."""
     system = run.system and run.system.model_dump(mode="json", exclude={"paths"})
     counts = {"system": system, "search": run.search.model_dump(mode="json")}
+    if level := what_counts(run.model):
+        counts["model"] = level
     if run.error is not None:
         counts["error"] = run.error.model_dump(mode="json")
     if run.rates is not None:
-        counts["vibrations"] = {"radius_angstrom": run.rates.radius_angstrom}
+        counts["rates"] = {"radius_angstrom": run.rates.radius_angstrom}
     return counts
 
 
-def _versions() -> dict[str, Any]:
-    names = ("jaxdiff", "jax", "jaxlib", "jax-md", "scipy")
-    device = jax.devices()[0].device_kind
-    return {"versions": {name: version(name) for name in names}, "device": device}
-
-
-def _earlier(directory: Path, identity: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    path = directory / RESULTS
+def _earlier(folder: RunFolder, identity: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    path = folder.directory / RESULTS
     if not path.exists():
         return {}
-    content = json.loads(path.read_text())
-    if content["identity"] != identity:
-        before = content["identity"]
-        keys = sorted(before.keys() | identity.keys())
-        differ = [k for k in keys if before.get(k) != identity.get(k)]
+    content: Any = None
+    with contextlib.suppress(RecursionError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    tables = content if isinstance(content, dict) else {}
+    if not all(isinstance(tables.get(key), dict) for key in ("identity", "paths")):
         raise ValueError(
-            f"{directory} holds barriers of another run ({', '.join(differ)} differ); give "
-            "another folder (--set output.directory=...)."
+            f"{path} is damaged; move it away, and what it holds is searched for again."
         )
+    before = tables["identity"]
+    if "vibrations" in before:  # as [rates] was called here
+        before["rates"] = before.pop("vibrations")
+    folder.require_same(before, json.loads(json.dumps(identity)))
     return content["paths"]

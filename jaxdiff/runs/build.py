@@ -2,35 +2,32 @@
 
 import dataclasses
 import functools
-import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
-from jaxdiff import checkpoints, crystal, md, neighbors, observables, potential, units
+from jaxdiff import checkpoints, md, neighbors, observables, potential, units
 from jaxdiff.analysis.lattice import LatticeStudy
 from jaxdiff.devices import devices_for
+from jaxdiff.io.provenance import sha256 as digest_of
 from jaxdiff.io.runfile import ModelSection, RunFile
-from jaxdiff.md import thermostats
-from jaxdiff.models import fused
+from jaxdiff.lattice.lithium_fluoride import rock_salt
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
+from jaxdiff.md import kinetics
 from jaxdiff.runs import memory
+from jaxdiff.runs.levels import for_structures
 from jaxdiff.system import LITHIUM, System, read_structure, read_structures
 
 EQUILIBRATION, PRODUCTION = "equilibration", "production"
 
-THERMOSTATS = {
-    "csvr": md.CSVR,
-    "nose-hoover": md.NOSE_HOOVER,
-    "langevin": md.LANGEVIN,
-    "nve": md.NVE,
-}
 _PURPOSE = {
-    EQUILIBRATION: thermostats.EQUILIBRATION_NOISE,
-    PRODUCTION: thermostats.PRODUCTION_NOISE,
+    EQUILIBRATION: kinetics.EQUILIBRATION_NOISE,
+    PRODUCTION: kinetics.PRODUCTION_NOISE,
 }
 _HEADROOM, _CLOSE_HEADROOM = 1.2, 1.1  # of places in neighbour lists, within the cutoff
 _COMPRESSION = 0.05  # by which the edges of a cell may shrink at constant pressure
@@ -38,12 +35,16 @@ _COMPRESSION = 0.05  # by which the edges of a cell may shrink at constant press
 
 @dataclasses.dataclass(frozen=True)
 class Potential:
-    """A force field ready for dynamics: its parameters, its function, its provenance."""
+    """A force field ready for dynamics: its parameters, its function, its provenance.
+
+    `evaluator`: its name, and why it was taken, in words.
+    """
 
     params: Any
     energy_and_force: Any
     cutoff: float
     sha256: str
+    evaluator: str = "not known"
 
 
 Load = Callable[[ModelSection, System], Potential]
@@ -78,12 +79,6 @@ class Ensemble:
         """Lattice vectors as rows [R, 3, 3], Å."""
         return np.stack([np.asarray(system.cell) for system in self.systems])
 
-    def thermostat(self, phase: str) -> int:
-        """The thermostat of a phase, by number."""
-        if self.run.barostat is not None and phase == PRODUCTION:
-            return md.NPT
-        return THERMOSTATS[getattr(self.run, phase).thermostat]
-
     def conditions(self, phase: str) -> md.Conditions:
         """The conditions of a phase, in internal units."""
         ensemble, barostat = self.run.ensemble, self.run.barostat
@@ -104,7 +99,7 @@ class Ensemble:
     def first_state(self) -> md.EnsembleState:
         """The replicas at the start; their energies are still to come."""
         settings = site_settings(self.run)
-        supercell = observables.as_supercell(self.run.system.supercell)
+        supercell = Supercell.of(ROCK_SALT, self.run.system.supercell)
 
         def observer(position, cell):
             return observables.initialize(
@@ -123,8 +118,9 @@ class Ensemble:
             compression=0.0 if self.run.barostat is None else _COMPRESSION,
             capacity=self.capacity,
             close=self.close,
-            velocity=_velocities(self.run, self.systems),
+            velocity=_velocities(self.systems) if self.run.system.keep_velocities else None,
             observer=None if self.run.barostat is not None else observer,
+            integrators=self.plan.integrators,
         )
 
 
@@ -133,7 +129,10 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
 
     - `load`: makes the force field; None: reads the model that the run file names.
     """
+    memory.require_room(run)
     study = _study_systems(run)
+    if run.system.keep_velocities:
+        _require_independent(_velocities(study), np.asarray(study[0].mass))
     systems = study[slice(*run.replica_range)]
     grid = md.temperature_grid(
         list(run.ensemble.temperatures_kelvin), run.ensemble.replicas_per_temperature
@@ -146,6 +145,7 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
         skin=run.neighbors.skin_angstrom,
         steps_per_frame=run.steps_per_frame,
         frames_per_chunk=run.frames_per_chunk,
+        integrators=_integrators(run),
     )
     observe = functools.partial(observables.observe, site_settings(run))
     program = functools.partial(
@@ -182,24 +182,19 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
 
 def load_potential(section: ModelSection, system: System) -> Potential:
     """The model that a run file names, restricted to the species of the system (exact)."""
-    if section.evaluator == "fused" and (reason := fused.reason_not_to()):
-        raise ValueError(f'model.evaluator = "fused" cannot be used: {reason}; use "auto".')
     with checkpoints.locate(section.name_or_path) as path:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = digest_of(path)
         model = checkpoints.load(path)
-    model = checkpoints.restrict(model, tuple(np.unique(system.atomic_number).tolist()))
-    model = potential.cast(model, jnp.dtype(section.precision))
-    cutoff, number = float(model.architecture.cutoff), system.atomic_number
-    if section.evaluator == "plain" or (
-        section.evaluator == "auto" and not potential.pays_to_compile(model.architecture)
-    ):
-        function = potential.make_energy_and_force(model.architecture, number)
-        return Potential(model, function, cutoff, sha256)
-    tolerance = section.radial_tolerance or None
-    params, function = potential.compile_for(
-        model, number, tolerance=tolerance, fused=section.evaluator == "fused"
+    model = for_structures(model, section)
+    found = potential.evaluator(
+        model,
+        np.asarray(system.atomic_number),
+        section.evaluator,
+        tolerance=section.radial_tolerance or None,
+        dtype=section.precision,
     )
-    return Potential(params, function, cutoff, sha256)
+    evaluator = f"{found.name}: {found.reason}"
+    return Potential(found.params, found.energy_and_force, found.cutoff, sha256, evaluator)
 
 
 def site_settings(run: RunFile) -> observables.SiteSettings:
@@ -211,6 +206,12 @@ def site_settings(run: RunFile) -> observables.SiteSettings:
     )
 
 
+def _integrators(run: RunFile) -> tuple[str, ...]:
+    """Those of both phases, after that of the first forces."""
+    each = "nve", run.integrator(EQUILIBRATION), run.integrator(PRODUCTION)
+    return tuple(dict.fromkeys(each))
+
+
 def _barostat(section) -> dict[str, float]:
     return {
         "pressure": section.pressure_gpa * units.GIGAPASCAL,
@@ -219,9 +220,7 @@ def _barostat(section) -> dict[str, float]:
     }
 
 
-def _velocities(run: RunFile, systems: list[System]) -> np.ndarray | None:
-    if not run.system.keep_velocities:
-        return None
+def _velocities(systems: list[System]) -> Float[np.ndarray, "replicas atoms 3"]:
     found = [system.velocity for system in systems if system.velocity is not None]
     if len(found) < len(systems):
         raise ValueError(
@@ -229,6 +228,27 @@ def _velocities(run: RunFile, systems: list[System]) -> np.ndarray | None:
             "false, or give files that have them."
         )
     return np.stack([np.asarray(velocity) for velocity in found])
+
+
+def _require_independent(
+    velocity: Float[np.ndarray, "replicas atoms 3"], mass: Float[np.ndarray, " atoms"]
+) -> None:
+    """Replicas that start alike are one trajectory, but would be counted as several."""
+    momentum = (velocity * np.sqrt(mass)[:, None]).reshape(len(velocity), -1)
+    length = np.linalg.norm(momentum, axis=1, keepdims=True)
+    unit = momentum / np.where(length > 0, length, 1.0)
+    scatter = 1 / math.sqrt(momentum.shape[1])
+    for one in range(len(unit) - 1):
+        alike = unit[one + 1 :] @ unit[one]
+        if alike.max() > min(0.9, 6 * scatter):
+            other = one + 1 + int(alike.argmax())
+            raise ValueError(
+                f"system.keep_velocities is true, and replicas {one} and {other} start "
+                f"with velocities whose correlation is {alike.max():.2f}, where that of "
+                f"independent ones is 0 ± {scatter:.2f}: "
+                "near-copies would be counted as independent. Set it to false, so that "
+                "velocities are drawn, or give frames that are further apart in time."
+            )
 
 
 def _capacity(systems: list[System], radius: float, headroom: float) -> int:
@@ -269,7 +289,7 @@ def _study_systems(run: RunFile) -> list[System]:
         return _read_systems(run)
     section = run.system
     return [
-        crystal.rock_salt(
+        rock_salt(
             section.supercell,
             float(constant),
             interstitials=section.interstitials,

@@ -9,7 +9,6 @@ A unit can be run anywhere, again and again, by `cd DIR; jaxdiff simulate units/
 it goes on from its checkpoint, and once complete it stays as it is.
 """
 
-import hashlib
 import json
 import os
 import tomllib
@@ -17,19 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-import h5py
-
-from jaxdiff.io import runfile
-from jaxdiff.io.lock import LOCK
+from jaxdiff.io import durable, hdf5, runfile
+from jaxdiff.io.folder import RunFolder, differences
+from jaxdiff.io.provenance import sha256
 from jaxdiff.io.runfile import RunFile
+from jaxdiff.io.shown import shown
 
 FORMAT, FORMAT_VERSION = "jaxdiff-campaign", 1
 
 PLAN, STUDY, UNITS = "campaign.json", "study.toml", "units"
 SERIES, FINAL_STATE = "series.h5", "final.extxyz"
-PROGRESS = "progress.json"
+FREE = ("output.directory",)
 
+_DAMAGED = (
+    AttributeError, LookupError, RecursionError, TypeError, json.JSONDecodeError,
+    UnicodeDecodeError,
+)  # fmt: skip
 MAX_UNITS = 10_000  # four digits
 
 WAITING, RUNNING, FAILED = "waiting", "running", "failed"
@@ -125,17 +127,16 @@ def plan(
     """
     directory = Path(directory).absolute()
     ranges = _split(*run.replica_range, n_units, replicas_per_unit)
-    study = runfile.to_toml(run)
     if (directory / PLAN).exists():
         return _same_plan(load(directory), run, ranges)
     _check_empty(directory)
     (directory / UNITS).mkdir(parents=True, exist_ok=True)
-    _write(directory / STUDY, study)
+    durable.write_text(directory / STUDY, runfile.to_toml(run))
     units = tuple(
         _write_unit(run, directory, index, *bounds) for index, bounds in enumerate(ranges)
     )
-    campaign = Campaign(_sha256(study), directory, units)
-    _write(directory / PLAN, json.dumps(_as_json(campaign), indent=1) + "\n")
+    campaign = Campaign(sha256(directory / STUDY), directory, units)
+    durable.write_json(directory / PLAN, _as_json(campaign))
     return campaign
 
 
@@ -151,9 +152,10 @@ def load(directory: str | Path) -> Campaign:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         campaign = _from_json(table, directory)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except _DAMAGED as error:
         raise ValueError(
-            f"{path} is damaged ({error!r}); plan the study again in another directory."
+            f"{path} is damaged ({shown(repr(error), quote='')}); plan the study again in "
+            "another directory."
         ) from None
     _check_text(directory / STUDY, campaign.run_file_sha256)
     for unit in campaign.units:
@@ -185,22 +187,15 @@ def series_status(unit: Unit) -> str | None:
     if not path.is_file():
         return None
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5.opened(path) as file:
             return str(file.attrs.get("status"))
-    except OSError:
+    except hdf5.UNREADABLE:
         return None
 
 
 def is_locked(unit: Unit) -> bool:
-    """Whether a process runs this unit now; only asked where a run has left its lock."""
-    path = unit.directory / LOCK
-    if not path.exists():
-        return False
-    try:
-        with filelock.FileLock(path, timeout=0):
-            return False
-    except filelock.Timeout:
-        return True
+    """Whether a process runs this unit now."""
+    return RunFolder(unit.directory).is_claimed()
 
 
 def exit_code(unit: Unit) -> int | None:
@@ -212,14 +207,13 @@ def exit_code(unit: Unit) -> int | None:
 
 
 def same_run_file(one: str, other: str) -> bool:
-    """Whether two run files say the same to this version; where they write aside."""
-    return _identity(one) == _identity(other)
+    """Whether two run files say the same to this version, but where they write."""
+    return not differences(_table(one), _table(other), FREE)
 
 
-def _identity(text: str) -> str:
-    table = tomllib.loads(text)
-    table.get("output", {})["directory"] = "."
-    return runfile.to_toml(runfile.parse(table))
+def _table(text: str) -> dict[str, Any]:
+    """With the defaults of this version."""
+    return runfile.parse(tomllib.loads(text)).model_dump(mode="json")
 
 
 def _split(
@@ -255,10 +249,9 @@ def _write_unit(run: RunFile, directory: Path, index: int, first: int, stop: int
     system["structure_files"] = [_from_anywhere(name) for name in system["structure_files"]]
     if system["lattice_file"] is not None:
         system["lattice_file"] = _from_anywhere(system["lattice_file"])
-    text = runfile.to_toml(runfile.parse(table))
-    unit = Unit(index, first, stop, directory / place, _sha256(text))
-    _write(unit.run_file, text)
-    return unit
+    path = directory / f"{place}.toml"
+    durable.write_text(path, runfile.to_toml(runfile.parse(table)))
+    return Unit(index, first, stop, directory / place, sha256(path))
 
 
 def _from_anywhere(name: str) -> str:
@@ -267,11 +260,8 @@ def _from_anywhere(name: str) -> str:
 
 
 def _same_plan(old: Campaign, run: RunFile, ranges: list[tuple[int, int]]) -> Campaign:
-    if not same_run_file(old.study_text, runfile.to_toml(run)):
-        raise ValueError(
-            f"{old.directory} is a campaign of another run file (its {STUDY}); give "
-            "another directory."
-        )
+    now = run.model_dump(mode="json")
+    RunFolder(old.directory, free=FREE).require_same(_table(old.study_text), now)
     if [(unit.first, unit.stop) for unit in old.units] != ranges:
         sizes = sorted({unit.stop - unit.first for unit in old.units})
         raise ValueError(
@@ -286,16 +276,16 @@ def _check_empty(directory: Path) -> None:
     """Nothing, or what a plan that was cut off left."""
     if not directory.exists():
         return
-    known = {STUDY, UNITS, f".{STUDY}.partial", f".{PLAN}.partial"}
-    if not directory.is_dir() or {path.name for path in directory.iterdir()} - known:
+    found = map(durable.whole_name, directory.iterdir())
+    if not directory.is_dir() or {*found} - {STUDY, UNITS, PLAN}:
         raise ValueError(
             f"{directory} is not empty and not a campaign, and nothing is overwritten; "
             "give another directory or move it away."
         )
 
 
-def _check_text(path: Path, sha256: str) -> None:
-    if not path.is_file() or _sha256(path.read_text(encoding="utf-8")) != sha256:
+def _check_text(path: Path, planned: str) -> None:
+    if not path.is_file() or sha256(path) != planned:
         raise ValueError(
             f"{path} is missing or was changed after the campaign was planned; restore it, "
             "or plan the changed study in another directory."
@@ -334,24 +324,34 @@ def _from_json(table: dict[str, Any], directory: Path) -> Campaign:
         )
         for row in table["units"]
     )
+    _check_units(units, directory)
     return Campaign(table["run_file_sha256"], directory, units)
 
 
+def _check_units(units: tuple[Unit, ...], directory: Path) -> None:
+    """An error unless they are numbered, in a row, and in folders of the campaign."""
+    stops = [units[0].first if units else 0, *(unit.stop for unit in units)]
+    for index, unit in enumerate(units):
+        numbers = (unit.index, unit.first, unit.stop)
+        if (
+            any(type(number) is not int for number in numbers)
+            or unit.index != index
+            or not 0 <= unit.first < unit.stop
+            or unit.first != stops[index]
+            or unit.directory != directory / UNITS / f"{index:04d}"
+        ):
+            raise TypeError(f"unit {index} is not one that was planned")
+    if not units:
+        raise TypeError("it has no units")
+
+
 def _progress(unit: Unit) -> dict[str, Any]:
-    try:
-        table = json.loads((unit.directory / PROGRESS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # none yet, or it is being written
-    keys = ("phase", "done_ps", "total_ps", "ns_per_day", "updated")
-    return {key: table.get(key) for key in keys} if isinstance(table, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    table = RunFolder(unit.directory).progress()
+    kinds = {"phase": str, "updated": str}
+    kinds |= dict.fromkeys(("done_ps", "total_ps", "ns_per_day"), int | float)
+    found = {
+        k: v if isinstance(v := table.get(k), kind) else None for k, kind in kinds.items()
+    }
+    return found | {
+        "ns_per_day": found["ns_per_day"] or None
+    }  # earlier versions end with 0

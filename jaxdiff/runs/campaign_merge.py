@@ -1,7 +1,6 @@
 """Series and last states of units, joined to those that a single run writes."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ import ase.io
 import h5py
 import numpy as np
 
+from jaxdiff.io import digest, durable
+from jaxdiff.io.series import renew
 from jaxdiff.runs.campaign import (
     COMPLETE,
     DIVERGED,
@@ -49,8 +50,11 @@ def merge(campaign: Campaign) -> Path:
 
     Replicas lie along the first axis in their order, as in a single run; `provenance` is
     the list of those of the units. The status is that of a single run: diverged if any is.
+    Series of an older format are rewritten, for units of both make one.
     """
     states = _final_states(campaign)
+    for unit in campaign.units:
+        renew(unit.directory / SERIES)
     heads = [_head(unit) for unit in campaign.units]
     study = campaign.study_text
     for head in heads:
@@ -58,31 +62,23 @@ def merge(campaign: Campaign) -> Path:
         _check_like_first(head, heads[0])
     _merge_final(campaign)
     target = campaign.directory / SERIES
-    partial = target.with_name(f".{SERIES}.partial")
-    try:
+    with durable.replacing(target) as partial:
         with h5py.File(partial, "w") as file:
             _create(file, heads)
             _copy(file, heads)
             file.attrs["run_file"] = study
             file.attrs["status"] = DIVERGED if DIVERGED in states else COMPLETE
             file.attrs["provenance"] = json.dumps([_provenance(head) for head in heads])
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+        digest.seal(partial)
     return target
 
 
 def _merge_final(campaign: Campaign) -> None:
     """The last states of all replicas, in their order: the units' files end to end."""
     target = campaign.directory / FINAL_STATE
-    partial = target.with_name(f".{FINAL_STATE}.partial")
-    try:
-        with partial.open("wb") as file:
-            for unit in campaign.units:
-                file.write(_last_states(unit))
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with durable.replacing(target) as partial, partial.open("wb") as file:
+        for unit in campaign.units:
+            file.write(_last_states(unit))
 
 
 def _last_states(unit: Unit) -> bytes:
@@ -121,6 +117,7 @@ def _head(unit: Unit) -> _Head:
         if isinstance(thing, h5py.Dataset):
             shape[name] = thing.shape
 
+    digest.verify_or_tell(unit.directory / SERIES)
     with h5py.File(unit.directory / SERIES, "r") as file:
         file.visititems(note)
         return _Head(unit, shape, dict(file.attrs))

@@ -5,8 +5,10 @@ own tree. The random numbers need no state, they follow from seed, replica and s
 """
 
 import io
+import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdiff.io import atomic
+from jaxdiff.io import digest, durable, hdf5
 
-FORMAT, FORMAT_VERSION = "jaxdiff-checkpoint", 1
+FORMAT, FORMAT_VERSION = "jaxdiff-checkpoint", 2
+PHASES = ("equilibration", "production")
 LATEST, PREVIOUS = "checkpoint.h5", "checkpoint.previous.h5"
+_UNREADABLE = (OSError, LookupError, RuntimeError, TypeError, ValueError)
+"""What HDF5 and we raise for a file that is damaged; the one before it may be whole."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Checkpoint:
     - `phase`: equilibration or production. `state`: a tree of arrays (what the phase
       advances). `counters`: what the host keeps beside it, by name.
     - `n_parts`: parts of the series that belong to it. `wall_s`: time used so far.
-    - `model_sha256`: of the force field's file.
+    - `model_sha256`: of the force field's file. `part_sha256`: of each part.
+    - `note`: what to tell of how it was found.
     """
 
     phase: str
@@ -37,10 +43,8 @@ class Checkpoint:
     n_parts: int
     wall_s: float
     model_sha256: str
-
-
-class CheckpointError(ValueError):
-    """Checkpoints that are there but cannot be used."""
+    part_sha256: tuple[str, ...] = ()
+    note: str = ""
 
 
 def save(directory: Path, checkpoint: Checkpoint) -> None:
@@ -50,6 +54,7 @@ def save(directory: Path, checkpoint: Checkpoint) -> None:
         file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
         for name in ("phase", "n_parts", "wall_s", "model_sha256"):
             file.attrs[name] = getattr(checkpoint, name)
+        file.attrs["part_sha256"] = list(checkpoint.part_sha256)
         leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(checkpoint.state))
         for path, leaf in leaves:
             _write(file, f"state{_name(path)}", np.asarray(leaf))
@@ -57,10 +62,10 @@ def save(directory: Path, checkpoint: Checkpoint) -> None:
             _write(file, f"counters/{name}", np.asarray(value))
     latest = directory / LATEST
     fresh = directory / f"{LATEST}.new"
-    atomic.write_bytes(fresh, memory.getbuffer())
+    durable.write_bytes(fresh, digest.sealed(memory.getvalue()))
     if latest.exists():
-        latest.replace(directory / PREVIOUS)
-    fresh.replace(latest)
+        durable.rename(latest, directory / PREVIOUS)
+    durable.rename(fresh, latest)
 
 
 def load(directory: Path, template: Any) -> Checkpoint | None:
@@ -69,7 +74,7 @@ def load(directory: Path, template: Any) -> Checkpoint | None:
     - `template`: a state of the same run, of which tree and dtypes are taken; arrays of
       neighbour lists may have another capacity.
 
-    Raises `CheckpointError` where there are checkpoints, but none that fits.
+    Raises ValueError where there are checkpoints, but none that fits.
     """
     faults = []
     for name in (LATEST, PREVIOUS):
@@ -77,11 +82,13 @@ def load(directory: Path, template: Any) -> Checkpoint | None:
         if not path.exists():
             continue
         try:
-            return _load(path, template)
-        except (OSError, KeyError, ValueError) as error:
+            found = _load(path, template)
+        except _UNREADABLE as error:
             faults.append(f"{name}: {error}")
+            continue
+        return replace(found, note="".join([*(f"{f}. " for f in faults), found.note]))
     if faults:
-        raise CheckpointError(
+        raise ValueError(
             f"{directory} has checkpoints, but none can be used ({'; '.join(faults)}). "
             "Give another output.directory to start again; what was written stays."
         )
@@ -94,31 +101,47 @@ def exists(directory: Path) -> bool:
 
 
 def _load(path: Path, template: Any) -> Checkpoint:
+    whole = digest.verify(path)
+    if not whole:
+        hdf5.require_heaps(path)
     with h5py.File(path) as file:
         attributes: dict[str, Any] = dict(file.attrs)
-        found = attributes.get("format"), attributes.get("format_version")
-        if found != (FORMAT, FORMAT_VERSION):
+        form, version = attributes.get("format"), attributes.get("format_version")
+        if form != FORMAT or version not in (1, FORMAT_VERSION):
             raise ValueError(
-                f"format {found[0]!r} {found[1]}, expected {FORMAT!r} {FORMAT_VERSION}"
+                f"format {form!r} {version}, expected {FORMAT!r} 1 to {FORMAT_VERSION}"
             )
+        within = _name_in_version_1 if version == 1 else _name
         leaves, tree = jax.tree_util.tree_flatten_with_path(template)
         state = tree.unflatten(
-            [_read(file, f"state{_name(p)}", leaf) for p, leaf in leaves]
+            [_read(file, f"state{within(p)}", leaf) for p, leaf in leaves]
         )
         group: Any = file.get("counters", {})
         counters = {name: np.asarray(value) for name, value in group.items()}
+        phase, n_parts = str(attributes["phase"]), int(attributes["n_parts"])
+        wall_s = float(attributes["wall_s"])
+        if phase not in PHASES or n_parts < 0 or not 0 <= wall_s < math.inf:
+            raise ValueError(f"{n_parts} parts and {wall_s} s of {phase[:20]!r}")
         return Checkpoint(
-            phase=str(attributes["phase"]),
+            phase=phase,
             state=state,
             counters=counters,
-            n_parts=int(attributes["n_parts"]),
-            wall_s=float(attributes["wall_s"]),
+            n_parts=n_parts,
+            wall_s=wall_s,
             model_sha256=str(attributes["model_sha256"]),
+            part_sha256=tuple(map(str, attributes.get("part_sha256", ()))),
+            note="" if whole else f"{path.name} is from before files had digests. ",
         )
 
 
 def _name(path: Sequence[Any]) -> str:
     return "".join(f"/{getattr(key, 'name', getattr(key, 'key', key))}" for key in path)
+
+
+def _name_in_version_1(path: Sequence[Any]) -> str:
+    """One chain and one heat for all integrators, beside positions; no `info`."""
+    name = re.sub("^/integrators/[^/]+/", "/motion/", _name(path))
+    return name.removeprefix("/info")
 
 
 def _write(file: h5py.File, name: str, value: np.ndarray) -> None:
@@ -129,7 +152,8 @@ def _write(file: h5py.File, name: str, value: np.ndarray) -> None:
 def _read(file: h5py.File, name: str, like: Any) -> jax.Array:
     value = np.asarray(file[name])
     expected = np.shape(like)
-    if value.dtype != like.dtype or value.shape[:1] != expected[:1]:
+    same = value.ndim == len(expected) and value.shape[:1] == expected[:1]
+    if value.dtype != like.dtype or not same:
         raise ValueError(
             f"{name} is {value.dtype}{list(value.shape)}, expected "
             f"{like.dtype}{list(expected)}"

@@ -10,12 +10,13 @@ import numpy as np
 
 from jaxdiff import units
 from jaxdiff.analysis.lattice import LatticeStudy, study_lattice
-from jaxdiff.io import runfile
+from jaxdiff.io import digest, runfile
 from jaxdiff.io.series import SERIES
 
 
 def study_of_run(directory: str | Path) -> LatticeStudy:
     """a(T), expansion and bulk modulus from the series of a run with a barostat."""
+    digest.verify(Path(directory) / SERIES)
     with h5py.File(Path(directory) / SERIES) as file:
 
         def data(name: str) -> np.ndarray:

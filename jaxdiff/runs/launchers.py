@@ -1,4 +1,4 @@
-"""Ways to run the units of a campaign: on this machine, under Slurm, through Parsl.
+"""Run the units of a campaign on this machine.
 
 Each of them runs `COMMAND units/0000.toml` in the campaign's directory as a process of its
 own, so a run that dies takes nothing with it.
@@ -7,32 +7,30 @@ own, so a run that dies takes nothing with it.
 import collections
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from jaxdiff.devices import SLURM_CORES, given_cores
+from jaxdiff.io import durable
 from jaxdiff.runs.campaign import (
     COMPLETE,
     DIVERGED,
     FINAL_CODES,
     STOPPED_CODES,
     UNITS,
-    Campaign,
     Unit,
     is_locked,
     series_status,
 )
-
-BAD_INPUT = 2
+from jaxdiff.stop import BAD_INPUT
 
 SIMULATE = (sys.executable, "-m", "jaxdiff", "simulate")
 
@@ -82,7 +80,7 @@ class Running:
 
 
 def run_local(
-    units: list[Unit],
+    units: Sequence[Unit],
     *,
     workers: int = 1,
     accelerators: tuple[str, ...] = (),
@@ -101,12 +99,16 @@ def run_local(
     """
     check_workers(workers, accelerators, retries)
     queue, codes, running = collections.deque(units), {}, Running()
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores, share = _bound_cores(), max(1, given_cores() // workers)
 
     def work(worker: int) -> None:
-        environment = _environment(accelerators[worker] if accelerators else None)
-        if not accelerators:
+        if accelerators:
+            environment = os.environ | {"CUDA_VISIBLE_DEVICES": accelerators[worker]}
+        elif len(cores) == given_cores():
+            environment = dict(os.environ)
             _pin_this_thread(cores, worker, workers)  # processes inherit it
+        else:  # cores are counted here, and not bound
+            environment = os.environ | {SLURM_CORES: str(share)}
         with contextlib.suppress(IndexError):
             while running.signal is None:
                 unit = queue.popleft()
@@ -161,7 +163,7 @@ def run_unit(
         if running is not None:
             running.remove(process)
     code = 128 - code if code < 0 else code  # as a shell has it
-    unit.exit_file.write_text(f"{code}\n")
+    durable.write_text(unit.exit_file, f"{code}\n")
     return code
 
 
@@ -177,22 +179,6 @@ def ended(unit: Unit, code: int) -> str:
         return f"{unit.name}: stopped, it can go on"
     why = "bad input" if code == BAD_INPUT else f"exit code {code}"
     return f"{unit.name}: {why}, see {unit.log}"
-
-
-def write_slurm(
-    campaign: Campaign, units: list[Unit], *, command: tuple[str, ...] = SIMULATE
-) -> Path:
-    """Write an array job of units; the path of the script."""
-    path = campaign.directory / "submit.sbatch"
-    script = _SBATCH.format(
-        array=_array([unit.index for unit in units]),
-        directory=shlex.quote(str(campaign.directory)),
-        command=shlex.join(command),
-        path=shlex.quote(str(path)),
-        output=campaign.directory / UNITS / "slurm-%A_%a.out",
-    )
-    path.write_text(script, encoding="utf-8")
-    return path
 
 
 def _persist(
@@ -235,9 +221,9 @@ def check_workers(workers: int, accelerators: tuple[str, ...], retries: int) -> 
         raise ValueError(f"accelerators {', '.join(accelerators)}: give each one once.")
 
 
-def _environment(accelerator: str | None) -> dict[str, str]:
-    visible = {} if accelerator is None else {"CUDA_VISIBLE_DEVICES": accelerator}
-    return os.environ | visible
+def _bound_cores() -> list[int]:
+    """Those that this process may run on; none where the system cannot tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _pin_this_thread(cores: list[int], worker: int, workers: int) -> None:
@@ -267,51 +253,3 @@ def stop_signals(stop: Callable[[int], None]) -> Iterator[None]:
 
 def _passed_on(number: int) -> int:
     return signal.SIGTERM if number == signal.SIGHUP else number
-
-
-def _array(indices: list[int]) -> str:
-    """Numbers as ranges: 0-2,5."""
-    runs: list[list[int]] = []
-    for index in indices:
-        if runs and runs[-1][1] == index - 1:
-            runs[-1][1] = index
-        else:
-            runs.append([index, index])
-    return ",".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs)
-
-
-_SBATCH = """\
-#!/bin/bash
-# The units of this campaign that were not complete. Edit the options, then submit:
-#   sbatch {path}
-# A unit that needs more than the time given is requeued by itself, and goes on.
-#SBATCH --array={array}
-#SBATCH --job-name=jaxdiff
-# edit: time and cores of a unit
-#SBATCH --time=24:00:00
-#SBATCH --cpus-per-task=8
-# edit: as your site has it; one # less to use a line
-##SBATCH --gpus=1
-##SBATCH --partition=gpu
-##SBATCH --account=project
-# two minutes to write the last checkpoint
-#SBATCH --signal=B:TERM@120
-#SBATCH --requeue
-#SBATCH --open-mode=append
-#SBATCH --output="{output}"
-
-# edit: load modules here if Python needs them
-cd {directory} || exit 2
-unit=$(printf 'units/%04d' "$SLURM_ARRAY_TASK_ID")
-rm -f "$unit.exit"
-{command} "$unit.toml" >> "$unit.log" 2>&1 &
-child=$!
-trap 'kill -TERM "$child"' TERM INT
-wait "$child"; code=$?
-while kill -0 "$child" 2> /dev/null; do wait "$child"; code=$?; done
-echo "$code" > "$unit.exit"
-if [ "$code" -eq 143 ] && [ -n "$SLURM_JOB_ID" ] && command -v scontrol > /dev/null; then
-  scontrol requeue "$SLURM_JOB_ID"
-fi
-exit "$code"
-"""

@@ -1,5 +1,8 @@
 """How many replicas a device computes at once, by the memory that the program needs."""
 
+import math
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,8 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff import md
+from jaxdiff.io.runfile import RunFile
 
 _USABLE = 0.85  # of the memory of a device that is free
+_ATOM_BYTES = 2000  # of state and neighbour lists, at the least
+_WORKING_BYTES = 10_000  # per atom of the replica that is computed, at the least
+_POSITION_BYTES = 12  # of an atom in a frame that is kept
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,33 @@ class Memory:
 
 class OutOfMemory(RuntimeError):
     """A device has less memory than the run needs."""
+
+
+def require_room(run: RunFile) -> None:
+    """An error, before any memory is taken, for a run that no part of this machine holds.
+
+    The estimate is a lower bound: what lists and state of an atom take, and what one
+    replica needs while it is computed.
+    """
+    system, replicas = run.system, run.n_all_replicas
+    atoms = 8 * math.prod(system.supercell) + system.interstitials
+    kept = replicas * run.hops.crossings_per_chunk * atoms * _POSITION_BYTES
+    least = atoms * (replicas * _ATOM_BYTES + _WORKING_BYTES) + kept
+    if least > (there := host_bytes()):
+        raise ValueError(
+            f"system.supercell = {list(system.supercell)} and {replicas} replicas are "
+            f"{atoms:.3g} atoms {replicas:.3g} times, which need {least / 1e9:.3g} GB or "
+            f"more; this machine has {there / 1e9:.3g} GB. Give a smaller supercell, or "
+            "fewer replicas (ensemble.replicas_per_temperature, hops.crossings_per_chunk)."
+        )
+
+
+def host_bytes() -> int:
+    """Memory of the machine; without limit where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
 
 
 def choose_group(
@@ -76,7 +110,7 @@ def choose_group(
     for size in sizes:
         chosen = replace(plan, group_size=size)
         program = make_program(chosen)
-        working = _working_bytes(program, params, conditions, state)
+        working = _working_bytes(program, chosen, params, conditions, state)
         if 2 * own * per_replica + working < _USABLE * available:
             return chosen, program, Memory(per_replica, working, size)
     raise OutOfMemory(
@@ -107,8 +141,8 @@ def _free_bytes() -> int | None:
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
 
 
-def _working_bytes(program: Any, params, conditions, state) -> int:
-    arguments = (jnp.asarray(1, jnp.int32), jnp.asarray(md.NVE, jnp.int32))
+def _working_bytes(program: Any, plan: md.Plan, params, conditions, state) -> int:
+    arguments = jnp.asarray(1, jnp.int32), plan.number("nve")
     compiled = program.lower(params, conditions, state, *arguments).compile()
     analysis = compiled.memory_analysis()
     return int(getattr(analysis, "temp_size_in_bytes", 0) or 0)

@@ -9,13 +9,13 @@ import os
 import runpy
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from jaxdiff.runs.campaign import FINAL_CODES, Campaign, Unit, is_locked
 from jaxdiff.runs.launchers import (
-    BAD_INPUT,
     SIMULATE,
     Outcome,
     Running,
@@ -25,6 +25,7 @@ from jaxdiff.runs.launchers import (
     run_unit,
     stop_signals,
 )
+from jaxdiff.stop import BAD_INPUT
 
 _POLL_S, _CHECKPOINT_S = 0.2, 600.0
 
@@ -44,7 +45,7 @@ class UnitDied(RuntimeError):
 
 def run_parsl(
     campaign: Campaign,
-    units: list[Unit],
+    units: Sequence[Unit],
     *,
     workers: int = 1,
     accelerators: tuple[str, ...] = (),
@@ -106,7 +107,7 @@ def _collect(futures: dict[Unit, Any], running: Running, say: Say) -> dict[int, 
     return codes
 
 
-def _wait_for_checkpoints(units: list[Unit], say: Say) -> None:
+def _wait_for_checkpoints(units: Sequence[Unit], say: Say) -> None:
     limit = time.monotonic() + _CHECKPOINT_S
     while (
         left := [unit for unit in units if is_locked(unit)]

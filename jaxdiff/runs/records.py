@@ -2,10 +2,8 @@
 
 import dataclasses
 import os
-import platform
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff import md, units
-from jaxdiff.devices import devices_for
-from jaxdiff.io import runfile
+from jaxdiff.devices import devices_for, given_cores
+from jaxdiff.io import durable, runfile
+from jaxdiff.io.provenance import provenance
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.series import SeriesWriter
-from jaxdiff.observables import as_supercell
-from jaxdiff.runs.build import Ensemble
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.species import species
+from jaxdiff.lattice.supercell import Supercell
+from jaxdiff.md.configurational import curvature
+from jaxdiff.md.timestep import Forces, Spectrum, spectrum
+from jaxdiff.runs.build import PRODUCTION, Ensemble
 from jaxdiff.system import to_ase
-
-_PACKAGES = ("jaxdiff", "jax", "jaxlib", "jax-md", "flax", "numpy")
 
 
 def open_series(
-    ensemble: Ensemble, directory: Path, started: float, n_parts: int
+    ensemble: Ensemble,
+    directory: Path,
+    started: float,
+    n_parts: int,
+    digests: tuple[str, ...] = (),
 ) -> SeriesWriter:
-    """The series of a run, after its first `n_parts` parts."""
+    """The series of a run, after its first `n_parts` parts with these digests."""
     return SeriesWriter(
         directory,
         temperature=ensemble.temperature,
@@ -40,6 +45,7 @@ def open_series(
         attributes=_attributes(ensemble),
         provenance=_provenance(ensemble, started),
         n_parts=n_parts,
+        digests=digests,
     )
 
 
@@ -51,7 +57,7 @@ def append_part(series: SeriesWriter, run: RunFile, group: str, part: md.Part) -
     series.append(
         group,
         part.step[kept] * run.ensemble.timestep_fs / 1e3,
-        temperature_kelvin=rows.temperature[kept],
+        temperature_kelvin=rows.kinetic_temperature[kept],
         potential_energy_ev=rows.potential_energy[kept],
         conserved_energy_ev=rows.conserved_energy[kept],
         pressure_gpa=rows.pressure[kept] / units.GIGAPASCAL,
@@ -68,7 +74,7 @@ def diverged_ps(run: RunFile, state: md.EnsembleState) -> np.ndarray:
 def estimate(ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleState) -> str:
     """What the run will cost, measured on one frame that is thrown away."""
     run, stride = ensemble.run, ensemble.plan.steps_per_frame
-    arguments = jnp.asarray(stride, jnp.int32), jnp.asarray(md.NVE, jnp.int32)
+    arguments = jnp.asarray(stride, jnp.int32), ensemble.plan.number("nve")
     begin = time.perf_counter()
     trial, _ = ensemble.run_chunk(ensemble.potential.params, conditions, state, *arguments)
     jax.block_until_ready(trial)
@@ -78,13 +84,95 @@ def estimate(ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleSt
     total_ns = n_replicas * run.production.duration_ps / 1e3
     nanoseconds = n_replicas * run.ensemble.timestep_fs / 1e6 / step_s * 86400
     n_devices = len(devices_for(run.n_replicas))
+    place = f"{n_devices} {jax.default_backend()} device(s)"
+    if jax.default_backend() == "cpu":
+        place = f"{min(n_devices, given_cores())} core(s)"
     return (
         f"{n_replicas} replicas of {n_atoms} atoms, {total_ns:.3g} ns in all: about "
         f"{_duration(n_steps * step_s)} ({1e6 * step_s / n_replicas / n_atoms:.3g} µs per "
-        f"atom and step, {nanoseconds:.3g} ns/day in all on {n_devices} "
-        f"{jax.default_backend()} device(s)). Memory: "
+        f"atom and step, {nanoseconds:.3g} ns/day in all on {place}). "
+        "Memory: "
         f"{ensemble.memory.words(n_replicas // n_devices)}."
     )
+
+
+def crystal_spectrum(
+    ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleState
+) -> Spectrum:
+    """Frequencies of the crystals at the positions of a state, by the run's own forces."""
+    place = np.asarray(state.motion.position, float)
+    forces = _forces(ensemble, conditions, state)
+    return spectrum(forces, place, np.asarray(conditions.mass, float))
+
+
+def configurational_temperature(
+    ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleState
+) -> list[dict[str, float]]:
+    """Of the positions of a state: by temperature, over replicas that have not stopped.
+
+    `timestep_error` is what the time step adds to it, as a fraction; none where the
+    thermostat holds the positions. `kelvin` is not a number where forces have no
+    curvature.
+    """
+    place, first = np.asarray(state.motion.position, float), ensemble.run.replica_range[0]
+    number = range(first, first + len(place))
+    forces = _forces(ensemble, conditions, state)
+    found = curvature(forces, place, np.asarray(conditions.mass, float), number)
+    step = ensemble.run.ensemble.timestep_fs * units.FEMTOSECOND
+    is_verlet = ensemble.run.integrator(PRODUCTION) != "langevin"
+    rows = []
+    for kelvin in np.unique(ensemble.temperature).tolist():
+        mine = (ensemble.temperature == kelvin) & (np.asarray(state.bad_step) < 0)
+        if mine.any():
+            own = found.of(mine)
+            kt, error = own.temperature()
+            rows.append(
+                {
+                    "temperature_kelvin": kelvin,
+                    "replicas": int(mine.sum()),
+                    "kelvin": kt / units.KB,
+                    "standard_error_kelvin": error / units.KB,
+                    "timestep_error": own.position_error(step) if is_verlet else 0.0,
+                }
+            )
+    return rows
+
+
+def _forces(
+    ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleState
+) -> Forces:
+    """Forces at other positions than those of a state, by the run's own program."""
+    place = state.motion.position
+
+    def force(position: np.ndarray) -> np.ndarray:
+        moved = jax.device_put(jnp.asarray(position, place.dtype), place.sharding)
+        motion = dataclasses.replace(state.motion, position=moved)
+        there = dataclasses.replace(state, motion=motion)
+        params = ensemble.potential.params
+        found = md.evaluate(ensemble.run_chunk, params, conditions, there)
+        return np.asarray(found.force, float)
+
+    return force
+
+
+def timestep_words(run: RunFile, found: Spectrum) -> str:
+    """What the time step of a run does to its temperatures, before it starts."""
+    step = run.ensemble.timestep_fs * units.FEMTOSECOND
+    text = (
+        f"Time step {run.ensemble.timestep_fs:g} fs, highest frequency "
+        f"{found.highest_thz:.1f} THz: "
+    )
+    if run.integrator(PRODUCTION) == "langevin":
+        low = found.momentum_error(step)
+        text += f"positions at the temperature asked for, momenta {low:.2%} colder."
+    else:
+        text += f"positions {found.position_error(step):.2%} hotter than the momenta."
+    if run.ensemble.timestep_fs * found.highest_thz > 100:
+        text += (
+            " That is more than a tenth of the shortest period "
+            f"({100 / found.highest_thz:.2g} fs): set ensemble.timestep_fs lower."
+        )
+    return text
 
 
 def _duration(seconds: float) -> str:
@@ -109,9 +197,8 @@ def write_final(path: Path, ensemble: Ensemble, state: md.EnsembleState) -> None
         kelvin = float(ensemble.temperature[r])
         atoms.info |= {"replica": first + r, "temperature_kelvin": kelvin}
         frames.append(atoms)
-    partial = path.with_name(f".{path.name}.partial")
-    ase.io.write(partial, frames, format="extxyz")
-    partial.replace(path)
+    with durable.replacing(path) as partial:
+        ase.io.write(partial, frames, format="extxyz")
 
 
 def date(seconds: float) -> str:
@@ -121,39 +208,41 @@ def date(seconds: float) -> str:
 
 def _attributes(ensemble: Ensemble) -> dict[str, Any]:
     run, n_mobile = ensemble.run, int(ensemble.is_mobile.sum())
+    supercell = Supercell.of(ROCK_SALT, run.system.supercell)
+    number = ensemble.systems[0].atomic_number
     return {
+        **species(supercell, number, ensemble.is_mobile),
         "run_file": runfile.to_toml(run),
         "timestep_fs": run.ensemble.timestep_fs,
         "steps_per_frame": run.steps_per_frame,
         "frame_ps": run.ensemble.timestep_fs * run.steps_per_frame / 1000,
         "dwell_frames": run.hops.dwell_strides,
         "core_radius_angstrom": run.hops.core_radius_angstrom,
-        "supercell": as_supercell(run.system.supercell).matrix,
+        "network": supercell.network.to_json(),
+        "supercell": supercell.matrix,
         "n_mobile": n_mobile,
         "n_anion": len(ensemble.is_mobile) - n_mobile,
     }
 
 
 def _provenance(ensemble: Ensemble, started: float) -> dict[str, Any]:
-    run, device = ensemble.run, jax.devices()[0]
-    return {
-        "versions": {name: version(name) for name in _PACKAGES}
-        | {"python": platform.python_version()},
-        "device": f"{device.device_kind} ({device.platform}, {platform.machine()})",
-        "n_devices": len(devices_for(run.n_replicas)),
-        "group_size": ensemble.plan.group_size,
-        "replica_bytes": ensemble.memory.state,
-        "working_bytes": ensemble.memory.working,
-        "precision": run.model.precision,
-        "matmul_precision": str(
+    run = ensemble.run
+    return provenance(
+        n_devices=len(devices_for(run.n_replicas)),
+        group_size=ensemble.plan.group_size,
+        replica_bytes=ensemble.memory.state,
+        working_bytes=ensemble.memory.working,
+        precision=run.model.precision,
+        matmul_precision=str(
             jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
         ),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "thermostat": run.production.thermostat if run.barostat is None else "npt",
-        "model": run.model.name_or_path,
-        "model_sha256": ensemble.potential.sha256,
-        "cutoff_angstrom": ensemble.potential.cutoff,
-        "neighbor_capacity": ensemble.capacity,
-        "seed": run.ensemble.seed,
-        "started": date(started),
-    }
+        xla_flags=os.environ.get("XLA_FLAGS", ""),
+        thermostat=run.integrator(PRODUCTION),
+        model=run.model.name_or_path,
+        model_sha256=ensemble.potential.sha256,
+        evaluator=ensemble.potential.evaluator,
+        cutoff_angstrom=ensemble.potential.cutoff,
+        neighbor_capacity=ensemble.capacity,
+        seed=run.ensemble.seed,
+        started=date(started),
+    )

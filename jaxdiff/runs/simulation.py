@@ -1,16 +1,15 @@
 """A run from its run file to its series, through checkpoints, in a folder of its own."""
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxdiff import md, observables
-from jaxdiff.io import atomic
+from jaxdiff import md, observables, units
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.series import SeriesWriter, joined_parts
 from jaxdiff.io.site_log import SiteLog, ran_over
@@ -69,6 +68,7 @@ class _Journal:
         self.run, self.progress = ensemble.run, progress
         self.started, self.saved = time.time(), time.monotonic()
         self.wall_before = 0.0
+        self.ns_per_day: float | None = None  # of the last part of a phase
         self.phase = EQUILIBRATION
         self.state = ensemble.first_state()
         self.series: SeriesWriter
@@ -80,18 +80,20 @@ class _Journal:
         ensemble, conditions = self.ensemble, self.ensemble.conditions(EQUILIBRATION)
         self.state = self._evaluate(conditions)
         say(records.estimate(ensemble, conditions, self.state))
+        found = records.crystal_spectrum(ensemble, conditions, self.state)
+        say(records.timestep_words(self.run, found))
 
     def resume(self, say: Say) -> None:
         """Take up the latest checkpoint; what was written after it is made again."""
         found = self._load()
         self.phase, self.state = found.phase, found.state
         self.wall_before = found.wall_s
-        self.series = self._series(found.n_parts)
+        self.series = self._series(found.n_parts, found.part_sha256)
         if self.phase == PRODUCTION and self.state.hops is not None:
             self.log = SiteLog(self.series, **found.counters)
         say(
-            f"Going on in {self.directory} from {self._time_ps():g} ps of "
-            f"{self.phase}, after {found.wall_s / 3600:.2f} h."
+            f"Going on in {self.directory} from {self._time_ps():g} ps of {self.phase}, "
+            f"after {found.wall_s / 3600:.2f} h. {found.note}".rstrip()
         )
 
     def complete(self) -> tuple[str, ...]:
@@ -119,8 +121,21 @@ class _Journal:
             "diverged" if np.any(np.asarray(self.state.bad_step) >= 0) else "complete",
             finished=records.date(time.time()),
             wall_s=round(self._wall_s(), 3),
+            **self._temperatures(),
         )
         self._tell(1.0, 0.0)
+
+    def _temperatures(self) -> dict[str, Any]:
+        """How hot positions are at the end, and how cold the time step makes momenta."""
+        given = self.ensemble, self.ensemble.conditions(PRODUCTION), self.state
+        found: dict[str, Any] = {
+            "configurational_temperature": records.configurational_temperature(*given)
+        }
+        if self.run.integrator(PRODUCTION) == "langevin":
+            step = self.run.ensemble.timestep_fs * units.FEMTOSECOND
+            error = records.crystal_spectrum(*given).momentum_error(step)
+            found["momentum_error"] = error
+        return found
 
     def _load(self) -> Checkpoint:
         found = checkpoint.load(self.directory, self.state)
@@ -150,8 +165,9 @@ class _Journal:
             ensemble.run_chunk, ensemble.potential.params, conditions, self.state
         )
 
-    def _series(self, n_parts: int) -> SeriesWriter:
-        return records.open_series(self.ensemble, self.directory, self.started, n_parts)
+    def _series(self, n_parts: int, digests: tuple[str, ...] = ()) -> SeriesWriter:
+        given = (self.ensemble, self.directory, self.started, n_parts, digests)
+        return records.open_series(*given)
 
     def _start_production(self) -> None:
         hops = self.state.hops
@@ -174,7 +190,7 @@ class _Journal:
             conditions,
             self.state,
             n_steps=max(0, n_steps - int(self.state.step)),
-            thermostat=ensemble.thermostat(self.phase),
+            integrator=run.integrator(self.phase),
             boundary=0 if every is None else run.steps(every),
             seconds=PART_SECONDS,
             ran_over=None if self.state.hops is None else ran_over,
@@ -219,6 +235,7 @@ class _Journal:
                 self.series.flush(),
                 self._wall_s(),
                 self.ensemble.potential.sha256,
+                self.series.digests,
             ),
         )
         self.saved = time.monotonic()
@@ -231,15 +248,16 @@ class _Journal:
 
     def _tell(self, fraction: float, wall_s: float, n_steps: int = 0) -> None:
         run = self.run
-        simulated_ns = run.n_replicas * n_steps * run.ensemble.timestep_fs / 1e6
-        ns_per_day = simulated_ns / wall_s * 86400 if wall_s else 0.0
+        if wall_s:
+            simulated_ns = run.n_replicas * n_steps * run.ensemble.timestep_fs / 1e6
+            self.ns_per_day = round(simulated_ns / wall_s * 86400, 4)
         changes = 0 if self.log is None else int(self.log.changes.sum())
-        self.progress(self.phase, fraction, ns_per_day, changes)
+        self.progress(self.phase, fraction, self.ns_per_day or 0.0, changes)
         record = {
             "phase": self.phase,
             "done_ps": self._time_ps(),
             "total_ps": getattr(run, self.phase).duration_ps,
-            "ns_per_day": round(ns_per_day, 4),
+            "ns_per_day": self.ns_per_day,
             "updated": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        atomic.write_text(self.directory / folder.PROGRESS, json.dumps(record) + "\n")
+        folder.run_folder(self.directory).write_progress(record)

@@ -1,5 +1,6 @@
 """From run files to crystals, programs and groups."""
 
+import dataclasses
 import importlib.util
 import json
 import tomllib
@@ -11,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff import md, neighbors, potential
+from jaxdiff import md, neighbors
 from jaxdiff.analysis.lattice import study_lattice
-from jaxdiff.crystal import rock_salt
 from jaxdiff.io import runfile
+from jaxdiff.lattice.lithium_fluoride import rock_salt
+from jaxdiff.models.mace import compiled
 from jaxdiff.runs import build, memory
 from jaxdiff.system import to_ase
 
@@ -46,6 +48,7 @@ def test_defects_of_each_replica_are_drawn_for_it_and_seen_by_the_tracker():
     assert (part.capacity, part.close) == (ensemble.capacity, ensemble.close)
 
 
+@pytest.mark.slow
 def test_the_evaluator_of_the_run_file(monkeypatch):
     """Both give the same forces; what is faster depends on the width of the model."""
     system = rock_salt(2, interstitials=1, seed=1)
@@ -64,7 +67,7 @@ def test_the_evaluator_of_the_run_file(monkeypatch):
     assert kinds["auto"] is kinds["compiled"]
     assert np.abs(forces["plain"]).max() > 0.1
     np.testing.assert_allclose(forces["compiled"], forces["plain"], rtol=0, atol=1e-4)
-    monkeypatch.setattr(potential, "WIDE", 32)
+    monkeypatch.setattr(compiled, "WIDE", 32)
     assert type(build.load_potential(section, system).params) is kinds["plain"]
 
 
@@ -84,7 +87,7 @@ def test_the_kernel_for_gpus_is_refused_elsewhere(monkeypatch, backend, reason):
 
 
 @pytest.mark.parametrize(
-    "evaluator", ["plain", pytest.param("compiled", marks=pytest.mark.long)]
+    "evaluator", ["plain", pytest.param("compiled", marks=pytest.mark.slow)]
 )
 def test_no_operation_of_a_run_is_for_cpus_alone(monkeypatch, evaluator):
     """JAX translates the program, evaluator and detector included, for accelerators."""
@@ -92,7 +95,7 @@ def test_no_operation_of_a_run_is_for_cpus_alone(monkeypatch, evaluator):
     changes = {"model__name_or_path": "lif-compact", "model__evaluator": evaluator}
     ensemble = build.build(parse(**changes))
     conditions = ensemble.conditions(build.PRODUCTION)
-    numbers = jnp.asarray(1, jnp.int32), jnp.asarray(md.NVE, jnp.int32)
+    numbers = jnp.asarray(1, jnp.int32), ensemble.plan.number("nve")
     arguments = ensemble.potential.params, conditions, ensemble.first_state(), *numbers
     traced = jax.jit(ensemble.run_chunk).trace(*arguments)
     for platform in ("cuda", "rocm", "tpu"):
@@ -156,7 +159,31 @@ def test_structures_one_file_with_a_frame_for_each_replica(tmp_path):
         system__keep_velocities="true",
     )
     with pytest.raises(ValueError, match="a structure has no velocities"):
-        build.build(moving, ionic_run.load).first_state()
+        build.build(moving, ionic_run.load)
+
+
+def test_replicas_that_start_alike_are_refused(tmp_path):
+    """One frame for all, or frames a moment apart; others may start."""
+    system = rock_salt(2, 4.083428, interstitials=1, seed=3, replica=0)
+    rng = np.random.default_rng(0)
+    velocity = rng.normal(size=(4, *system.position.shape))
+    path = tmp_path / "start.extxyz"
+    run = parse(
+        system__structure_files=json.dumps([str(path)]), system__keep_velocities="true"
+    )
+
+    def start(velocities):
+        moving = [dataclasses.replace(system, velocity=v) for v in velocities]
+        ase.io.write(path, [to_ase(one) for one in moving])
+        return build.build(run, ionic_run.load)
+
+    with pytest.raises(ValueError, match="replicas 0 and 1 start .* correlation is 1.00"):
+        start(velocity[:1])
+    near = velocity.copy()
+    near[3] = 0.7 * velocity[1] + 0.5 * velocity[3]  # scaled, and a moment later
+    with pytest.raises(ValueError, match="replicas 1 and 3 start .* correlation is 0.79"):
+        start(near)
+    np.testing.assert_allclose(start(velocity).systems[2].velocity, velocity[2], atol=1e-7)
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +212,7 @@ def prepared():
     return choose
 
 
+@pytest.mark.slow
 def test_the_largest_group_that_fits_is_taken(prepared):
     """With plenty, with just enough for fewer, and with too little for one."""
     plan, _, plenty = prepared(available=10**12)

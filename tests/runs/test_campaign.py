@@ -10,7 +10,11 @@ from jaxdiff.io import runfile
 from jaxdiff.runs import campaign
 
 SIMULATE = (Path(__file__).parents[2] / "simulate").glob("*.toml")
-RECIPES = sorted(path for path in SIMULATE if path.name != "lif_barriers.toml")
+OTHERS = (
+    "lif_barriers.toml",
+    "lif_evidence.toml",
+)  # no dynamics; a block of a series of runs
+RECIPES = sorted(path for path in SIMULATE if path.name not in OTHERS)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
@@ -90,7 +94,9 @@ def test_the_same_plan_again_changes_nothing(tmp_path, study):
 
 def test_another_plan_in_the_same_place_is_refused(tmp_path, study):
     campaign.plan(study(), tmp_path / "c", n_units=2)
-    with pytest.raises(ValueError, match="a campaign of another run file"):
+    with pytest.raises(
+        ValueError, match=r"holds a run with .* not .*Only output.directory may"
+    ):
         campaign.plan(study(2, "ensemble.seed=8"), tmp_path / "c", n_units=2)
     with pytest.raises(ValueError, match="planned as 2 units of 2 replicas, not as 4"):
         campaign.plan(study(), tmp_path / "c", n_units=4)
@@ -200,5 +206,51 @@ def test_progress_is_what_the_run_wrote(planned):
     path.write_text(json.dumps(table))
     found = campaign.unit_status(unit)
     assert {key: getattr(found, key) for key in table} == table
+    path.write_text(json.dumps(table | {"ns_per_day": 0.0}))  # of an earlier version
+    assert campaign.unit_status(unit).ns_per_day is None
     path.write_text('{"phase": "prod')
     assert campaign.unit_status(unit).done_ps is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("directory", "../../evil"),
+        ("directory", "/tmp/evil"),
+        ("index", 7),
+        ("index", "0"),
+        ("first", -1),
+        ("stop", 10**9),
+        ("stop", 0),
+        ("stop", 2.0),
+        ("run_file_sha256", None),
+    ],
+)
+def test_a_plan_that_no_campaign_writes_is_refused(tmp_path, study, key, value):
+    planned = campaign.plan(study(5), tmp_path / "c", n_units=3)
+    path = planned.directory / campaign.PLAN
+    table = json.loads(path.read_text(encoding="utf-8"))
+    table["units"][0][key] = value
+    path.write_text(json.dumps(table), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"campaign.json is damaged|was changed after"):
+        campaign.load(planned.directory)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "null", '{"units": []}', "\x00"])
+def test_a_plan_of_nonsense_is_a_sentence(tmp_path, study, text):
+    planned = campaign.plan(study(5), tmp_path / "c", n_units=3)
+    (planned.directory / campaign.PLAN).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"campaign.json"):
+        campaign.load(planned.directory)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"done_ps": "x", "phase": 5, "updated": ["a"]}', "[]"]
+)
+def test_progress_of_nonsense_is_none(tmp_path, study, text):
+    planned = campaign.plan(study(5), tmp_path / "c", n_units=3)
+    planned.units[0].directory.mkdir(parents=True, exist_ok=True)
+    (planned.units[0].directory / "progress.json").write_text(text, encoding="utf-8")
+    (planned.units[0].directory / campaign.SERIES).write_bytes(b"nonsense")
+    found = campaign.status(planned)[0]
+    assert (found.state, found.done_ps, found.phase) == ("waiting", None, None)

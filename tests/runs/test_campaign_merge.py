@@ -1,5 +1,8 @@
+import gzip
+import inspect
 import json
 import tomllib
+from pathlib import Path
 
 import ase.io
 import h5py
@@ -9,8 +12,10 @@ from datasets import assert_same_series
 from stub_simulate import STUB
 from typer.testing import CliRunner
 
+from jaxdiff.analysis import load_series
 from jaxdiff.cli import app
 from jaxdiff.io import runfile
+from jaxdiff.io.series import renew
 from jaxdiff.runs import campaign, launchers
 from jaxdiff.runs.campaign_merge import merge
 
@@ -102,6 +107,24 @@ def test_joined_units_are_the_single_run_byte_for_byte(tmp_path, study, finished
         assert file["thermo/pressure"].fletcher32
     assert merge(planned) == path  # again is the same
     assert not list(planned.directory.glob(".*"))
+
+
+def test_units_may_be_of_format_2_and_of_today(tmp_path, study):
+    """One unit finished then, one today: the first is rewritten, and they are joined."""
+    planned = campaign.plan(study(4), tmp_path / "c", n_units=2)
+    frozen = Path(__file__).parents[1] / "data/series-v2.h5.gz"
+    paths = [unit.directory / "series.h5" for unit in planned.units]
+    for unit, path in zip(planned.units, paths, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.decompress(frozen.read_bytes()))
+        with h5py.File(path, "r+") as file:
+            file.attrs["run_file"] = unit.run_file.read_text(encoding="utf-8")
+        write_final(unit.directory / "final.extxyz", unit.first, unit.stop)
+    one = load_series(paths[0])
+    renew(paths[1])
+    joined = load_series(merge(planned))
+    np.testing.assert_array_equal(joined.events.frame, np.tile(one.events.frame, 2))
+    np.testing.assert_array_equal(joined.events.jump, np.tile(one.events.jump, (2, 1)))
 
 
 def test_replicas_of_a_study_of_some_replicas_count_from_its_first(
@@ -199,7 +222,7 @@ def invoke(*arguments):
 
 
 def test_the_commands_from_plan_to_merge(tmp_path, study, monkeypatch):
-    monkeypatch.setattr(launchers.run_local, "__kwdefaults__", run_with(STUB))
+    run_with(monkeypatch, STUB)
     (tmp_path / "study.toml").write_text(runfile.to_toml(study()))
     directory = tmp_path / "it's c"
     plan = ("plan", tmp_path / "study.toml", "--directory", directory)
@@ -252,22 +275,14 @@ def test_a_cell_that_varies_is_refused_when_planned(tmp_path, study):
     assert not (tmp_path / "c").exists()
 
 
-def run_with(command):
-    return launchers.run_local.__kwdefaults__ | {"command": command}
+def run_with(monkeypatch, command):
+    function = inspect.unwrap(launchers.run_local)  # of the check of its annotations
+    defaults = function.__kwdefaults__ | {"command": command}
+    monkeypatch.setattr(function, "__kwdefaults__", defaults)
 
 
 def test_run_tells_by_its_exit_code_that_a_replica_was_frozen(planned, monkeypatch):
-    monkeypatch.setattr(launchers.run_local, "__kwdefaults__", run_with(STUB))
+    run_with(monkeypatch, STUB)
     planned, behave = planned
     behave(2, "diverged")
     assert invoke("run", planned.directory).exit_code == 3
-
-
-def test_the_slurm_launcher_says_what_to_do(planned):
-    planned, _ = planned
-    result = invoke("run", planned.directory, "--launcher", "slurm")
-    assert result.exit_code == 0
-    assert f"sbatch {planned.directory / 'submit.sbatch'}" in result.output.replace(
-        "\n", ""
-    )
-    assert "-m jaxdiff simulate" in (planned.directory / "submit.sbatch").read_text()

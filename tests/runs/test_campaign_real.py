@@ -51,6 +51,7 @@ def assert_same(joined, whole):
     assert final[0] == final[1]
 
 
+@pytest.mark.slow
 def test_units_of_cheap_ions_join_to_the_single_run(tmp_path):
     """Real dynamics, sites and checkpoints, in this process."""
     text = ionic_run.RUN.format(directory=tmp_path / "whole")

@@ -11,7 +11,8 @@ import pytest
 from stub_simulate import STUB
 
 from jaxdiff.runs import campaign
-from jaxdiff.runs.launchers import run_local, run_unit, write_slurm
+from jaxdiff.runs.launchers import run_local, run_unit
+from jaxdiff.runs.slurm import write_slurm
 
 
 def states(planned):
@@ -95,6 +96,15 @@ def test_cores_are_divided_between_workers(planned):
         assert all(len(cores) < len(mine) for cores in used)
         assert all(a == b or not a & b for a in used for b in used)
     assert os.sched_getaffinity(0) == mine
+
+
+def test_cores_that_are_only_counted_are_divided_by_their_number(planned, monkeypatch):
+    """As where Slurm binds nobody to the cores that it counted."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    show = ("sh", "-c", "echo share $SLURM_CPUS_PER_TASK")
+    run_local(planned[0].units, workers=2, command=show, say=silent)
+    assert all("share 3" in unit.log.read_text() for unit in planned[0].units)
 
 
 def test_each_worker_has_its_accelerator(planned):

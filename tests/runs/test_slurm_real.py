@@ -1,0 +1,231 @@
+"""A campaign under a real Slurm of one node, which these tests start: the same bits.
+
+    pytest -n 0 -m long tests/runs/test_slurm_real.py
+
+Slurm comes with `apt-get install slurm-wlm munge`, or as your system has it.
+"""
+
+import re
+import subprocess
+import time
+
+import pytest
+import slurm_node
+from datasets import assert_same_series
+from stub_simulate import STUB
+from test_campaign_merge import invoke
+
+from jaxdiff.runs import campaign, slurm
+from jaxdiff.runs.campaign_merge import merge
+from jaxdiff.runs.launchers import run_local
+from jaxdiff.runs.parsl_launcher import run_parsl
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        bool(slurm_node.missing()),
+        reason=f"no Slurm here: {', '.join(slurm_node.missing())} are not installed",
+    ),
+]
+
+STUDY = (
+    "equilibration.duration_ps=0.2",
+    "production.duration_ps=4",  # long enough to be interrupted twice
+    "output.chunk_ps=0.02",
+    "output.checkpoint_minutes=0",
+)
+LIMIT_S = 900
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch, compiled_once):
+    """The node; its commands are those that this process and its own see."""
+    with slurm_node.running(tmp_path / "slurm") as own:
+        for name, text in own.items():
+            monkeypatch.setenv(name, text)
+        yield
+
+
+def ask(*command):
+    """What a command of Slurm says."""
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
+def wait_for(condition, what):
+    until = time.monotonic() + LIMIT_S
+    while not (found := condition()):
+        assert time.monotonic() < until, f"{what} did not happen in {LIMIT_S} s"
+        time.sleep(1)
+    return found
+
+
+def is_requeued(planned, index, restarts):
+    """As Slurm says it to `jaxdiff campaign status`."""
+    entry = slurm.queued(planned).get(index)
+    return entry and entry.state == "PENDING" and entry.restarts == restarts
+
+
+def goes_on(planned, index, times):
+    """Whether a unit runs, and went on from its checkpoint so many times."""
+    unit = planned.units[index]
+    log = unit.log.read_text() if unit.log.exists() else ""
+    # a new start is found by its own line: a later one has more of them
+    return campaign.is_locked(unit) and log.count("Going on in") == times
+
+
+def in_production(planned, index):
+    found = campaign.unit_status(planned.units[index])
+    return found.phase == "production" and (found.done_ps or 0) > 0
+
+
+def minutes_of(job, task):
+    """Whole minutes that a task has run; Slurm warns it two minutes before its limit."""
+    *_, minutes, _ = ask("squeue", "-h", "-j", f"{job}_{task}", "-o", "%M").split(":")
+    return int(minutes)
+
+
+def status(planned):
+    return " ".join(invoke("status", planned.directory).output.split())
+
+
+def submit(planned, **options):
+    """Through the command, with options edited as a user does; the number of the job."""
+    script = planned.directory / slurm.SCRIPT
+    for _ in range(2):  # the second time it keeps what was edited
+        result = invoke("run", planned.directory, "--launcher", "slurm")
+        assert result.exit_code == 0, result.output
+        assert "Slurm can run it" in " ".join(result.output.split())
+        text = script.read_text()
+        for option, value in options.items():
+            text = re.sub(f"#SBATCH --{option}=.*", f"#SBATCH --{option}={value}", text)
+        script.write_text(text)
+    return ask("sbatch", "--parsable", "--hold", str(script))
+
+
+def test_requeued_ended_by_its_time_and_without_its_node_the_bits_are_the_same(
+    tmp_path, study, node
+):
+    run = study(1, *STUDY)
+    planned = campaign.plan(run, tmp_path / "there", replicas_per_unit=1)
+    job = submit(planned)
+    ask("scontrol", "release", job)
+
+    wait_for(lambda: in_production(planned, 0), "production of unit 0")
+    ask("scontrol", "requeue", f"{job}_0")
+    wait_for(lambda: is_requeued(planned, 0, 1), "the return of unit 0 to the queue")
+    assert f"0): requeued by Slurm as job {job}_0" in status(planned)
+
+    wait_for(lambda: in_production(planned, 1), "production of unit 1")
+    ask("scontrol", "update", f"JobId={job}_1", f"TimeLimit={minutes_of(job, 1) + 2}")
+    wait_for(lambda: is_requeued(planned, 1, 1), "the end of the time of unit 1")
+    assert "Stopped by signal 15" in planned.units[1].log.read_text()
+    ask("scontrol", "update", f"JobId={job}_1", "TimeLimit=60")
+
+    for index in (0, 1):
+        wait_for(lambda index=index: goes_on(planned, index, 1), f"more of unit {index}")
+    ask("scontrol", "update", f"NodeName={slurm_node.NAME}", "State=DOWN", "Reason=test")
+    for index in (0, 1):
+        wait_for(lambda index=index: is_requeued(planned, index, 2), "the loss of the node")
+    wait_for(lambda: status(planned).count("requeued by Slurm") == 2, "a word of it")
+    ask("scontrol", "update", f"NodeName={slurm_node.NAME}", "State=RESUME")
+
+    wait_for(lambda: not slurm.queued(planned), "the end of the job")
+    found = campaign.status(planned)
+    logs = "".join(unit.log.read_text() for unit in planned.units)
+    assert [s.state for s in found] == ["complete"] * 2, logs
+    assert all(unit.log.read_text().count("Going on in") >= 2 for unit in planned.units)
+    assert all(s.ns_per_day for s in found)
+
+    here = campaign.plan(run, tmp_path / "here", replicas_per_unit=1)
+    assert run_local(here.units, workers=2).exit_code == {0: 0, 1: 0}
+    joined, whole = (merge(each).parent for each in (planned, here))
+    assert_same_series(joined / "series.h5", whole / "series.h5")
+    final = [(path / "final.extxyz").read_bytes() for path in (joined, whole)]
+    assert final[0] == final[1]
+
+
+def test_two_units_at_once_have_a_core_each(tmp_path, study, node):
+    """The node has two and binds nobody."""
+    planned = campaign.plan(study(1), tmp_path / "c", replicas_per_unit=1)
+    ask("scontrol", "release", submit(planned))
+    wait_for(lambda: not slurm.queued(planned), "the end of the job")
+    logs = [unit.log.read_text() for unit in planned.units]
+    assert all("in all on 1 core(s)" in log for log in logs), logs
+    outputs = [p.read_text() for p in sorted(planned.directory.glob("units/slurm-*.out"))]
+    cores = [re.findall("new affinity list: (.*)", text) for text in outputs]
+    assert sorted(cores) == [["0"], ["1"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"cpus-per-task": "8"}, "Requested node configuration is not available"),
+        ({"time": "90"}, "--time=90, and partition main allows 60 minutes"),
+    ],
+)
+def test_what_can_never_run_is_refused_and_named_in_the_queue(
+    tmp_path, study, node, options, why
+):
+    planned = campaign.plan(study(1), tmp_path / "c", replicas_per_unit=1)
+    script = slurm.write_slurm(planned, planned.units)
+    text = script.read_text()
+    for option, value in options.items():
+        text = re.sub(f"#SBATCH --{option}=.*", f"#SBATCH --{option}={value}", text)
+    script.write_text(text)
+    result = invoke("run", planned.directory, "--launcher", "slurm")
+    assert result.exit_code == 2
+    assert why in " ".join(result.output.split())
+    ask("sbatch", str(script))  # all the same
+    wait_for(lambda: "will wait for ever" in status(planned), "a reason to wait")
+
+
+PARSL = """
+import sys
+from pathlib import Path
+
+import parsl
+from parsl.executors import HighThroughputExecutor
+from parsl.launchers import SimpleLauncher
+from parsl.providers import SlurmProvider
+
+scripts = Path(sys.executable).parent
+config = parsl.Config(
+    executors=[
+        HighThroughputExecutor(
+            label="units",
+            address="127.0.0.1",
+            max_workers_per_node=1,
+            interchange_launch_cmd=[str(scripts / "interchange.py")],
+            provider=SlurmProvider(
+                partition="main",
+                cores_per_node=1,
+                init_blocks=2,
+                max_blocks=2,
+                walltime="00:30:00",
+                exclusive=False,
+                launcher=SimpleLauncher(),
+                worker_init=f'export PATH="{scripts}:$PATH"',
+            ),
+        )
+    ],
+    run_dir="DIRECTORY",
+    retries=2,
+    strategy="none",
+)
+"""
+
+
+def test_parsl_through_its_slurm_provider(tmp_path, planned, node):
+    """Two blocks of one core; units are stubs, one of which is killed and goes on."""
+    pytest.importorskip("parsl", reason="Parsl is not installed")
+    planned, behave = planned
+    behave(1, "killed")
+    config = tmp_path / "config.py"
+    config.write_text(PARSL.replace("DIRECTORY", str(tmp_path / "parsl")))
+    outcome = run_parsl(planned, planned.units, config_file=config, command=STUB)
+    assert outcome.exit_code == dict.fromkeys(range(4), 0)
+    assert [s.state for s in campaign.status(planned)] == ["complete"] * 4
+    jobs = ask("scontrol", "show", "jobs", "--oneliner")
+    assert len(re.findall(r"JobName=parsl\S*units", jobs)) == 2, jobs
