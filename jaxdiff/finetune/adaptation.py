@@ -1,19 +1,15 @@
-"""What of a model is trained, and how: new heads, frozen groups, low-rank updates."""
+"""What of a model is trained, and how: frozen groups, low-rank updates."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
-from jaxdiff.checkpoints.layout import flatten, nest
 from jaxdiff.finetune.optimizer import Weights
-from jaxdiff.models.architecture import Mace
-
-GROUPS = ("embedding", "interactions", "products", "readouts")
-"""Groups of weights that can be frozen or have a learning rate of their own."""
+from jaxdiff.models.contract import Model
+from jaxdiff.models.dotted import flatten, nest
 
 LORA_START = 1e-3
 """Standard deviation of the first factor at the start, as upstream's; the second is 0."""
@@ -47,18 +43,18 @@ class Adaptation:
     `assemble` is differentiable in the weights; what is not among them stays as in `base`.
     """
 
-    base: Mace
+    base: Model
     lora: Lora | None = struct.field(pytree_node=False, default=None)
 
-    def assemble(self, weights: Weights) -> Mace:
+    def assemble(self, weights: Weights) -> Model:
         """The model with these weights in it, low-rank updates merged."""
         flat = flatten(self.base.weights, "weights")
         for name, value in weights.items():
             if isinstance(value, Pair):
                 assert self.lora is not None
-                scale = self.lora.alpha / self.lora.rank
-                if not _is_network(name):
-                    scale /= self.lora.rank**0.5
+                own = self.base.low_rank_divisor(name, self.lora.rank)
+                assert own is not None  # as `initial_weights` chose
+                scale = self.lora.alpha / self.lora.rank / own
                 flat[name] = flat[name] + scale * (value.a @ value.b)
             else:
                 flat[name] = value
@@ -66,7 +62,7 @@ class Adaptation:
 
 
 def initial_weights(
-    model: Mace,
+    model: Model,
     frozen: Collection[str] = (),
     lora: Lora | None = None,
     seed: int = 0,
@@ -75,12 +71,7 @@ def initial_weights(
 
     - `frozen`: groups that stay as they are.
     """
-    unknown = sorted(set(frozen) - set(GROUPS))
-    if unknown:
-        raise ValueError(
-            f"unknown groups to freeze: {', '.join(unknown)}; "
-            f"there are {', '.join(GROUPS)}."
-        )
+    check_groups(model, frozen, "to freeze")
     flat = {
         name: jnp.asarray(value)
         for name, value in flatten(model.weights, "weights").items()
@@ -88,7 +79,12 @@ def initial_weights(
     }
     if lora is not None:
         key = jax.random.key(seed)
-        linear = [name for name in flat if _is_linear(name)]
+        linear = [n for n in flat if model.low_rank_divisor(n, lora.rank) is not None]
+        if flat and not linear:
+            raise ValueError(
+                f"[lora]: a {type(model).__name__} has no weights with low-rank updates; "
+                "leave this section out."
+            )
         flat = {
             name: _pair(flat[name], lora, jax.random.fold_in(key, number))
             for number, name in enumerate(linear)
@@ -98,6 +94,16 @@ def initial_weights(
     return flat
 
 
+def check_groups(model: Model, names: Collection[str], use: str) -> None:
+    """An error unless the model's weights have groups of these names."""
+    unknown = sorted(set(names) - set(model.weights))
+    if unknown:
+        raise ValueError(
+            f"unknown groups {use}: {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(model.weights))}."
+        )
+
+
 def _pair(weight: jax.Array, lora: Lora, key: jax.Array) -> Pair:
     n_in, n_out = weight.shape
     a = LORA_START * jax.random.normal(key, (n_in, lora.rank), weight.dtype)
@@ -105,57 +111,5 @@ def _pair(weight: jax.Array, lora: Lora, key: jax.Array) -> Pair:
 
 
 def group(name: str) -> str:
-    """The group that a dotted name belongs to."""
+    """The group of weights that a dotted name belongs to."""
     return name.split(".")[1]
-
-
-def decays(name: str) -> bool:
-    """Whether upstream lets a weight decay: mixing after messages, and products."""
-    parts = name.split(".")
-    return parts[1] == "products" or (parts[1] == "interactions" and parts[3] == "linear")
-
-
-def _is_network(name: str) -> bool:
-    """A layer of a radial network or of the density."""
-    return ".radial." in name or name.endswith(".density")
-
-
-def _is_linear(name: str) -> bool:
-    return ".skip." not in name and ".contraction." not in name
-
-
-def with_heads(model: Mace, heads: Sequence[str], energies: np.ndarray) -> Mace:
-    """The same model with several heads, each of which starts as its only one.
-
-    - `energies` [heads, species]: isolated atoms of each head, eV.
-
-    The last layer's weights grow with the square root of the number of heads, for upstream
-    divides by that of all its inputs, also those of other heads.
-    """
-    if len(model.architecture.heads) != 1:
-        raise ValueError(
-            f"the starting model has the heads {', '.join(model.architecture.heads)}; keep "
-            "one of them first: set model.head."
-        )
-    n = len(heads)
-
-    def tiled(name, value):
-        value = np.asarray(value)
-        if name == "linear_2":
-            return np.tile(value, (n, n)) * value.dtype.type(n**0.5)
-        return np.tile(value, (1, n))
-
-    readouts = {
-        layer: {name: tiled(name, value) for name, value in readout.items()}
-        for layer, readout in model.weights["readouts"].items()
-    }
-    constants = model.constants | {
-        "atomic_energies": np.asarray(energies, np.float64),
-        "scale": np.tile(np.asarray(model.constants["scale"]), n),
-        "shift": np.tile(np.asarray(model.constants["shift"]), n),
-    }
-    return Mace(
-        model.weights | {"readouts": readouts},
-        constants,
-        dataclasses.replace(model.architecture, heads=tuple(heads)),
-    )

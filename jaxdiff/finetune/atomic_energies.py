@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 import ase.data
 import numpy as np
 
-from jaxdiff.finetune.batches import composition, make_plan
-from jaxdiff.finetune.errors import frame_errors, graphs_of
-from jaxdiff.finetune.frames import Frame
-from jaxdiff.models.architecture import Mace
+from jaxdiff.finetune.errors import predictions
+from jaxdiff.io.frame import Frame
+from jaxdiff.models.contract import Model
 
 CHOICES = ("average", "foundation", "estimated")
 
@@ -28,22 +27,26 @@ def atomic_energies(
     frames: Sequence[Frame],
     isolated: Mapping[int, float],
     numbers: Sequence[int],
-    foundation: Mace | None = None,
+    foundation: Model | None = None,
     head: int = 0,
 ) -> AtomicEnergies:
     """The isolated-atom energies of one head, in float64.
 
     - `choice`: energies by symbol; "average", the least-squares fit of the labels to the
       composition; "foundation", those of the starting model; "estimated", these plus the
-      fit of what the starting model leaves; None, those of `isolated`.
+      fit of what the starting model leaves; None, those of `isolated`, with a starting
+      model plus the same fit.
     - `isolated`: energies of isolated-atom frames, eV, by atomic number.
     - `numbers`: the species, in the order of the result; those of `frames`, or more.
     - `foundation`: the starting model, which may know others besides.
     """
+    labelled = [frame for frame in frames if frame.energy is not None]
     if choice is None:
-        return _given(
-            {_symbol(z): e for z, e in isolated.items()}, numbers, "isolated atoms"
-        )
+        given = {_symbol(z): e for z, e in isolated.items()}
+        found = _given(given, numbers, "isolated atoms")
+        if foundation is None or not labelled:
+            return found
+        return _refitted(found, labelled, numbers, foundation, head)
     if isinstance(choice, Mapping):
         return _given(choice, numbers, "the run file")
     if choice not in CHOICES:
@@ -51,28 +54,51 @@ def atomic_energies(
             f"isolated_atom_ev = {choice!r}; give energies by symbol, or one of "
             f"{', '.join(CHOICES)}."
         )
+    if choice != "foundation" and not labelled:
+        raise ValueError(
+            f'data.isolated_atom_ev = "{choice}" is a fit to energies, and no frame has '
+            "one; give energies by symbol"
+            + ("." if foundation is None else ', or "foundation".')
+        )
     if choice == "average":
-        labelled = [frame for frame in frames if frame.energy is not None]
-        count = _counts(labelled, numbers)
-        energy = np.array([frame.energy for frame in labelled])
-        values, caution = _fit(count, energy, numbers)
-        return AtomicEnergies(values, "the average of the labels", caution)
+        return _averaged(labelled, numbers)
     if foundation is None:
         raise ValueError(
             f"isolated_atom_ev = {choice!r} needs a starting model; from scratch give "
             'energies by symbol, or "average".'
         )
-    known = foundation.architecture.atomic_numbers
-    start = np.asarray(foundation.constants["atomic_energies"], np.float64)[head]
-    wanted = [known.index(z) for z in numbers]
+    start = AtomicEnergies(_of_start(foundation, numbers, head), "the starting model")
     if choice == "foundation":
-        return AtomicEnergies(start[wanted], "the starting model")
-    labelled = [frame for frame in frames if frame.energy is not None]
-    graphs = graphs_of(foundation, labelled, head)
-    found = frame_errors(foundation, graphs, make_plan(graphs, batch_size=4))["energy"]
-    count = composition(graphs, len(known))
-    rest, caution = _fit(count, -found * count.sum(axis=1), known)
-    return AtomicEnergies((start + rest)[wanted], "the starting model, refitted", caution)
+        return start
+    return _refitted(start, labelled, numbers, foundation, head)
+
+
+def _averaged(frames: Sequence[Frame], numbers: Sequence[int]) -> AtomicEnergies:
+    energy = np.array([frame.energy for frame in frames])
+    values, caution = _fit(_counts(frames, numbers), energy, numbers)
+    return AtomicEnergies(values, "the average of the labels", caution)
+
+
+def _of_start(model: Model, numbers: Sequence[int], head: int) -> np.ndarray:
+    isolated = model.isolated_of(head)
+    return np.array([isolated[z] for z in numbers])
+
+
+def _refitted(
+    found: AtomicEnergies,
+    frames: Sequence[Frame],
+    numbers: Sequence[int],
+    foundation: Model,
+    head: int,
+) -> AtomicEnergies:
+    """With the least change by which the starting model's interaction fits the labels."""
+    predicted = predictions(foundation, frames, head=head)
+    count = _counts(frames, numbers)
+    label, said = (np.array([f.energy for f in fs], float) for fs in (frames, predicted))
+    apart = label - said
+    apart -= count @ (found.values - _of_start(foundation, numbers, head))
+    rest, caution = _fit(count, apart, numbers)
+    return AtomicEnergies(found.values + rest, f"{found.source}, refitted", caution)
 
 
 def _given(energies: Mapping[str, float], numbers, source) -> AtomicEnergies:

@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 from flax import struct
+from jaxtyping import Float, Int
 
-from jaxdiff.finetune.frames import Frame
-from jaxdiff.neighbors import neighbor_rows, reverse_rows
+from jaxdiff.io.frame import Frame
+from jaxdiff.models.edges import host_edges
+from jaxdiff.neighbors import PADDING_DISTANCE
 from jaxdiff.potential import species_index
 
 _CLASSES = 4  # sizes per axis that batches are padded to
 _PLACES_STEP, _ATOMS_STEP = 8, 8
-_FAR = 1e3  # Å: beyond every cutoff
 
 
 @struct.dataclass
 class Batch:
     """Configurations laid end to end; rows that remain are padding.
 
-    - `displacement`, `sender`, `reverse` [atoms, places]: rows, as in `models.mace.Edges`.
+    - `displacement`, `sender`, `reverse` [atoms, places]: rows, as in `models.edges.Edges`.
     - `species`, `graph`, `atom_weight` [atoms]: weight 0 marks padding, of graph 0.
     - `head`, `present`, `volume`, `n_atoms` [graphs]: Å^3; `present` 0 marks padding.
     - `energy` [graphs]: interaction energy (isolated atoms subtracted in float64), eV.
@@ -29,23 +30,23 @@ class Batch:
       is missing.
     """
 
-    displacement: Any
-    sender: Any
-    reverse: Any
-    species: Any
-    graph: Any
-    atom_weight: Any
-    head: Any
-    present: Any
-    volume: Any
-    n_atoms: Any
-    energy: Any
-    forces: Any
-    stress: Any
-    weight: Any
-    energy_weight: Any
-    forces_weight: Any
-    stress_weight: Any
+    displacement: Float[Any, "atoms places 3"]
+    sender: Int[Any, "atoms places"]
+    reverse: Int[Any, "atoms places"]
+    species: Int[Any, " atoms"]
+    graph: Int[Any, " atoms"]
+    atom_weight: Float[Any, " atoms"]
+    head: Int[Any, " graphs"]
+    present: Float[Any, " graphs"]
+    volume: Float[Any, " graphs"]
+    n_atoms: Float[Any, " graphs"]
+    energy: Float[Any, " graphs"]
+    forces: Float[Any, "atoms 3"]
+    stress: Float[Any, "graphs 3 3"]
+    weight: Float[Any, " graphs"]
+    energy_weight: Float[Any, " graphs"]
+    forces_weight: Float[Any, " graphs"]
+    stress_weight: Float[Any, " graphs"]
 
 
 _OF_ATOMS = (
@@ -82,11 +83,8 @@ def make_graph(
     - `weight`: multiplies that of the frame.
     """
     pbc = bool(frame.pbc[0]), bool(frame.pbc[1]), bool(frame.pbc[2])
-    sender, shift = neighbor_rows(frame.position, frame.cell, cutoff, pbc)
-    n_atoms, places = sender.shape
-    used = sender < n_atoms
-    safe = np.where(used, sender, 0)
-    vector = frame.position[:, None] - frame.position[safe] - shift @ frame.cell
+    edges = host_edges(frame.position, frame.cell, cutoff, pbc)
+    n_atoms, places = edges.sender.shape
     species = species_index(frame.atomic_number, atomic_numbers)
     isolated = float(atomic_energies[species].sum())
 
@@ -97,9 +95,9 @@ def make_graph(
         return of_graph(0.0 if value is None else label_weight)
 
     arrays = Batch(
-        displacement=np.where(used[..., None], vector, [_FAR, 0, 0]).astype(dtype),
-        sender=safe.astype(np.int32),
-        reverse=reverse_rows(sender, shift),
+        displacement=edges.displacement.astype(dtype),
+        sender=edges.sender,
+        reverse=edges.reverse,
         species=species,
         graph=np.zeros(n_atoms, np.int32),
         atom_weight=np.ones(n_atoms, dtype),
@@ -212,7 +210,12 @@ def join(graphs: Sequence[Graph], plan: Plan) -> Batch:
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(Batch)
     }
-    fill = {"displacement": _FAR, "reverse": n_rows * places, "volume": 1, "n_atoms": 1}
+    fill = {
+        "displacement": PADDING_DISTANCE,
+        "reverse": n_rows * places,
+        "volume": 1,
+        "n_atoms": 1,
+    }
     for name, array in joined.items():
         length = n_rows if name in _OF_ATOMS else plan.max_graphs
         joined[name] = _padded(array, (length, *array.shape[1:]), fill.get(name, 0))
@@ -239,7 +242,7 @@ def _placed(graph: Graph, number: int, first: int, places: int, n_rows: int) -> 
     shape = graph.n_atoms, places
     return dataclasses.replace(
         arrays,
-        displacement=_padded(arrays.displacement, (*shape, 3), _FAR),
+        displacement=_padded(arrays.displacement, (*shape, 3), PADDING_DISTANCE),
         sender=_padded((arrays.sender + first).astype(np.int32), shape, first),
         reverse=_padded(reverse.astype(np.int32), shape, n_rows * places),
         graph=np.full_like(arrays.graph, number),

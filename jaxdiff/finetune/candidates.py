@@ -2,11 +2,8 @@
 
 import collections
 import dataclasses
-import hashlib
 import io
-import json
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +31,10 @@ from jaxdiff.finetune.selection import (
     stack_environments,
     take_frames,
 )
+from jaxdiff.io import durable
 from jaxdiff.io.ase_frames import read_atoms
-from jaxdiff.io.atomic import write_text
-from jaxdiff.models.architecture import Mace
+from jaxdiff.io.provenance import provenance, sha256
+from jaxdiff.models.contract import Model
 from jaxdiff.potential import cast
 
 DESCRIPTORS, COMMITTEE = "descriptors", "committee"
@@ -191,7 +189,7 @@ def choose_frames(request: Request, track: Track = _untracked) -> Selection:
 
 
 def _by_descriptors(
-    request: Request, candidates: Sequence[Candidate], model: Mace, track: Track
+    request: Request, candidates: Sequence[Candidate], model: Model, track: Track
 ) -> Selection:
     given_frames = read_candidates(request.given) if request.given else []
     model = _for_frames(model, [*candidates, *given_frames])
@@ -217,15 +215,15 @@ def _by_descriptors(
     return Selection(candidates, choice, tuple(notes), facts)
 
 
-def _for_frames(model: Mace, candidates: Sequence[Candidate]) -> Mace:
+def _for_frames(model: Model, candidates: Sequence[Candidate]) -> Model:
     """The model for the elements of all frames only: restricted once, not for each."""
-    known = set(model.architecture.atomic_numbers)
+    known = set(model.species)
     present = {int(z) for c in candidates for z in set(c.atoms.numbers)}
     return restrict(model, present & known) if present & known else model
 
 
 def _described(
-    request: Request, model: Mace, candidates: Sequence[Candidate], track: Track
+    request: Request, model: Model, candidates: Sequence[Candidate], track: Track
 ) -> tuple[Environments, int]:
     """Descriptors of all frames, and how many had no atom that counts."""
     features, without = [], 0
@@ -246,7 +244,7 @@ def _located(error: ValueError, candidate: Candidate) -> ValueError:
 
 
 def _by_committee(
-    request: Request, candidates: Sequence[Candidate], models: Sequence[Mace], track: Track
+    request: Request, candidates: Sequence[Candidate], models: Sequence[Model], track: Track
 ) -> Selection:
     models = [_for_frames(model, candidates) for model in models]
     found: list[Deviation] = []
@@ -319,8 +317,8 @@ def write_selection(request: Request, selection: Selection) -> None:
     text = io.StringIO()
     ase.io.write(text, chosen, format="extxyz")
     request.out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(request.out, text.getvalue())
-    write_text(request.ranking, json.dumps(_ranking(request, selection, rows), indent=1))
+    durable.write_text(request.out, text.getvalue())
+    durable.write_json(request.ranking, _ranking(request, selection, rows))
 
 
 def _ranking(
@@ -335,10 +333,10 @@ def _ranking(
         name = "distance"
     files = collections.Counter(str(c.path) for c in selection.candidates)
     return {
-        "versions": {package: version(package) for package in ("jaxdiff", "jax", "ase")},
+        **provenance(),
         "models": [{"name": m, "sha256": _model_sha256(m)} for m in request.models],
-        "frames": [{"file": f, "sha256": _sha256(f), "n": n} for f, n in files.items()],
-        "given": [{"file": str(f), "sha256": _sha256(f)} for f in request.given],
+        "frames": [{"file": f, "sha256": sha256(f), "n": n} for f, n in files.items()],
+        "given": [{"file": str(f), "sha256": sha256(f)} for f in request.given],
         **how,
         **selection.facts,
         "chosen": [
@@ -350,9 +348,4 @@ def _ranking(
 
 def _model_sha256(name: str) -> str:
     with locate(name) as path:
-        return _sha256(path)
-
-
-def _sha256(path: Path | str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)

@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float
 from jaxdiff.calculator import predict_atoms
 from jaxdiff.descriptors import describe_atoms
 from jaxdiff.finetune.selection import force_deviation
-from jaxdiff.models.architecture import Mace
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
+from jaxdiff.models.contract import Model
 from jaxdiff.observables.defect_centers import defect_centers
-from jaxdiff.observables.supercell import guess
 
 ALL, DEFECT = "all", "defect"
 
@@ -63,7 +64,7 @@ def described_atoms(atoms: ase.Atoms, around: Around) -> Bool[np.ndarray, " atom
             "atoms around all or one element."
         )
     cell = np.asarray(atoms.cell.array, float)
-    supercell = guess(cell, int((~is_mobile).sum()))
+    supercell = Supercell.guess(ROCK_SALT, cell, int((~is_mobile).sum()))
     centers = defect_centers(supercell, cell, atoms.positions, is_mobile)
     if len(centers) == 0:
         return np.zeros(len(atoms), bool)
@@ -72,7 +73,7 @@ def described_atoms(atoms: ase.Atoms, around: Around) -> Bool[np.ndarray, " atom
 
 
 def frame_environments(
-    model: Mace, atoms: ase.Atoms, around: Around
+    model: Model, atoms: ase.Atoms, around: Around
 ) -> tuple[Float[np.ndarray, "environments features"], bool]:
     """Descriptors of the atoms that count, float64, and whether there were any.
 
@@ -103,7 +104,7 @@ class Deviation:
 
 
 def committee_deviation(
-    models: Sequence[Mace], atoms: ase.Atoms, head: str | int = 0
+    models: Sequence[Model], atoms: ase.Atoms, head: str | int | None = None
 ) -> Deviation:
     """How much models disagree on one frame; see `selection.force_deviation`."""
     predicted = [predict_atoms(model, atoms, head) for model in models]
@@ -112,17 +113,17 @@ def committee_deviation(
     return Deviation(float(force_deviation(forces).max()), float(energy.std()))
 
 
-def check_committee(models: Sequence[Mace], names: Sequence[str]) -> None:
+def check_committee(models: Sequence[Model], names: Sequence[str]) -> None:
     """Refuse a committee of one, and models that do not know the same elements."""
     if len(models) < 2:
         raise ValueError(
             f"a committee of {len(models)} model cannot disagree; give two or more."
         )
-    first = set(models[0].architecture.atomic_numbers)
+    first = set(models[0].species)
     for model, name in zip(models[1:], names[1:], strict=True):
-        if set(model.architecture.atomic_numbers) != first:
+        if set(model.species) != first:
             raise ValueError(
-                f"{name} knows {len(model.architecture.atomic_numbers)} elements, "
+                f"{name} knows {len(model.species)} elements, "
                 f"{names[0]} {len(first)}, and they are not the same ones; the models of a "
                 "committee know the same. `jaxdiff model convert --species` removes some."
             )

@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxdiff.finetune.batches import Graph, Plan, batches, make_graph, make_plan
-from jaxdiff.finetune.frames import Frame
 from jaxdiff.finetune.loss import Loss, batch_errors, predict_batch
-from jaxdiff.models.architecture import Mace
-from jaxdiff.potential import model_dtype
+from jaxdiff.io.frame import Frame
+from jaxdiff.models.contract import Model
 
 _ALL = slice(None)
 
@@ -45,7 +44,7 @@ def _compiled(function, loss: Loss | None = None):
 
 
 def evaluate(
-    model: Mace,
+    model: Model,
     graphs: Sequence[Graph],
     plan: Plan,
     loss: Loss = Loss(),  # noqa: B008
@@ -62,11 +61,18 @@ def evaluate(
         for key, value in found.items():
             errors.setdefault(key, np.full(len(graphs), np.nan))
             errors[key][chosen] = value[: len(chosen)]
-    errors["labels_square"] = np.array([np.mean(g.arrays.forces**2) for g in graphs])
+    errors["labels_square"] = np.array(
+        [
+            np.mean(g.arrays.forces**2) if g.arrays.forces_weight[0] > 0 else np.nan
+            for g in graphs
+        ]
+    )
     return errors, terms
 
 
-def frame_errors(model: Mace, graphs: Sequence[Graph], plan: Plan) -> dict[str, np.ndarray]:
+def frame_errors(
+    model: Model, graphs: Sequence[Graph], plan: Plan
+) -> dict[str, np.ndarray]:
     """Errors of every graph, in their order."""
     return evaluate(model, graphs, plan)[0]
 
@@ -77,7 +83,7 @@ def error_row(
     """Means over the chosen frames that have the label; not-a-number where none has."""
     energy = 1e3 * errors["energy"][chosen]
     forces = 1e3 * np.sqrt(_mean(errors["forces_square"][chosen]))
-    labels = 1e3 * np.sqrt(np.mean(errors["labels_square"][chosen]))
+    labels = 1e3 * np.sqrt(_mean(errors["labels_square"][chosen]))
     return ErrorRow(
         name=name,
         frames=len(energy),
@@ -111,27 +117,34 @@ def rows_of_types(
 
 
 def graphs_of(
-    model: Mace,
+    model: Model,
     frames: Sequence[Frame],
     head: int = 0,
     weight: Callable[[Frame], float] = lambda frame: 1.0,
 ) -> list[Graph]:
     """The frames with the model's cutoff, isolated atoms and precision.
 
-    `weight` of a frame multiplies its own.
+    `weight` of a frame multiplies its own. Raises `ValueError` where a model takes charge
+    and multiplicity and a frame has others than 0 and 1, which training does not pass on.
     """
-    arch = model.architecture
-    energies = np.asarray(model.constants["atomic_energies"])[head]
-    dtype = np.dtype(model_dtype(model)).type
+    for frame in frames if model.takes_charge else ():
+        if (frame.charge, frame.multiplicity) != (0, 1):
+            raise ValueError(
+                f"{frame.source}: charge {frame.charge:g} and spin {frame.multiplicity:g}, "
+                "and a model that takes them is trained on neutral singlets (0 and 1) "
+                "alone. Remove the frame."
+            )
+    energies = np.asarray(model.isolated)[head]
+    dtype = np.dtype(model.dtype).type
     return [
-        make_graph(f, arch.atomic_numbers, energies, arch.cutoff, head, weight(f), dtype)
+        make_graph(f, model.species, energies, model.cutoff, head, weight(f), dtype)
         for f in frames
     ]
 
 
 def label_pairs(
-    model: Mace, graphs: Sequence[Graph], plan: Plan
-) -> dict[str, Float[np.ndarray, "labels 2"]]:
+    model: Model, graphs: Sequence[Graph], plan: Plan
+) -> dict[str, Float[np.ndarray, "_labels 2"]]:
     """Labels and predictions side by side: energy, eV/atom, forces, eV/Å, each component.
 
     Energies are without isolated atoms; labels that are missing are left out.
@@ -148,7 +161,7 @@ def label_pairs(
 
 
 def error_table(
-    model: Mace, sets: dict[str, Sequence[Frame]], batch_size: int = 4, head: int = 0
+    model: Model, sets: dict[str, Sequence[Frame]], batch_size: int = 4, head: int = 0
 ) -> list[ErrorRow]:
     """A row per set and one per config_type within it."""
     rows = []
@@ -160,11 +173,11 @@ def error_table(
 
 
 def predictions(
-    model: Mace, frames: Sequence[Frame], batch_size: int = 4, head: int = 0
+    model: Model, frames: Sequence[Frame], batch_size: int = 4, head: int = 0
 ) -> list[Frame]:
     """The frames with what the model says as labels; stress where there is a cell."""
     graphs = graphs_of(model, frames, head)
-    isolated = np.asarray(model.constants["atomic_energies"], np.float64)[head]
+    isolated = np.asarray(model.isolated, np.float64)[head]
     labelled = []
     for chosen, batch in batches(graphs, make_plan(graphs, batch_size)):
         found = jax.device_get(_compiled(predict_batch)(model, batch))

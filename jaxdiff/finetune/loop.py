@@ -23,12 +23,12 @@ from jaxdiff.finetune.batches import (
 from jaxdiff.finetune.files import Record, RunFiles
 from jaxdiff.finetune.loss import Loss, LossWeights, batch_loss
 from jaxdiff.finetune.prepare import DataSet, Problem, prepare
-from jaxdiff.finetune.provenance import require_same_run
+from jaxdiff.finetune.provenance import require_same_run, run_folder
+from jaxdiff.finetune.scratch import with_family
 from jaxdiff.finetune.targets import Targets, departure, of_epoch, target_loss
-from jaxdiff.io.atomic import write_text
-from jaxdiff.io.lock import locked
+from jaxdiff.io import durable
 from jaxdiff.io.trainfile import TrainFile
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.contract import Model
 from jaxdiff.objectives.barrier import SearchFailed
 from jaxdiff.stop import Stopped, StopRequest
 
@@ -43,19 +43,21 @@ class Reports:
     - `batch`: with the epoch and the fraction of it that is done.
     - `targets`: with the value of each target at the start, by name, and its goal.
     - `epoch`: with the record of each.
+    - `note`: with what was wrong with the states that were found.
     """
 
     start: Callable[[Problem], None] = lambda problem: None
     batch: Callable[[int, float], None] = lambda epoch, fraction: None
     targets: Callable[[dict[str, tuple[float, float]]], None] = lambda values: None
     epoch: Callable[[Record], None] = lambda record: None
+    note: Callable[[str], None] = lambda text: None
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
     """The model with the averaged weights of the best epoch, and what it was trained on."""
 
-    model: Mace
+    model: Model
     problem: Problem
 
 
@@ -69,7 +71,8 @@ def train(run: TrainFile, reports: Reports = Reports()) -> Trained:  # noqa: B00
     `Stopped` when the process is asked to stop, after saving, and `FloatingPointError`
     when the loss is no number.
     """
-    with locked(run.directory, "directory"):
+    run = with_family(run)
+    with run_folder(run).claimed():
         problem = prepare(run)
         require_same_run(run)
         reports.start(problem)
@@ -89,7 +92,7 @@ class _Session:
     reports: Reports
     request: StopRequest
 
-    def model(self, problem: Problem, weights: optimizer.Weights) -> Mace:
+    def model(self, problem: Problem, weights: optimizer.Weights) -> Model:
         """With the trained weights in it."""
         return Adaptation(problem.model, self.lora).assemble(weights)
 
@@ -107,6 +110,8 @@ def _begin(
     start = optimizer.initial_state(weights, transform, run.optimizer.learning_rate)
     files = RunFiles(run.directory)
     state = files.latest(start)
+    if files.note:
+        reports.note(f"{files.note}; the training goes on from the state before.")
     files.truncate_metrics(int(state.epoch))
     if run.stage_two and _in_stage_two(run, state):
         problem = _shifted(problem, _read_shares(run))
@@ -189,12 +194,13 @@ def update_settings(run: TrainFile, problem: Problem) -> optimizer.Settings:
     per_epoch = n_batches(problem.train, problem.plan, np.random.default_rng(run.seed))
     cosine = section.cosine_floor is not None
     factors: dict[str, float] = {**section.rate_factors}
+    adaptation.check_groups(problem.model, factors, "in optimizer.rate_factors")
     return optimizer.Settings(
         kind=section.kind,
         beta1=section.beta1,
         clip_norm=section.clip_norm,
         weight_decay=section.weight_decay,
-        decays=adaptation.decays,
+        decays=problem.model.decays,
         rate_factor=lambda name: factors.get(adaptation.group(name), 1.0),
         average_decay=section.average_decay,
         warmup_updates=math.ceil(section.warmup_epochs * per_epoch),
@@ -304,7 +310,7 @@ def _record(
     return record
 
 
-def _validate(loss: Loss, problem: Problem, model: Mace, data: DataSet, weights) -> Record:
+def _validate(loss: Loss, problem: Problem, model: Model, data: DataSet, weights) -> Record:
     """Loss and errors of the averaged weights over a set."""
     found, terms = errors.evaluate(model, data.graphs, problem.plan, loss)
     row = dataclasses.asdict(errors.error_row(data.name, found))
@@ -318,7 +324,7 @@ def _begin_stage_two(
     """Refit the isolated atoms where that is asked for, kept for a restart; a new rate."""
     run, model = session.run, session.model(problem, state.average)
     assert run.stage_two is not None
-    n_species = len(model.architecture.atomic_numbers)
+    n_species = len(model.species)
     shares = np.zeros(n_species)
     if run.stage_two.refit_species_energies:
         graphs = [g for g in problem.train_sets[0].graphs if g.arrays.energy_weight[0] > 0]
@@ -326,7 +332,7 @@ def _begin_stage_two(
         found = errors.frame_errors(model, graphs, problem.plan)
         excess = found["energy"] * count.sum(axis=1)
         shares = -np.linalg.lstsq(count, excess, rcond=None)[0]
-    write_text(run.directory / SHARES, json.dumps(shares.tolist()) + "\n")
+    durable.write_text(run.directory / SHARES, json.dumps(shares.tolist()) + "\n")
     state = optimizer.begin_stage(state, run.stage_two.learning_rate)
     return _shifted(problem, shares), state
 
@@ -346,12 +352,9 @@ def _shifted(problem: Problem, shares: np.ndarray) -> Problem:
     """The target head's isolated atoms with `shares` added, its labels without them."""
     if not shares.any():
         return problem
-    constants = problem.model.constants
-    energies = np.array(constants["atomic_energies"])
+    energies = np.array(problem.model.isolated)
     energies[0] += shares
-    model = dataclasses.replace(
-        problem.model, constants=constants | {"atomic_energies": energies}
-    )
+    model = problem.model.with_isolated(energies)
 
     def moved(graphs):
         return [without_energies(g, shares) if g.arrays.head[0] == 0 else g for g in graphs]

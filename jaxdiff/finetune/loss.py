@@ -4,20 +4,26 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
 from jaxdiff.finetune.batches import Batch
-from jaxdiff.models.architecture import Mace
-from jaxdiff.models.mace import Edges
-from jaxdiff.potential import forces_from_gradient, interaction_gradient
+from jaxdiff.models.contract import Model
+from jaxdiff.models.derivative import (
+    forces_from_gradient,
+    interaction_gradient,
+    strain_rows,
+)
+from jaxdiff.models.edges import Edges
 
 FORCE_BANDS = ((100.0, 1.0), (200.0, 0.7), (300.0, 0.4), (float("inf"), 0.1))
 """Upper bound of |F| in eV/Å, factor on delta: the conditional Huber loss on forces."""
 
 KINDS = ("weighted", "huber", "universal")
 
-LossWeights = tuple[float, float, float]
+_Weight = Float[Array, ""] | float
+LossWeights = tuple[_Weight, _Weight, _Weight]
 """Of energy, forces and stress (or virials)."""
 
 
@@ -42,20 +48,20 @@ class Loss:
 class BatchPrediction:
     """Interaction energy [graphs] eV, forces [atoms, 3] eV/Å, stress [graphs, 3, 3]."""
 
-    energy: Float[Array, " graphs"]
-    forces: Float[Array, "atoms 3"]
-    stress: Float[Array, "graphs 3 3"]
+    energy: Float[Array | np.ndarray, " graphs"]
+    forces: Float[Array | np.ndarray, "atoms 3"]
+    stress: Float[Array | np.ndarray, "graphs 3 3"]
 
 
-def predict_batch(model: Mace, batch: Batch) -> BatchPrediction:
+def predict_batch(model: Model, batch: Batch) -> BatchPrediction:
     """Evaluate a batch; padded atoms contribute nothing."""
     n_graphs, n_rows = batch.energy.shape[0], batch.species.shape[0]
     edges = Edges(batch.displacement, batch.sender, reverse=batch.reverse)
     energy, gradient = interaction_gradient(
         model, edges, batch.species, batch.atom_weight, batch.head[batch.graph]
     )
-    strain = jnp.einsum("nka,nkb->nab", batch.displacement, gradient)
-    strain = jax.ops.segment_sum(strain, batch.graph, n_graphs)
+    rows = strain_rows(batch.displacement, gradient)
+    strain = jax.ops.segment_sum(rows, batch.graph, n_graphs)
     strain = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
     return BatchPrediction(
         energy=jax.ops.segment_sum(energy, batch.graph, n_graphs),
@@ -80,7 +86,7 @@ def conditional_huber(reference: Array, predicted: Array, delta: float) -> Array
 
 
 def batch_loss(
-    model: Mace, batch: Batch, loss: Loss, weights: LossWeights
+    model: Model, batch: Batch, loss: Loss, weights: LossWeights
 ) -> Float[Array, ""]:
     """The loss of a batch: the weighted sum of its three means."""
     terms = loss_terms(predict_batch(model, batch), batch, loss)
@@ -135,7 +141,7 @@ def _elements(loss, reference, predicted, weight, *, conditional=False):
 
 
 def batch_errors(
-    model: Mace, batch: Batch, loss: Loss
+    model: Model, batch: Batch, loss: Loss
 ) -> tuple[dict[str, Array], tuple[Array, Array, Array]]:
     """Errors of each graph, and the loss terms of the batch, with one evaluation.
 

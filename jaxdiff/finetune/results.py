@@ -11,11 +11,11 @@ from jaxdiff.finetune import errors
 from jaxdiff.finetune.errors import ErrorRow
 from jaxdiff.finetune.loop import Reports, Trained, train
 from jaxdiff.finetune.prepare import DataSet, Problem
-from jaxdiff.finetune.provenance import provenance
+from jaxdiff.finetune.provenance import training_provenance
 from jaxdiff.finetune.targets import outcome
-from jaxdiff.io.atomic import write_text
+from jaxdiff.io import durable
 from jaxdiff.io.trainfile import TrainFile
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.contract import Model
 
 ERRORS, PREDICTIONS, MODEL = "errors.json", "predictions.npz", "model.safetensors"
 TARGETS = "targets.json"
@@ -51,7 +51,7 @@ def errors_before(directory: Path, problem: Problem) -> list[ErrorRow]:
     return rows
 
 
-def table(model: Mace, problem: Problem) -> list[ErrorRow]:
+def table(model: Model, problem: Problem) -> list[ErrorRow]:
     """A row per set, and one per config_type within it."""
     rows = []
     for data in data_sets(problem):
@@ -68,10 +68,10 @@ def write_results(
     rows = table(trained.model, problem)
     _write_errors(directory / ERRORS, before, rows)
     write_predictions(directory / PREDICTIONS, trained.model, problem)
-    checkpoints.save_native(directory / MODEL, trained.model, provenance(run))
+    checkpoints.save_native(directory / MODEL, trained.model, training_provenance(run))
     if run.targets:
         found = outcome(directory, trained.model, run.targets)
-        write_text(directory / TARGETS, json.dumps(found, indent=1) + "\n")
+        durable.write_json(directory / TARGETS, found)
     return rows
 
 
@@ -81,7 +81,7 @@ def _write_errors(path: Path, before: list[ErrorRow], after: list[ErrorRow]) -> 
         "before": [_nulls(dataclasses.asdict(row)) for row in before],
         "after": [_nulls(dataclasses.asdict(row)) for row in after],
     }
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    durable.write_json(path, content)
 
 
 def _nulls(row: dict) -> dict:
@@ -92,7 +92,7 @@ def _numbers(row: dict) -> dict:
     return {k: float("nan") if v is None else v for k, v in row.items()}
 
 
-def write_predictions(path: Path, model: Mace, problem: Problem) -> None:
+def write_predictions(path: Path, model: Model, problem: Problem) -> None:
     """Labels and predictions of validation and test sets, without isolated atoms.
 
     For each set `NAME.energy` [frames, 2] eV/atom and `NAME.forces` [components, 2] eV/Å:
@@ -102,4 +102,5 @@ def write_predictions(path: Path, model: Mace, problem: Problem) -> None:
     for data in [*problem.valid, *problem.test]:
         pairs = errors.label_pairs(model, data.graphs, problem.plan)
         arrays |= {f"{data.name}.{kind}": array for kind, array in pairs.items()}
-    np.savez_compressed(path, **arrays)
+    with durable.replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 _FRAMES_AT_ONCE = 16  # of which distances are in memory at the same time
 
@@ -23,8 +23,8 @@ class Environments:
     - `present` [frames, places]: false marks padding; each frame has one at least.
     """
 
-    feature: Any
-    present: Any
+    feature: Float[Any, "frames places features"]
+    present: Bool[Any, "frames places"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Choice:
 
 
 def stack_environments(
-    frames: Sequence[Float[np.ndarray, "environments features"]],
+    frames: Sequence[Float[np.ndarray, "_environments features"]],
 ) -> Environments:
     """Descriptors of each frame, as many rows as it has environments, as one array."""
     places = max(len(feature) for feature in frames)

@@ -21,9 +21,10 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxdiff import units
-from jaxdiff.io import atomic
+from jaxdiff.io import durable
 from jaxdiff.io.trainfile import TargetSection
-from jaxdiff.models.architecture import Mace
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.models.contract import Model
 from jaxdiff.objectives import harmonic, paths
 from jaxdiff.objectives.barrier import (
     SearchFailed,
@@ -56,18 +57,15 @@ class Target:
     log_prefactor: Float[Array, " paths"]
     section: TargetSection = struct.field(pytree_node=False)
 
-    def value(self, model: Mace) -> Float[Array, ""]:
+    def value(self, model: Model) -> Float[Array, ""]:
         """What the model has: eV, or ln of cm²/s; differentiable over its weights."""
         gaps = jax.lax.map(
             lambda ends: energy_gap(model, self.surface, *ends), (self.saddle, self.minimum)
         )
         if self.section.kind == "barrier":
             return gaps[0]
-        a, names = self.section.lattice_constant_angstrom, self.section.paths
-        jumps = Jumps(
-            [a * paths.LENGTHS[name] for name in names],
-            [paths.MULTIPLICITIES[name] for name in names],
-        )
+        section = self.section
+        jumps = Jumps.of(ROCK_SALT, section.paths, section.lattice_constant_angstrom)
         assert self.section.temperature_kelvin is not None  # the run file's check
         log_rate = self.log_prefactor - gaps / (units.KB * self.section.temperature_kelvin)
         if self.section.kind == "activation_energy":
@@ -78,7 +76,7 @@ class Target:
 Targets = tuple[Target, ...]
 
 
-def target_loss(model: Mace, targets: Targets) -> Float[Array, ""]:
+def target_loss(model: Model, targets: Targets) -> Float[Array, ""]:
     """Sum of the losses of all targets."""
     total = jnp.zeros(())
     for target in targets:
@@ -88,7 +86,7 @@ def target_loss(model: Mace, targets: Targets) -> Float[Array, ""]:
     return total
 
 
-def departure(model: Mace, start: Mace) -> Float[Array, ""]:
+def departure(model: Model, start: Model) -> Float[Array, ""]:
     """How far weights are from the start: mean square of the change of each array over the
     array's own, summed over arrays (L2-SP, doi:10.48550/arXiv.1802.01483, per scale)."""
 
@@ -99,12 +97,12 @@ def departure(model: Mace, start: Mace) -> Float[Array, ""]:
     return sum(jax.tree.leaves(parts), jnp.zeros(()))
 
 
-def find_targets(model: Mace, sections: Sequence[TargetSection]) -> Targets:
+def find_targets(model: Model, sections: Sequence[TargetSection]) -> Targets:
     """Search for the paths of all targets. Raises `SearchFailed` where one has none."""
     return tuple(_found(cast(model, jnp.float64), section) for section in sections)
 
 
-def refreshed(model: Mace, targets: Targets) -> Targets:
+def refreshed(model: Model, targets: Targets) -> Targets:
     """The same targets at the stationary points of this model.
 
     Newton steps from where the points were; where these do not arrive, or not at a saddle,
@@ -114,12 +112,12 @@ def refreshed(model: Mace, targets: Targets) -> Targets:
     return tuple(_moved(model, target) for target in targets)
 
 
-def _found(model: Mace, section: TargetSection) -> Target:
+def _found(model: Model, section: TargetSection) -> Target:
     ways = [
         paths.lithium_path(name, section.supercell, section.lattice_constant_angstrom)
         for name in section.paths
     ]
-    surface = make_surface(model.architecture, ways[0].system)
+    surface = make_surface(model, ways[0].system)
     found = [find_barrier(model, surface, way, Settings()) for way in ways]
     target = Target(
         surface=surface,
@@ -131,7 +129,7 @@ def _found(model: Mace, section: TargetSection) -> Target:
     return _with_prefactors(model, target)
 
 
-def _moved(model: Mace, target: Target) -> Target:
+def _moved(model: Model, target: Target) -> Target:
     product = partial(hessian_product, target.surface, model)
     force = partial(evaluate, target.surface, model)
     try:
@@ -150,7 +148,7 @@ def _moved(model: Mace, target: Target) -> Target:
     return _with_prefactors(model, moved)
 
 
-def _with_prefactors(model: Mace, target: Target) -> Target:
+def _with_prefactors(model: Model, target: Target) -> Target:
     """Prefactors where the value depends on them."""
     section = target.section
     if section.kind == "barrier":
@@ -172,7 +170,7 @@ def _with_prefactors(model: Mace, target: Target) -> Target:
 
 
 def of_epoch(
-    directory: Path, epoch: int, model: Mace, sections: Sequence[TargetSection]
+    directory: Path, epoch: int, model: Model, sections: Sequence[TargetSection]
 ) -> Targets:
     """The targets as training has them in an epoch, counted from 0.
 
@@ -194,7 +192,7 @@ def of_epoch(
 
 
 def outcome(
-    directory: Path, model: Mace, sections: Sequence[TargetSection]
+    directory: Path, model: Model, sections: Sequence[TargetSection]
 ) -> dict[str, dict[str, float]]:
     """Value, goal and uncertainty of each target after training, at this model's points.
 
@@ -229,10 +227,10 @@ def _write(path: Path, targets: Targets) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(path, content.getvalue())
+    durable.write_bytes(path, content.getvalue())
 
 
-def _read(path: Path, model: Mace, sections: Sequence[TargetSection]) -> Targets:
+def _read(path: Path, model: Model, sections: Sequence[TargetSection]) -> Targets:
     targets = []
     with np.load(path) as arrays:
         for number, section in enumerate(sections):
@@ -240,6 +238,6 @@ def _read(path: Path, model: Mace, sections: Sequence[TargetSection]) -> Targets
             way = paths.lithium_path(
                 section.paths[0], section.supercell, section.lattice_constant_angstrom
             )
-            surface = make_surface(model.architecture, way.system)
+            surface = make_surface(model, way.system)
             targets.append(Target(surface=surface, section=section, **points))
     return tuple(targets)

@@ -78,7 +78,7 @@ def gradients(upstream, model, path):
     """Gradients that torch has computed, in our layout: read as if they were weights."""
     import copy
 
-    from jaxdiff.checkpoints import load_mace_torch
+    from jaxdiff.checkpoints import load
 
     carrier = copy.deepcopy(model)
     pairs = zip(carrier.named_parameters(), model.named_parameters(), strict=True)
@@ -87,4 +87,4 @@ def gradients(upstream, model, path):
             value = source.grad
             into.data = upstream.torch.zeros_like(into) if value is None else value.clone()
             into.grad = None
-    return load_mace_torch(upstream.save(carrier, path)).weights
+    return load(upstream.save(carrier, path)).weights

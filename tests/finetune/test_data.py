@@ -13,9 +13,9 @@ from jaxdiff.calculator import predict_atoms
 from jaxdiff.finetune import checks, read_frames
 from jaxdiff.finetune.atomic_energies import atomic_energies
 from jaxdiff.finetune.batches import batches, make_graph, make_plan
-from jaxdiff.finetune.frames import Keys, draw, split_isolated
 from jaxdiff.finetune.loss import predict_batch
-from jaxdiff.models.initial import initialize
+from jaxdiff.io.frames import Keys, draw, split_isolated
+from jaxdiff.models.mace.initial import initialize
 
 
 @pytest.fixture
@@ -56,7 +56,6 @@ def test_a_label_may_be_missing_in_some_frames(tmp_path, atoms):
 
 def test_deepmd_folders(tmp_path, atoms):
     """Written with NumPy as the format says; virial is minus stress times volume."""
-    pytest.importorskip("dpdata")
     chosen = [a for a in atoms if len(a) == 8]
     folder = tmp_path / "system"
     (folder / "set.000").mkdir(parents=True)
@@ -102,6 +101,7 @@ def test_isolated_atoms_are_taken_out(tmp_path, atoms):
         atomic_energies(None, others, {3: -7.0}, (3, 9))
 
 
+@pytest.mark.slow
 def test_estimated_energies_find_the_shift(tmp_path, model, atoms):
     """Labels of the model itself with 3 and 5 eV added per atom: exactly these come out."""
     for a in atoms:
@@ -113,6 +113,7 @@ def test_estimated_energies_find_the_shift(tmp_path, model, atoms):
     assert found.caution is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["estimated", "foundation"])
 def test_a_starting_model_that_knows_more_elements(tmp_path, model, atoms, choice):
     """Energies of the elements asked for, in their order, whatever else the model knows."""
@@ -142,7 +143,7 @@ def test_fewer_frames_are_a_part_of_more(tmp_path, atoms):
     frames = read_frames(written(tmp_path, atoms))
     few, rest = draw(frames, {"bulk": 2}, seed=5)
     more, _ = draw(frames, {"bulk": 3, "interstitial": 1}, seed=5)
-    assert {f.digest for f in few} < {f.digest for f in more}
+    assert {f.source for f in few} < {f.source for f in more}
     assert len(rest) == 4
     with pytest.raises(ValueError, match="7 frames of type 'bulk'.*'bulk': 4"):
         draw(frames, {"bulk": 7}, seed=5)
@@ -178,6 +179,7 @@ def test_energies_of_another_method():
     checks.check_offset(np.full(5, 0.2), "the run file")
 
 
+@pytest.mark.slow
 def test_few_shapes_and_one_compilation_each(tmp_path, model, atoms):
     """Shuffled passes over frames of two sizes: as many compilations as shapes."""
     energies = np.asarray(model.constants["atomic_energies"])[0]

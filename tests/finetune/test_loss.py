@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gated import upstreams
 from labelled import gradients, labelled, torch_batch, torch_loss
 
-from jaxdiff.checkpoints import load_mace_torch
-from jaxdiff.checkpoints.layout import flatten
+from jaxdiff.checkpoints import load
 from jaxdiff.finetune import read_frames
 from jaxdiff.finetune.batches import batches, join, make_graph, make_plan
 from jaxdiff.finetune.loss import (
@@ -22,6 +22,7 @@ from jaxdiff.finetune.loss import (
     loss_terms,
     predict_batch,
 )
+from jaxdiff.models.dotted import flatten
 
 OPTIONS = {
     "plain": {"hidden": "4x0e+4x1o", "max_ell": 2},
@@ -72,7 +73,12 @@ def ours(model, path, heads):
                    dtype=np.float64)
         for f, h in zip(read_frames([path]), heads, strict=True)
     ]  # fmt: skip
-    return join(graphs, make_plan(graphs, batch_size=3))
+    return joined(graphs, make_plan(graphs, batch_size=3))
+
+
+def joined(graphs, plan):
+    """A batch as a compiled program has it."""
+    return jax.tree.map(jnp.asarray, join(graphs, plan))
 
 
 def torch_losses():
@@ -87,6 +93,7 @@ def torch_losses():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize(
     ("options", "kinds"),
@@ -94,15 +101,17 @@ def torch_losses():
         ("plain", ("weighted", "universal", "virials")),
         ("plain", ("huber",)),
         ("density", ("universal",)),
-        pytest.param("density", ("weighted", "virials"), marks=pytest.mark.long),
+        ("density", ("weighted", "virials")),
         ("heads", ("weighted", "universal", "virials")),
+        pytest.param("gated", ("weighted", "universal"), marks=pytest.mark.long),
     ],
 )
 def test_loss_and_gradient_equal_upstreams(upstream, files, tmp_path, options, kinds):
     """To 1e-8 relative, of every parameter; the frames have weights, bands and gaps."""
-    theirs = upstream.build(**OPTIONS[options]).double()
-    model = load_mace_torch(upstream.save(theirs, tmp_path / "start.model"))
-    heads = [0, 1, 1] if options == "heads" else [0, 0, 0]
+    own = OPTIONS.get(options)
+    theirs = (upstreams(upstream) if own is None else upstream.build(**own)).double()
+    model = load(upstream.save(theirs, tmp_path / "start.model"))
+    heads = [0, 1, 1] if len(model.heads) > 1 else [0, 0, 0]
     frames = ase.io.read(files, index=":")
     if kinds == ("huber",):  # upstream takes a missing stress for zero there
         frames[2].info["REF_stress"] = frames[1].info["REF_stress"]
@@ -134,6 +143,7 @@ def test_loss_and_gradient_equal_upstreams(upstream, files, tmp_path, options, k
             )
 
 
+@pytest.mark.slow
 def test_a_batch_predicts_what_single_frames_do(files, model, tmp_path):
     """Padding, several sizes in one batch and the joined indices change nothing."""
     path = tmp_path / "frames.extxyz"
@@ -165,6 +175,7 @@ def test_a_batch_predicts_what_single_frames_do(files, model, tmp_path):
         assert sorted(seen) == list(range(5))
 
 
+@pytest.mark.slow
 def test_weight_of_a_configuration_multiplies_its_terms(files, model):
     """In every loss; a frame of weight 0 counts only in the means' denominators."""
     batch = ours(model, files, [0, 0, 0])
@@ -193,8 +204,8 @@ def test_a_batch_that_is_not_full_counts_its_own_frames(files, model):
         whole, part = (
             loss_terms(jax.jit(predict_batch)(model, batch), batch, Loss(kind))
             for batch in (
-                join(graphs[:2], make_plan(graphs[:2], batch_size=2)),
-                join(graphs[:2], make_plan(graphs, batch_size=3)),
+                joined(graphs[:2], make_plan(graphs[:2], batch_size=2)),
+                joined(graphs[:2], make_plan(graphs, batch_size=3)),
             )
         )
         np.testing.assert_allclose(whole, part, rtol=1e-12)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxdiff.finetune.frames import draw, read_frames
+from jaxdiff.finetune.scratch import with_family
+from jaxdiff.io.frames import draw, read_frames
 from jaxdiff.io.trainfile import read_train_file
 
 RECIPES = sorted((Path(__file__).parents[2] / "training").rglob("*.toml"))
@@ -20,7 +21,7 @@ STUDY = {  # target and replay frames, as the study's names say
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_valid_and_their_data_are_there(path, shared):
-    run = read_train_file(path, shared / "data")
+    run = with_family(read_train_file(path, shared / "data"))
     files = [*run.data.train, *run.data.valid, *sum(run.data.test.values(), [])]
     if run.replay:
         files += [*run.replay.train, *run.replay.valid]

@@ -16,7 +16,7 @@ from jaxdiff.checkpoints import load_default, save_native
 from jaxdiff.cli import app
 from jaxdiff.descriptors import describe_atoms
 from jaxdiff.finetune.selection import farthest_points, stack_environments
-from jaxdiff.models.initial import initialize
+from jaxdiff.models.mace.initial import initialize
 from jaxdiff.potential import cast
 
 
@@ -151,6 +151,7 @@ def test_a_quota_for_each_type(run, tmp_path):
     assert kinds == ["hot", "hot", "bulk"]
 
 
+@pytest.mark.slow
 def test_most_disputed_frames(run, model, tmp_path):
     out = tmp_path / "chosen.extxyz"
     both = ("--model", "b.safetensors", "--by", "committee")
@@ -263,7 +264,7 @@ def refused(result):
     """The one line on stderr of a run that was given bad input."""
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert result.stderr.startswith("jaxdiff select: ")
+    assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     return result.stderr
 

@@ -7,7 +7,6 @@ from ase.build import bulk
 
 from jaxdiff.calculator import predict_atoms
 from jaxdiff.checkpoints import restrict
-from jaxdiff.crystal import rock_salt_interstitial
 from jaxdiff.descriptors import describe_atoms
 from jaxdiff.finetune.environments import (
     Around,
@@ -23,7 +22,8 @@ from jaxdiff.finetune.selection import (
     highest_within,
     stack_environments,
 )
-from jaxdiff.models.initial import initialize
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
+from jaxdiff.models.mace.initial import initialize
 from jaxdiff.system import to_ase
 
 
@@ -161,7 +161,8 @@ def test_defects_need_rock_salt():
     with pytest.raises(ValueError, match="periodic crystals of Li and anions"):
         described_atoms(slab, Around("defect"))
     primitive = bulk("LiF", "rocksalt", a=4.08) * 4
-    with pytest.raises(ValueError, match="not a supercell of conventional rock-salt cells"):
+    message = "not a supercell of conventional cells of rock salt"
+    with pytest.raises(ValueError, match=message):
         described_atoms(primitive, Around("defect"))
 
 
@@ -171,6 +172,7 @@ def test_two_models_on_one_atom_are_half_their_difference_apart():
     np.testing.assert_allclose(force_deviation(forces), [0.0, 2.5, 0.0])
 
 
+@pytest.mark.slow
 def test_committee_against_separate_evaluations(model, hot_crystals):
     energies = np.array([[-1.0, -2.0]])
     others = [
