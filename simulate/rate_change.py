@@ -7,13 +7,14 @@ ln(k'/k) with its standard error and the fractions of frames that count; from se
 change of the activation energy.
 """
 
-import argparse
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 import ase
 import jax
 import numpy as np
+import typer
 
 from jaxdiff import checkpoints, units
 from jaxdiff.analysis.crossings import load_ensembles
@@ -23,26 +24,24 @@ from jaxdiff.objectives.transition import energies, log_rate_change
 from jaxdiff.system import from_ase
 
 
-def main() -> None:
-    """Read, evaluate both models, print."""
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that kept crossings.")],
+    model: Annotated[str, typer.Argument(help="The other model: a file or a name.")],
+) -> None:
+    """Say how the rates of a run would change with another model."""
     jax.config.update("jax_enable_x64", True)
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("model")
-    given = parser.parse_args()
-    series = load_series(given.run / "series.h5")
+    series = load_series(run / "series.h5")
     number = np.where(series.is_mobile, 3, 9)
-    names = tomllib.loads(series.run_file)["model"]["name_or_path"], given.model
+    names = tomllib.loads(series.run_file)["model"]["name_or_path"], model
     models = [checkpoints.restrict(checkpoints.load(name), (3, 9)) for name in names]
 
     inverse, changes = [], []
-    for own in load_ensembles(given.run):
+    for own in load_ensembles(run):
         atoms = ase.Atoms(number, own.reactant[0], cell=series.cell[0], pbc=True)
         difference = []
         for frames in (own.transition, own.reactant):
             old, new = (
-                energies(model, make_surface(model.architecture, from_ase(atoms)), frames)
-                for model in models
+                energies(one, make_surface(one, from_ase(atoms)), frames) for one in models
             )
             difference.append(new - old)
         kt = units.KB * own.temperature
@@ -66,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -9,15 +9,16 @@ the barrier, from crossings and other frames. Written: `lower.safetensors` and
 same derivative as (ln N_higher - ln N_lower) / (2 step).
 """
 
-import argparse
 import dataclasses
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
+import typer
 
 from jaxdiff import checkpoints, units
 from jaxdiff.analysis.crossings import load_ensembles
@@ -31,41 +32,41 @@ from jaxdiff.potential import cast
 from jaxdiff.system import from_ase
 
 
-def main() -> None:
-    """Search, predict, write both models."""
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that kept crossings.")],
+    output: Annotated[Path, typer.Argument(help="Folder for the two models.")],
+    barrier_step_ev: Annotated[
+        float, typer.Option(help="What each model's barrier differs by.")
+    ] = 0.03,
+) -> None:
+    """Predict the derivative of a rate, and write two models that test it."""
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--barrier-step-ev", type=float, default=0.03)
-    given = parser.parse_args()
-
-    series = load_series(given.run / "series.h5")
+    series = load_series(run / "series.h5")
     name = tomllib.loads(series.run_file)["model"]["name_or_path"]
     model = cast(checkpoints.restrict(checkpoints.load(name), (3, 9)), jnp.float64)
     path = lithium_path("collinear", (2, 2, 2))
-    surface = make_surface(model.architecture, path.system)
+    surface = make_surface(model, path.system)
     found = find_barrier(model, surface, path)
     direction = barrier_direction(
         model, surface, found.saddle.position, found.start.position
     )
-    given.output.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     for side, sign in (("lower", -1), ("higher", 1)):
         moved = jax.tree.map(
-            lambda w, d, step=sign * given.barrier_step_ev: w + step * d,
+            lambda w, d, step=sign * barrier_step_ev: w + step * d,
             model.weights,
             direction,
         )
         trial = dataclasses.replace(model, weights=moved)
         there = find_barrier(trial, surface, path)
         print(f"{side}: barrier {found.forward_ev:.4f} -> {there.forward_ev:.4f} eV")
-        save_native(given.output / f"{side}.safetensors", cast(trial, jnp.float32))
+        save_native(output / f"{side}.safetensors", cast(trial, jnp.float32))
 
     number = np.where(series.is_mobile, 3, 9)
-    for own in load_ensembles(given.run):
+    for own in load_ensembles(run):
         atoms = ase.Atoms(number, own.reactant[0], cell=series.cell[0], pbc=True)
-        place = make_surface(model.architecture, from_ase(atoms))
+        place = make_surface(model, from_ase(atoms))
         slopes = [
             energy_slopes(model, place, jnp.asarray(frames), direction)
             for frames in (own.transition, own.reactant)
@@ -80,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

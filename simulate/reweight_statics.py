@@ -8,20 +8,21 @@ under the run's model and, reweighted, under the other one; with --check also fr
 the other model itself.
 """
 
-import argparse
 import dataclasses
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
+import typer
 from jaxtyping import Array
 
 from jaxdiff import checkpoints, units
 from jaxdiff.analysis.series import load_series
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.mace import Mace
 from jaxdiff.objectives.reweight import reweight
 from jaxdiff.objectives.statics import pressure, radial_distribution
 from jaxdiff.objectives.surface import Surface, make_surface
@@ -72,34 +73,33 @@ def functions(model: Mace, surface: Surface, lithium: Array, kt: float):
     }
 
 
-def main() -> None:
-    """Read, reweight, print."""
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that kept positions.")],
+    model: Annotated[str, typer.Argument(help="The other model: a file or a name.")],
+    check: Annotated[
+        Path | None, typer.Option(help="Folder of a run of the other model.")
+    ] = None,
+) -> None:
+    """Give pressure and distances of another model, from frames of a run."""
     jax.config.update("jax_enable_x64", True)
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("model")
-    parser.add_argument("--check", type=Path)
-    given = parser.parse_args()
-    frames, atoms, name = frames_of(given.run)
-    own, other = (
-        checkpoints.restrict(checkpoints.load(n), (3, 9)) for n in (name, given.model)
-    )
+    frames, atoms, name = frames_of(run)
+    own, other = (checkpoints.restrict(checkpoints.load(n), (3, 9)) for n in (name, model))
     lithium = jnp.asarray(atoms.numbers == 3)
     sources = [("run's model", own, frames), ("other model, reweighted", other, frames)]
-    if given.check is not None:
-        sources.append(("other model, its own run", other, frames_of(given.check)[0]))
-    surfaces = {id(m): make_surface(m.architecture, from_ase(atoms)) for m in (own, other)}
+    if check is not None:
+        sources.append(("other model, its own run", other, frames_of(check)[0]))
+    surfaces = {id(m): make_surface(m, from_ase(atoms)) for m in (own, other)}
 
     for temperature in frames:
-        for label, model, source in sources:
+        for label, wanted, source in sources:
             positions = jnp.asarray(source[temperature])
             drawn_with = own if source is frames else other
             reference = energies(drawn_with, surfaces[id(drawn_with)], positions)
             kt = units.KB * temperature
-            energy, observables = functions(model, surfaces[id(model)], lithium, kt)
+            energy, observables = functions(wanted, surfaces[id(wanted)], lithium, kt)
             found = {
                 key: reweight(
-                    energy, function, model.weights, positions, jnp.asarray(reference), kt
+                    energy, function, wanted.weights, positions, jnp.asarray(reference), kt
                 )
                 for key, function in observables.items()
             }
@@ -115,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -9,11 +9,12 @@ replicas of a temperature in all of its states by turns; with velocities of its 
 `--dry` writes the run file alone. The same command again goes on.
 """
 
-import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from jaxdiff.io import runfile
 
@@ -37,16 +38,20 @@ def states_of(run: runfile.RunFile, folder: Path) -> list[str]:
     return files
 
 
-def main() -> int:
-    """Write the run file beside the run's folder, and run it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--dry", action="store_true", help="only write the run file")
-    options = parser.parse_args()
-    if "JAXDIFF_SHARED" not in os.environ:
-        parser.error("set JAXDIFF_SHARED to the folder that has data/lif_dft/states")
-    folder = Path(os.environ["JAXDIFF_SHARED"], "data", "lif_dft", "states").absolute()
-    changes = ["equilibration.duration_ps=20", *options.set]
+def main(
+    shared: Annotated[
+        Path,
+        typer.Option(envvar="JAXDIFF_SHARED", help="Has data/lif_dft/states."),
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the run file."),
+    ] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Only write the run file.")] = False,
+) -> None:
+    """Run lif_study.toml from states that dynamics has equilibrated already."""
+    folder = (shared / "data" / "lif_dft" / "states").absolute()
+    changes = ["equilibration.duration_ps=20", *(changes or [])]
     run = runfile.load(Path(__file__).with_name("lif_study.toml"), changes)
     table = run.model_dump(mode="json")
     table["system"]["structure_files"] = states_of(run, folder)
@@ -55,10 +60,10 @@ def main() -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(runfile.to_toml(run), encoding="utf-8")
     print(f"{path}: {run.n_replicas} replicas; jaxdiff simulate or campaign plan runs it")
-    if options.dry:
-        return 0
-    return subprocess.run([sys.executable, "-m", "jaxdiff", "simulate", path]).returncode
+    if not dry:
+        command = [sys.executable, "-m", "jaxdiff", "simulate", path]
+        raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -10,20 +10,21 @@ standard error a tenth of the mean; the rate at which the spread grows; and reve
 beside forward mode: the same number, and what it costs.
 """
 
-import argparse
 import dataclasses
 import time
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
+import typer
 
 from jaxdiff import checkpoints, units
 from jaxdiff.analysis.series import load_series
-from jaxdiff.md.thermostats import maxwell_boltzmann
+from jaxdiff.md.kinetics import maxwell_boltzmann
 from jaxdiff.objectives.barrier import barrier_direction, find_barrier
 from jaxdiff.objectives.paths import lithium_path
 from jaxdiff.objectives.surface import make_surface
@@ -35,31 +36,29 @@ TIMESTEP_FS = 2.0
 REVERSE_STEPS = 50
 
 
-def main() -> None:
-    """Differentiate, print."""
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that kept positions.")],
+    copies: Annotated[int, typer.Option(min=2, help="Trajectories.")] = 16,
+    steps: Annotated[int, typer.Option(min=REVERSE_STEPS, help="Of each, of 2 fs.")] = 500,
+) -> None:
+    """Differentiate through trajectories, forwards and backwards."""
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--copies", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=500)
-    given = parser.parse_args()
-
-    series = load_series(given.run / "series.h5")
+    series = load_series(run / "series.h5")
     name = tomllib.loads(series.run_file)["model"]["name_or_path"]
     model = cast(checkpoints.restrict(checkpoints.load(name), (3, 9)), jnp.float64)
     path = lithium_path("collinear", (2, 2, 2))
-    jump = make_surface(model.architecture, path.system)
+    jump = make_surface(model, path.system)
     found = find_barrier(model, jump, path)
     direction = barrier_direction(model, jump, found.saddle.position, found.start.position)
 
     temperature = max(series.temperature)
     hottest = np.flatnonzero(series.temperature == temperature)
     frames = np.concatenate([series.position[k, : series.n_kept[k]] for k in hottest])
-    chosen = np.linspace(0, len(frames) - 1, given.copies).astype(int)
+    chosen = np.linspace(0, len(frames) - 1, copies).astype(int)
     number = np.where(series.is_mobile, 3, 9)
     atoms = ase.Atoms(number, frames[0], cell=series.cell[0], pbc=True)
-    surface = make_surface(model.architecture, from_ase(atoms))
+    surface = make_surface(model, from_ase(atoms))
     lithium = jnp.asarray(series.is_mobile)
     how = {"timestep": TIMESTEP_FS * units.FEMTOSECOND, "mass": surface.mass}
     kt = jnp.asarray(units.KB * temperature)
@@ -77,7 +76,7 @@ def main() -> None:
         return jnp.sum(moved**2, axis=(-1, -2)) / jnp.sum(lithium)
 
     values, slopes = [], []
-    for k in range(given.copies):
+    for k in range(copies):
         position, velocity = start(k)
         positions, rates = trajectory_slope(
             energy,
@@ -85,7 +84,7 @@ def main() -> None:
             direction,
             position,
             velocity,
-            n_steps=given.steps,
+            n_steps=steps,
             **how,
         )
         value, slope = jax.jvp(
@@ -138,4 +137,4 @@ def report(values: np.ndarray, slopes: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """What each strategy of fine-tuning learns, and what it forgets.
 
-python training/forgetting.py DATA OUT
+python training/forgetting.py DATA OUT [--tiny]
 
 DATA holds lif_dft/*.extxyz, and `runs/standin-foundation` the model that
 training/standin_foundation.toml trains. Every run file of training/strategies is run in OUT
@@ -11,28 +11,27 @@ forgetting.md and forgetting.png.
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import ase
 import jax
 import numpy as np
+import typer
 
-jax.config.update("jax_enable_x64", True)
-
-from jaxdiff import checkpoints  # noqa: E402
-from jaxdiff.calculator import predict_atoms  # noqa: E402
-from jaxdiff.finetune import (  # noqa: E402
+from jaxdiff import checkpoints
+from jaxdiff.calculator import predict_atoms
+from jaxdiff.finetune import (
     error_table,
     prepare,
     read_frames,
     results,
     train_to_folder,
 )
-from jaxdiff.finetune.frames import with_small_forces  # noqa: E402
-from jaxdiff.io.trainfile import TrainFile, read_train_file  # noqa: E402
-from jaxdiff.models.architecture import Mace  # noqa: E402
-from jaxdiff.report.figures.style import LINES, SERIES, grid, new_figure, to_png  # noqa: E402
+from jaxdiff.io.frames import with_small_forces
+from jaxdiff.io.trainfile import TrainFile, read_train_file
+from jaxdiff.models.mace import Mace
+from jaxdiff.report.figures.style import LINES, SERIES, grid, new_figure, to_png
 
 STRATEGIES = ("naive", "replay", "pseudolabels", "lora", "frozen", "scratch")
 START = Path("runs/standin-foundation/model.safetensors")
@@ -42,10 +41,23 @@ FAR = 50.0  # Å
 LARGEST_FORCE = 10.0  # eV/Å, of replay frames
 
 
-def run_of(name: str, data: Path, out: Path) -> TrainFile:
-    """The run file of a strategy, with its folder in `out`."""
+TINY = 2  # frames of each set
+
+
+def run_of(name: str, data: Path, out: Path, tiny: bool = False) -> TrainFile:
+    """The run file of a strategy, with its folder in `out`; tiny: one epoch."""
     run = read_train_file(Path(__file__).parent / "strategies" / f"{name}.toml", data)
-    return run.model_copy(update={"directory": out / name})
+    run = run.model_copy(update={"directory": out / name})
+    if not tiny:
+        return run
+    drawn = {"frames_of_type": {"interstitial": TINY}, "valid": [], "valid_fraction": 0.5}
+    changes = {
+        "data": run.data.model_copy(update=drawn),
+        "optimizer": run.optimizer.model_copy(update={"epochs": 1}),
+    }
+    if run.replay is not None:
+        changes["replay"] = run.replay.model_copy(update={"count": TINY})
+    return run.model_copy(update=changes)
 
 
 def trained(run: TrainFile) -> Mace:
@@ -56,23 +68,30 @@ def trained(run: TrainFile) -> Mace:
     return checkpoints.load(path)
 
 
-def measured(model: Mace, data: Path, isolated: np.ndarray | None, head: int = 0) -> dict:
+def measured(
+    model: Mace,
+    data: Path,
+    isolated: np.ndarray | None,
+    head: int = 0,
+    count: int | None = None,
+) -> dict:
     """Errors of a head on LiF and on replay frames, and dimer curves.
 
     Replay energies are compared without isolated atoms: those of the start, `isolated`.
+    `count`: the first so many frames of a file; None: all.
     """
     heads = model.architecture.heads
     model = checkpoints.restrict_heads(model, [heads[head]]) if len(heads) > 1 else model
     rows = {}
     if head == 0:
-        target = read_frames([data / "lif_dft/pool_test.extxyz"])
+        target = read_frames([data / "lif_dft/pool_test.extxyz"])[:count]
         rows["lif"] = error_table(model, {"lif": target}, batch_size=2)[0]
     if isolated is not None:
         constants = model.constants | {"atomic_energies": isolated}
         as_start = dataclasses.replace(model, constants=constants)
         for name in ("train", "valid"):
             frames = read_frames([data / f"lif_dft/replay_mp_{name}.extxyz"])
-            frames = with_small_forces(frames, LARGEST_FORCE)
+            frames = with_small_forces(frames, LARGEST_FORCE)[:count]
             rows[f"replay_{name}"] = error_table(as_start, {name: frames}, batch_size=8)[0]
     curves = {"-".join(pair): dimer(model, pair).tolist() for pair in DIMERS}
     return {
@@ -155,18 +174,27 @@ def draw(found: dict[str, dict]) -> bytes:
     return to_png(figure)
 
 
-def main() -> None:
-    """Run, measure, write."""
-    data, out = Path(sys.argv[1]), Path(sys.argv[2])
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder that has lif_dft/*.extxyz.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the runs and of what is found.")],
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="As small as it goes: a test that it works.")
+    ] = False,
+) -> None:
+    """Fine-tune by each strategy, and see what was learnt and what forgotten."""
+    jax.config.update("jax_enable_x64", True)
+    count = TINY if tiny else None
     start = checkpoints.load(START)
     isolated = np.asarray(start.constants["atomic_energies"])
-    first = prepare(run_of(STRATEGIES[0], data, out)).model
-    found = {"start": measured(first, data, isolated)}
+    first = prepare(run_of(STRATEGIES[0], data, out, tiny)).model
+    found = {"start": measured(first, data, isolated, count=count)}
     for name in STRATEGIES:
-        model = trained(run_of(name, data, out))
-        found[name] = measured(model, data, None if name == "scratch" else isolated)
+        model = trained(run_of(name, data, out, tiny))
+        known = None if name == "scratch" else isolated
+        found[name] = measured(model, data, known, count=count)
         if len(model.architecture.heads) > 1:
-            found[f"{name}, its head"] = measured(model, data, isolated, head=1)
+            own = measured(model, data, isolated, head=1, count=count)
+            found[f"{name}, its head"] = own
         print(table(found), flush=True)
     (out / "forgetting.json").write_text(json.dumps(found, indent=1) + "\n")
     (out / "forgetting.md").write_text(table(found) + "\n")
@@ -174,4 +202,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

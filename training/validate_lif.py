@@ -1,11 +1,12 @@
 """Lattice constant, bulk modulus and relaxed interstitial of a LiF model, with ASE.
 
-python training/validate_lif.py lif-compact
+python training/validate_lif.py lif-compact [--relaxation-steps N]
 """
 
-import sys
+from typing import Annotated
 
 import numpy as np
+import typer
 from ase import units
 from ase.build import bulk
 from ase.eos import EquationOfState
@@ -13,16 +14,21 @@ from ase.geometry import get_distances
 from ase.optimize import FIRE
 
 from jaxdiff.calculator import MaceCalculator
-from jaxdiff.crystal import rock_salt_interstitial
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
 from jaxdiff.system import to_ase
 
 STUDY_CELL = 4.083428  # Å, the edge at which the study runs its dynamics
 ISOLATED = (-202.82202355577203, -803.8441491412796)  # eV, Li and F, DFT of the data
 
 
-def main(name: str) -> None:
-    """Print each number next to that of DFT."""
-    calculator = MaceCalculator(name, precision="float64")
+def main(
+    model: Annotated[str, typer.Argument(help="A file or a name.")] = "lif-compact",
+    relaxation_steps: Annotated[
+        int, typer.Option(min=0, help="Of the interstitial, at most.")
+    ] = 500,
+) -> None:
+    """Print properties of a LiF model next to those of DFT."""
+    calculator = MaceCalculator(model, precision="float64")
     a0, modulus = equation_of_state(calculator)
     print(f"lattice constant   {a0:.4f} Å      DFT of the data: 4.065 +- 0.001")
     print(f"bulk modulus       {modulus:.1f} GPa      PBE: 66 to 70")
@@ -34,7 +40,7 @@ def main(name: str) -> None:
     print(f"  energy           {cohesive:.4f} eV/atom  DFT of the data: -4.7568")
     print(f"  pressure         {pressure:.2f} GPa     DFT of the data: -0.88")
     expanded(calculator, a0)
-    interstitial(calculator)
+    interstitial(calculator, relaxation_steps)
 
 
 def equation_of_state(calculator) -> tuple[float, float]:
@@ -63,12 +69,12 @@ def expanded(calculator, a0: float) -> None:
         print(f"  a = {crystal.cell[0, 0]:.1f} Å        {above:.3f} eV/atom")
 
 
-def interstitial(calculator) -> None:
+def interstitial(calculator, steps: int) -> None:
     """Relax one extra lithium in 3 x 3 x 3 cells and say where it ends."""
     atoms = to_ase(rock_salt_interstitial(3, STUDY_CELL))
     atoms.rattle(0.02, seed=1)
     atoms.calc = calculator
-    FIRE(atoms, logfile=None).run(fmax=0.005, steps=500)
+    FIRE(atoms, logfile=None).run(fmax=0.005, steps=steps)
     lithium = atoms[atoms.numbers == 3]
     _, distance = get_distances(lithium.positions, cell=atoms.cell, pbc=True)
     np.fill_diagonal(distance, np.inf)
@@ -78,7 +84,8 @@ def interstitial(calculator) -> None:
     vector = get_distances(*pair, cell=atoms.cell, pbc=True)[0].ravel()
     axis = np.abs(vector) / nearest
     print("relaxed interstitial, 217 atoms:")
-    print(f"  closest Li pair  {nearest:.2f} Å      hot DFT frames: 2.23 on average")
+    hot = "hot DFT frames: 2.1, sharing a site: 2.23"
+    print(f"  closest Li pair  {nearest:.2f} Å      {hot}")
     print(f"  direction        {np.sort(axis).round(2)}  <111> is 0.58 0.58 0.58")
     perfect = bulk("LiF", "rocksalt", a=STUDY_CELL, cubic=True)
     perfect.calc = calculator
@@ -89,4 +96,4 @@ def interstitial(calculator) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:] or ["lif-compact"])
+    typer.run(main)
