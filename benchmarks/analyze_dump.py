@@ -1,6 +1,6 @@
 """Time and memory of `jaxdiff analyze` on a long LAMMPS dump of 1001 atoms.
 
-python benchmarks/analyze_dump.py [FRAMES] [FOLDER]
+python benchmarks/analyze_dump.py [RECORD.json] [--frames N] [--folder F]
 
 A crystal of LiF with one interstitial, thermal noise of 0.15 Å per axis, a frame every
 0.1 ps, as the reference study dumped its 9 ns (90,000 frames, 3.5 GB). The interstitial
@@ -17,14 +17,16 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
+from harness import Record, write
 
 from jaxdiff.analysis import load_series
-from jaxdiff.crystal import rock_salt_interstitial
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
 
 HOP_EVERY, NOISE = 1000, 0.15
-RESULT = Path(__file__).parent / "results" / "analyze_dump.json"
 
 
 def write_dump(path: Path, n_frames: int) -> int:
@@ -50,31 +52,35 @@ def write_dump(path: Path, n_frames: int) -> int:
     return n_hops
 
 
-def main() -> None:
-    """Write the dump, analyze it in a process of its own, record."""
-    n_frames = int(sys.argv[1]) if len(sys.argv) > 1 else 90_000
-    with tempfile.TemporaryDirectory(
-        dir=sys.argv[2] if len(sys.argv) > 2 else None
-    ) as name:
-        folder = Path(name)
-        dump = folder / "all.lammpstrj"
-        n_hops = write_dump(dump, n_frames)
-        command = ["jaxdiff", "analyze", str(dump), "--temperature-kelvin", "500"]
-        command += ["--species", "1=Li", "--species", "2=F", "--timestep-fs", "1"]
+def main(
+    record: Record = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of the dump.")] = 90_000,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where there is room; none: the temporary folder.")
+    ] = None,
+) -> None:
+    """Write a long dump, time `jaxdiff analyze` on it in a process of its own."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        inside = Path(name)
+        dump, out = inside / "all.lammpstrj", inside / "out"
+        n_hops = write_dump(dump, frames)
+        command = [sys.executable, "-m", "jaxdiff", "analyze", str(dump)]
+        command += ["--temperature-kelvin", "500", "--timestep-fs", "1"]
+        command += ["--species", "1=Li", "--species", "2=F"]
         start = time.perf_counter()
-        process = subprocess.Popen([*command, "--out", str(folder / "out")])
+        process = subprocess.Popen([*command, "--out", str(out)])
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - start
         if status != 0:
             raise SystemExit(f"{' '.join(command)} failed")
-        series = load_series(folder / "out" / "series.h5")
-        record = {
+        series = load_series(out / "series.h5")
+        found = {
             "atoms": series.n_mobile + series.n_anion,
             "frames": int(series.frames["frames"][0]),
             "dump_gb": round(dump.stat().st_size / 1e9, 2),
             "wall_s": round(wall_s, 1),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
-            "frames_per_s": round(n_frames / wall_s),
+            "frames_per_s": round(frames / wall_s),
             "peak_memory_gb": round(usage.ru_maxrss * 1024 / 1e9, 2),  # Linux: KiB
             "hops_put_in": n_hops,
             "hops_found": int(series.hop_count[0]),
@@ -82,9 +88,10 @@ def main() -> None:
             "cores": os.cpu_count(),
             "machine": platform.machine(),
         }
-    RESULT.write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps(record, indent=2))
+    print(json.dumps(found, indent=1))
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,12 +1,12 @@
-"""Averages of the same ions under `fix nvt` in LAMMPS and `md.NOSE_HOOVER` here.
+"""Averages of the same ions under `fix nvt` in LAMMPS and Nosé–Hoover chains here.
 
 217 ions of LiF with an interstitial (tests/md/ionic.py), started independently. Prints
-means, errors over blocks of time and z-scores, and writes
-`benchmarks/results/compare_lammps.json`: `python benchmarks/compare_lammps.py [frames]`.
+means, errors over blocks of time and z-scores.
+
+python benchmarks/compare_lammps.py [RECORD.json] [--frames N] [--equilibration N]
 """
 
 import dataclasses
-import json
 import math
 import os
 import platform
@@ -15,37 +15,47 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import numpy as np
+import typer
+from harness import Record, write
 
-jax.config.update("jax_enable_x64", True)
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "md"))
 
 import ionic  # noqa: E402
 
 from jaxdiff import units  # noqa: E402
-from jaxdiff.crystal import rock_salt_interstitial  # noqa: E402
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial  # noqa: E402
 
-OUTPUT = HERE / "results" / "compare_lammps.json"
 CELLS, BLOCKS = 3, 8  # blocks per replica
-LAGS = (5, 50, 200)  # frames of 10 fs
+LAGS = (5, 50, 200)  # frames of 10 fs; those that leave a frame for each block
 UNIT = {"temperature": "K", "potential_energy": "eV/atom", "pressure": "GPa"}
 
 
 def rows(record: ionic.Record, system) -> dict[str, list[float]]:
     """Name -> mean and error over blocks, in the units of the table."""
-    means = ionic.block_means(record, system.atomic_number, LAGS, BLOCKS)
+    lags = [lag for lag in LAGS if lag + BLOCKS <= len(record.temperature)]
+    means = ionic.block_means(record, system.atomic_number, lags, BLOCKS)
     means["potential_energy"] = means["potential_energy"] / system.n_atoms
     means["pressure"] = means["pressure"] / units.GIGAPASCAL
     return {name: list(ionic.mean_and_error(blocks)) for name, blocks in means.items()}
 
 
-def main() -> None:
-    """Run both, print and record."""
-    frames = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    protocol = ionic.Protocol(6.0, 900.0, 4, equilibration=3000, frames=frames)
+def main(
+    record: Record = None,
+    frames: Annotated[
+        int, typer.Option(min=min(LAGS) + BLOCKS, help="Frames of a replica, 10 fs apart.")
+    ] = 2000,
+    equilibration: Annotated[
+        int, typer.Option(min=1, help="Steps of a replica before them.")
+    ] = 3000,
+) -> None:
+    """Compare averages under Nosé-Hoover dynamics in LAMMPS and here."""
+    jax.config.update("jax_enable_x64", True)
+    protocol = ionic.Protocol(6.0, 900.0, 4, equilibration=equilibration, frames=frames)
     system = rock_salt_interstitial(CELLS)
     results, seconds = {}, {}
     for name, run in (("lammps", ionic.run_lammps), ("jaxdiff", ionic.run_jaxdiff)):
@@ -67,7 +77,7 @@ def main() -> None:
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=HERE, capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
-    record = {
+    found = {
         "atoms": system.n_atoms,
         "blocks": BLOCKS * protocol.replicas,
         "frame_ps": protocol.stride * protocol.timestep_ps,
@@ -79,8 +89,9 @@ def main() -> None:
         "commit": commit,
         "versions": {name: version(name) for name in ("jax", "jax-md", "lammps", "numpy")},
     }
-    OUTPUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,31 +1,36 @@
 """Do the 95 % intervals hold the truth in 95 % of runs? Estimators on simulated walks.
 
 Each repetition is a run of independent replicas of a walk whose rate, diffusivity, Haven
-ratio and activation energy are known. Writes `benchmarks/results/coverage.json` and prints
-a table: `python benchmarks/coverage.py [repetitions]`.
+ratio and activation energy are known.
+
+python benchmarks/coverage.py [RECORD.json] [--repetitions N]
 """
 
 import dataclasses
-import json
 import math
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
+from harness import Record, finish
 
 from jaxdiff import units
 from jaxdiff.analysis import correlation, gls, msd, residence
 from jaxdiff.analysis.arrhenius import NotIdentifiableError, fit_arrhenius
 from jaxdiff.analysis.bootstrap import ratio_bootstrap
-from jaxdiff.analysis.diffusion import TRACER_CORRELATION
+from jaxdiff.analysis.displacement import fit_defect, tracer_lags
 from jaxdiff.analysis.estimate import Estimate, unknown
+from jaxdiff.analysis.memory import between_walkers, defect_memory
 from jaxdiff.analysis.rates import compound_poisson, hop_rate
-from jaxdiff.analysis.walk import HAVEN_RATIO, Walk, simulate
+from jaxdiff.lattice.rock_salt import ROCK_SALT
 
-OUTPUT = Path(__file__).parent / "results" / "coverage.json"
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from kinetic_walk import HAVEN_RATIO, Walk, simulate  # noqa: E402
 
 CELLS = 4  # 257 cations
 MIXED = (0.5, 0.25, 0.25, 0.0)  # of the mechanisms, for what concerns the defect alone
@@ -80,7 +85,7 @@ def defect_by_bootstrap(walk: Walk, seed: int) -> Estimate:
     return estimate.scaled(units.CM2_PER_S, "cm^2/s")
 
 
-def _defect_fit(walk: Walk) -> gls.GlsFit:
+def _defect_fit(walk: Walk) -> gls.GlsFit | None:
     n_frames = round(float(walk.duration[0]) * FRAMES) + 1
     path = msd.site_paths(
         walk.time,
@@ -90,30 +95,30 @@ def _defect_fit(walk: Walk) -> gls.GlsFit:
         n_frames=n_frames,
         frame_ps=1 / FRAMES,
     )
-    lag = gls.log_spaced_lags(n_frames)
     square = (walk.jump**2).sum(axis=1)
-    return gls.fit_msd(
-        msd.at_lags(path, lag).T,
-        lag,
-        n_frames=n_frames,
-        frame_ps=1 / FRAMES,
-        moment_ratio=float((square**2).sum() / square.sum()) if len(square) else 12.0,
-    )
+    moment = float((square**2).sum() / square.sum()) if len(square) else 12.0
+    stay = float(walk.duration.sum()) / max(len(walk.time), 1)
+    found = fit_defect(path, 1 / FRAMES, stay, moment)
+    return found[1] if found else None
 
 
 def defect_by_gls(walk: Walk, seed: int) -> Estimate:
-    """Site-projected, from lags of one frame on; error by the covariance."""
-    return _defect_fit(walk).diffusivity
+    """Site-projected, a line with an offset; error by the covariance."""
+    fit = _defect_fit(walk)
+    return fit.diffusivity if fit else unknown("cm^2/s")
 
 
-def defect_by_gls_replicas(walk: Walk, seed: int) -> Estimate:
-    """The same, error over replicas."""
-    return _defect_fit(walk).replica_error(seed)
+def defect_by_memory(walk: Walk, seed: int) -> Estimate:
+    """With the measured correlation of the jumps."""
+    found = defect_memory(walk.jump.astype(float), _residences(walk))
+    if found is None:
+        return unknown("cm^2/s")
+    return found.diffusivity(between_walkers([found]))
 
 
 def tracer_by_count(walk: Walk, seed: int) -> Estimate:
     """Σs² f/(6 N t) with the factor of the mechanism."""
-    weight = SQUARED_STEPS * TRACER_CORRELATION[0]
+    weight = SQUARED_STEPS * ROCK_SALT.tracer_correlation[0]
     n = len(walk.time)
     exposure = 6 * walk.n_cations * float(walk.duration.sum())
     estimate = compound_poisson(n * weight, n * weight**2, exposure, "Å^2/ps")
@@ -121,7 +126,7 @@ def tracer_by_count(walk: Walk, seed: int) -> Estimate:
 
 
 def tracer_by_gls(walk: Walk, seed: int) -> Estimate:
-    """With an offset, from lags of 0.4 to 0.8 of the run; error over replicas."""
+    """With an offset, from five residences or a quarter of the run on; over replicas."""
     n_frames = round(float(walk.duration[0]) * FRAMES) + 1
     number, owner = msd.cation_walkers(walk.replica, walk.cation, walk.n_cations)
     path = msd.site_paths(
@@ -132,8 +137,8 @@ def tracer_by_gls(walk: Walk, seed: int) -> Estimate:
         n_frames=n_frames,
         frame_ps=1 / FRAMES,
     )
-    first, last = (round(part * (n_frames - 1)) for part in (0.4, 0.8))
-    lag = gls.log_spaced_lags(n_frames, first=first, last=last, n_lags=6)
+    stay = float(walk.duration.sum()) / max(len(walk.time), 1)
+    lag = tracer_lags(n_frames, stay * FRAMES)
     moved = msd.at_lags(path, lag)
     of_replica = [np.bincount(owner, row, walk.n_replicas) for row in moved]
     fit = gls.fit_msd(
@@ -187,10 +192,9 @@ def tracer_factor(walk: Walk, seed: int) -> Estimate:
 
 
 def defect_factor(walk: Walk, seed: int) -> Estimate:
-    """From successive jumps."""
-    return correlation.defect_correlation(
-        walk.replica, walk.jump, n_replicas=walk.n_replicas, seed=seed
-    )
+    """Of an autoregression of the jumps."""
+    found = defect_memory(walk.jump.astype(float), _residences(walk))
+    return found.factor if found else unknown("1")
 
 
 def haven(walk: Walk, seed: int) -> Estimate:
@@ -208,24 +212,24 @@ def haven(walk: Walk, seed: int) -> Estimate:
 Estimator = Callable[[Walk, int], Estimate]
 
 _D = units.CM2_PER_S / 6
-_TRACER = SQUARED_STEPS * TRACER_CORRELATION[0] * _D / (4 * CELLS**3 + 1)
+_TRACER = SQUARED_STEPS * ROCK_SALT.tracer_correlation[0] * _D / (4 * CELLS**3 + 1)
 
 OF_MIXED: dict[str, tuple[Estimator, float]] = {
     "hop rate": (rate, 1.0),
-    "D_def, hop count": (defect_by_count, SQUARED_JUMP * _D),
-    "D_def, hop count, replica bootstrap": (defect_by_bootstrap, SQUARED_JUMP * _D),
-    "D_def, GLS, site-projected": (defect_by_gls, SQUARED_JUMP * _D),
-    "D_def, GLS, replica bootstrap": (defect_by_gls_replicas, SQUARED_JUMP * _D),
+    "D_def, measured f": (defect_by_memory, SQUARED_JUMP * _D),
+    "D_def, hop count, f = 1": (defect_by_count, SQUARED_JUMP * _D),
+    "the same, replica bootstrap": (defect_by_bootstrap, SQUARED_JUMP * _D),
+    "D_def, GLS": (defect_by_gls, SQUARED_JUMP * _D),
     "residence time, maximum likelihood": (residence_time, 1.0),
     "survival at one residence time": (survival, math.exp(-1)),
     "correlation factor of the defect": (defect_factor, 1.0),
 }
 
 OF_COLLINEAR: dict[str, tuple[Estimator, float]] = {
-    "D*, hop count with factor": (tracer_by_count, _TRACER),
-    "D*, GLS, replica bootstrap": (tracer_by_gls, _TRACER),
-    "D*, measured factor": (tracer_by_order, _TRACER),
-    "correlation factor of the tracer": (tracer_factor, TRACER_CORRELATION[0]),
+    "D*, f by class": (tracer_by_count, _TRACER),
+    "D*, GLS": (tracer_by_gls, _TRACER),
+    "D*, measured f": (tracer_by_order, _TRACER),
+    "correlation factor of the tracer": (tracer_factor, ROCK_SALT.tracer_correlation[0]),
     "Haven ratio": (haven, HAVEN_RATIO[0]),
 }
 
@@ -251,6 +255,8 @@ def summary(estimates: list[Estimate], truth: float) -> dict[str, float]:
     known = [
         e for e in estimates if math.isfinite(e.value) and not math.isnan(e.interval[0])
     ]
+    if len(known) < 2:
+        return {"truth": truth, "undetermined": 1.0}
     value = np.array([e.value for e in known]) / truth
     low, high = (np.array([e.interval[i] for e in known]) / truth for i in (0, 1))
     error = np.array([e.standard_error for e in known]) / truth
@@ -284,7 +290,7 @@ def study(design: Design, repetitions: int, seed: int) -> dict[str, dict[str, fl
             estimates = [estimator(run, k) for k, run in enumerate(runs)]
             result[name] = summary(estimates, truth)
     energies = activation_energies(design, repetitions, seed)
-    result["Ea, Poisson regression"] = summary(energies, ACTIVATION_ENERGY)
+    result["Ea, Poisson regression, f = 1"] = summary(energies, ACTIVATION_ENERGY)
     return result
 
 
@@ -299,6 +305,9 @@ def table(design: Design, rows: dict[str, dict[str, float]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
+        if "bias" not in row:
+            lines.append(f"| {name} | – | – | – | – | 100.0 |")
+            continue
         numbers = (
             f"{100 * row['bias']:+.1f}",
             f"{100 * row['relative_sd']:.1f}",
@@ -310,19 +319,19 @@ def table(design: Design, rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Run all designs, print and record."""
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+def main(
+    record: Record = None,
+    repetitions: Annotated[int, typer.Option(min=2, help="Runs of each design.")] = 1000,
+) -> None:
+    """How often does the 95 % interval of each estimator hold the truth?"""
     start = time.perf_counter()
-    record = {"repetitions": repetitions, "designs": {}}
+    found = {"repetitions": repetitions, "designs": {}}
     for number, design in enumerate(DESIGNS):
         rows = study(design, repetitions, seed=100 + number)
         print(table(design, rows), flush=True)
-        record["designs"][design.name] = dataclasses.asdict(design) | {"estimators": rows}
-    record["wall_s"] = round(time.perf_counter() - start, 1)
-    record["versions"] = {name: version(name) for name in ("numpy", "scipy")}
-    OUTPUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        found["designs"][design.name] = dataclasses.asdict(design) | {"estimators": rows}
+    finish(record, found, start)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

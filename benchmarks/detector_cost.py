@@ -1,6 +1,6 @@
 """What the hop detector costs: time per frame, and a run with it against one without.
 
-python benchmarks/detector_cost.py [RESULT.json]
+python benchmarks/detector_cost.py [RECORD.json] [--tiny]
 
 217 atoms of LiF at 600 K, 8 steps of 2.5 fs per frame, the embedded model in float32, state
 and detector in float64. `observe` alone is timed for 8 replicas; the runs have 2. Chunks
@@ -10,30 +10,30 @@ with and without the detector take turns, so that other load on the machine meet
 import functools
 import json
 import statistics
-import sys
 import time
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from harness import Record, Tiny, write
 
-jax.config.update("jax_enable_x64", True)
+from jaxdiff import md, observables, potential, units
+from jaxdiff.checkpoints import load_default
+from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
+from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.lattice.supercell import Supercell
 
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-from jaxdiff import md, observables, potential, units  # noqa: E402
-from jaxdiff.checkpoints import load_default  # noqa: E402
-from jaxdiff.crystal import rock_salt_interstitial  # noqa: E402
-
-STEPS_PER_FRAME, FRAMES, CHUNKS = 8, 4, 4
+STEPS_PER_FRAME, FRAMES = 8, 4
 SETTINGS, SKIN = observables.SiteSettings(), 0.3
 
 
-def observe_alone(system, n_replicas=8, n_frames=200) -> list[float]:
+def observe_alone(system, cells: int, n_replicas=8, n_frames=200) -> list[float]:
     """Milliseconds per frame of all replicas."""
-    begin = initial_state(system)
+    begin = initial_state(system, cells)
     position = jnp.broadcast_to(system.position, (n_replicas, system.n_atoms, 3))
     noise = 0.2 * jax.random.normal(jax.random.key(0), (n_frames, *position.shape))
-    state = jax.vmap(begin)(position)
+    state = jax.vmap(begin, (0, None))(position, system.cell)
 
     @jax.jit
     def scan(state, frames):
@@ -51,20 +51,19 @@ def observe_alone(system, n_replicas=8, n_frames=200) -> list[float]:
     return times[1:]
 
 
-def initial_state(system):
-    """Position -> state of the detector."""
+def initial_state(system, cells: int):
+    """(position, cell) -> state of the detector."""
     mobile = np.asarray(system.atomic_number) == 3
-    cell = np.asarray(system.cell)
-    supercell = observables.as_supercell(3)
-    return lambda x: observables.initialize(SETTINGS, supercell, cell, x, mobile)
+    supercell = Supercell.of(ROCK_SALT, cells)
+    return lambda x, cell: observables.initialize(SETTINGS, supercell, cell, x, mobile)
 
 
-def runs(system, n_replicas=2) -> dict[str, list[float]]:
+def runs(system, cells: int, n_chunks: int, n_replicas=2) -> dict[str, list[float]]:
     """Seconds of each chunk, with and without the detector."""
     model = potential.cast(load_default(), jnp.float32)
     kelvin = np.full(n_replicas, 600.0)
     plan = md.Plan(model.architecture.cutoff, SKIN, STEPS_PER_FRAME, FRAMES)
-    function = potential.make_energy_and_force(model.architecture, system.atomic_number)
+    function = potential.make_energy_and_force(model, system.atomic_number)
     conditions = md.conditions(
         system,
         kelvin,
@@ -77,7 +76,7 @@ def runs(system, n_replicas=2) -> dict[str, list[float]]:
     programs, states = {}, {}
     for name, observe, begin in (
         ("off", None, None),
-        ("on", watch, initial_state(system)),
+        ("on", watch, initial_state(system, cells)),
     ):
         programs[name] = md.make_chunk(plan, function, observe)
         states[name] = md.initialize(
@@ -85,8 +84,8 @@ def runs(system, n_replicas=2) -> dict[str, list[float]]:
         )
         states[name] = md.evaluate(programs[name], model, conditions, states[name])
     times = {"off": [], "on": []}
-    n_steps, bath = jnp.asarray(plan.steps_per_chunk), jnp.asarray(md.LANGEVIN, jnp.int32)
-    for k in range(CHUNKS + 1):
+    n_steps, bath = jnp.asarray(plan.steps_per_chunk), plan.number("langevin")
+    for k in range(n_chunks + 1):
         for name in ("off", "on") if k % 2 else ("on", "off"):
             start = time.perf_counter()
             state, _ = programs[name](
@@ -97,13 +96,15 @@ def runs(system, n_replicas=2) -> dict[str, list[float]]:
     return {name: t[1:] for name, t in times.items()}
 
 
-def main() -> None:
-    """Time both, print and, where a file is given, record."""
-    system = rock_salt_interstitial(3)
-    alone, chunk = observe_alone(system), runs(system)
+def main(record: Record = None, tiny: Tiny = False) -> None:
+    """Time the hop detector alone, and runs with it and without."""
+    jax.config.update("jax_enable_x64", True)
+    cells, n_chunks = (2, 1) if tiny else (3, 4)
+    system = rock_salt_interstitial(cells)
+    alone, chunk = observe_alone(system, cells), runs(system, cells, n_chunks)
     observe_ms = statistics.median(alone) / 8
     md_ms = 1e3 * statistics.median(chunk["off"]) / (2 * FRAMES)
-    record = {
+    found = {
         "atoms": system.n_atoms,
         "observe_ms_per_frame_and_replica": round(observe_ms, 4),
         "md_ms_per_frame_and_replica": round(md_ms, 2),
@@ -115,11 +116,10 @@ def main() -> None:
         ),
         "jax": jax.__version__,
     }
-    print(json.dumps(record, indent=1))
-    if len(sys.argv) > 1:
-        with open(sys.argv[1], "w", encoding="utf-8") as file:
-            file.write(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

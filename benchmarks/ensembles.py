@@ -1,6 +1,6 @@
 """NVT steps of ensembles: against the number of replicas, and against the size of the cell.
 
-python benchmarks/ensembles.py [RESULTS.jsonl] [--only embedded|mpa]
+python benchmarks/ensembles.py [RECORDS.jsonl] [--only embedded|mpa] [--tiny]
 
 LiF with one interstitial lithium at 500 K, as `jaxdiff simulate` runs it: thermostat,
 neighbour lists with a skin, detector of hops, float32 model and float64 state. The embedded
@@ -11,17 +11,18 @@ steps. Beside them Langevin steps of ASE and of torch-sim with mace-torch and th
 weights, in float32 (`[oracle]` and `[bench]` extras), where they are installed.
 """
 
-import argparse
+import enum
 import importlib.util
-import math
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import peer_steps
-from harness import alone, append, n_cores, peak_gib, provenance, quiet
+import typer
+from harness import Records, Tiny, alone, append, n_cores, peak_gib, provenance, quiet
 
 STRIDE = 8
 CHUNKS, STEPS = 4, 40
@@ -38,17 +39,21 @@ CASES = {
 }
 """Model -> conventional cells along an edge, and replicas."""
 
+TINY_CASES, TINY_CHUNKS, TINY_STEPS = [(2, 1), (2, 2), (3, 2)], 2, 8
+
 PEER_CASES = {
     "embedded": [("ase", 3, 1), ("torch_sim", 3, 1), ("torch_sim", 3, 4)],
     "mpa": [("ase", 3, 1), ("torch_sim", 3, 2)],
 }
 """Model -> module that has to be there, cells along an edge, and replicas."""
 
+Model = enum.StrEnum("Model", list(CASES))
+
 
 def write_models(folder: Path) -> None:
     """Both models: native, and as mace-torch reads them where that is installed."""
     from jaxdiff.checkpoints import load_default, save_native
-    from jaxdiff.checkpoints.to_mace_torch import save_mace_torch
+    from jaxdiff.checkpoints.mace.to_torch import save_mace_torch
 
     for name, model in {"embedded": load_default(), "mpa": quiet()}.items():
         save_native(folder / f"{name}.safetensors", model)
@@ -62,11 +67,10 @@ def length(edge: int, replicas: int) -> tuple[int, int]:
     return (CHUNKS_IF_LARGE, STEPS_IF_LARGE) if is_large else (CHUNKS, STEPS)
 
 
-def run_of(model: str, timestep_fs: float, edge: int, replicas: int):
-    """The run file of a case."""
+def run_of(model: str, timestep_fs: float, edge: int, replicas: int, steps: int):
+    """The run file of a case, with so many steps in a chunk."""
     from jaxdiff.io.runfile import RunFile
 
-    _, steps = length(edge, replicas)
     return RunFile.model_validate(
         {
             "model": {"name_or_path": model},
@@ -90,7 +94,9 @@ def run_of(model: str, timestep_fs: float, edge: int, replicas: int):
     )
 
 
-def measure(model: str, timestep_fs: float, edge: int, replicas: int) -> dict:
+def measure(
+    model: str, timestep_fs: float, edge: int, replicas: int, chunks: int, steps: int
+) -> dict:
     """One case: microseconds per atom and step, and what belongs to it."""
     import jax
 
@@ -102,7 +108,7 @@ def measure(model: str, timestep_fs: float, edge: int, replicas: int) -> dict:
     from jaxdiff.runs.build import EQUILIBRATION, build
 
     begin = time.perf_counter()
-    ensemble = build(run_of(model, timestep_fs, edge, replicas))
+    ensemble = build(run_of(model, timestep_fs, edge, replicas, steps))
     conditions = ensemble.conditions(EQUILIBRATION)
     state = md.evaluate(
         ensemble.run_chunk, ensemble.potential.params, conditions, ensemble.first_state()
@@ -113,8 +119,8 @@ def measure(model: str, timestep_fs: float, edge: int, replicas: int) -> dict:
         ensemble.potential.params,
         conditions,
         state,
-        n_steps=math.prod(length(edge, replicas)),
-        thermostat=ensemble.thermostat(EQUILIBRATION),
+        n_steps=chunks * steps,
+        integrator=ensemble.run.integrator(EQUILIBRATION),
     )
     seconds, first = [], None
     for part in parts:
@@ -173,20 +179,22 @@ def exponent(rows: list[dict]) -> float:
     return float(np.polyfit(np.log(atoms), np.log(time_), 1)[0])
 
 
-def main() -> None:
-    """All cases, a record for each model."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", nargs="?", type=Path)
-    parser.add_argument("--only", choices=tuple(CASES))
-    given = parser.parse_args()
+def main(
+    records: Records = None,
+    only: Annotated[Model | None, typer.Option(help="One of the models alone.")] = None,
+    tiny: Tiny = False,
+) -> None:
+    """Time steps of ensembles against replicas and atoms, a record for each model."""
+    print(f"{n_cores()} cores", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         alone(write_models, folder)
-        for model in [given.only] if given.only else CASES:
+        for model in [only.value] if only else CASES:
             rows, timestep_fs = [], TIMESTEP_FS[model]
-            for edge, replicas in CASES[model]:
+            for edge, replicas in TINY_CASES if tiny else CASES[model]:
                 path = str(folder / f"{model}.safetensors")
-                row = alone(measure, path, timestep_fs, edge, replicas)
+                many = (TINY_CHUNKS, TINY_STEPS) if tiny else length(edge, replicas)
+                row = alone(measure, path, timestep_fs, edge, replicas, *many)
                 rows.append({"engine": "jaxdiff", **row})
                 print(model, rows[-1], flush=True)
             two = sorted((r for r in rows if r["replicas"] == 2), key=lambda r: r["atoms"])
@@ -198,10 +206,9 @@ def main() -> None:
                 **provenance("jaxdiff", "jax", "jaxlib"),
             }
             print(f"{model}: time ~ atoms^{record['size_exponent']}", flush=True)
-            if given.results is not None:
-                append(given.results, record)
+            if records is not None:
+                append(records, record)
 
 
 if __name__ == "__main__":
-    print(f"{n_cores()} cores", flush=True)
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """What the time of the compiled evaluator goes into, part by part, on one core.
 
-python benchmarks/evaluator_parts.py [RESULTS.jsonl]
+python benchmarks/evaluator_parts.py [RECORDS.jsonl] [--tiny]
 
 MACE-MPA-0's architecture for Li and F with random weights, 217 atoms, float32, radial
 functions tabulated to 1e-6, one device. Each part is a program of its own over all blocks
@@ -10,13 +10,10 @@ its results to memory, which the whole does not, so parts need not add up to it.
 
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
 
-from harness import append, provenance, start
-
-REPEATS = 7
+import typer
+from harness import Records, Tiny, append, provenance, start
 
 
 def over_blocks(part, derivative: bool = True):
@@ -33,20 +30,20 @@ def over_blocks(part, derivative: bool = True):
     return jax.jit(lambda fixed, *moving: jax.lax.map(one, (fixed, moving)))
 
 
-def parts() -> dict:
-    """Name -> program and its arguments."""
+def parts(edge: int) -> dict:
+    """Name -> program and its arguments, for so many cells along an edge."""
     import jax
     import jax.numpy as jnp
     import numpy as np
     from evaluators import crystal
 
-    from jaxdiff import neighbors, potential
-    from jaxdiff.models import compiled
-    from jaxdiff.models.folded import fold
+    from jaxdiff import neighbors
+    from jaxdiff.models.mace import compiled
+    from jaxdiff.models.mace.folded import fold
 
-    position, system = crystal(3)
+    position, system = crystal(edge)
     lists = neighbors.allocate(position, system.cell, 6.0, 0.0, headroom=1.0)
-    folded = fold(potential.cast(start(), "float32"), tolerance=1e-6)
+    folded = fold(start(), "float32", tolerance=1e-6)
     species = (np.asarray(system.atomic_number) == 9).astype(np.int32)
     blocks = compiled.blocks_of(species, compiled.fitting_size(folded))
     vector = neighbors.displacement(jnp.asarray(position), jnp.asarray(system.cell), lists)
@@ -113,26 +110,28 @@ def parts() -> dict:
     }
 
 
-def main() -> None:
-    """Time the parts and the whole, print and, where a file is given, record."""
+def main(records: Records = None, tiny: Tiny = False) -> None:
+    """Time the parts of the compiled evaluator, and the whole, on one core."""
+    edge, repeats = (2, 1) if tiny else (3, 7)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     import jax
 
     jax.config.update("jax_enable_x64", True)
     found = {}
-    for name, (program, *given) in parts().items():
+    for name, (program, *given) in parts(edge).items():
         jax.block_until_ready(program(*given))
         times = []
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             begin = time.perf_counter()
             jax.block_until_ready(program(*given))
             times.append(1e3 * (time.perf_counter() - begin))
         found[name] = round(statistics.median(times), 1)
         print(f"{found[name]:8.1f} ms  {name}", flush=True)
-    if len(sys.argv) > 1:
-        record = {"benchmark": "evaluator_parts", "atoms": 217, "ms": found}
-        append(Path(sys.argv[1]), record | provenance("jaxdiff", "jax", "jaxlib"))
+    if records is not None:
+        atoms = 8 * edge**3 + 1
+        record = {"benchmark": "evaluator_parts", "atoms": atoms, "ms": found}
+        append(records, record | provenance("jaxdiff", "jax", "jaxlib"))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """Time and memory of energy and forces: the plain and the compiled evaluator, and peers.
 
-python benchmarks/evaluators.py [RESULTS.jsonl] [--atoms 217|1001] [--dtype float32|float64]
+python benchmarks/evaluators.py [RECORDS.jsonl] [--atoms N] [--dtype float32|float64]
 
 The architecture of MACE-MPA-0 (medium) for Li and F, the same random weights in all
 engines, thermal LiF with one interstitial lithium. Neighbours are listed beforehand, to the
@@ -12,7 +12,7 @@ are from the plain evaluator in float64. Needs the `[oracle]` extra; symmetrix-x
 cannot run.
 """
 
-import argparse
+import enum
 import importlib.util
 import itertools
 import os
@@ -21,16 +21,28 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from harness import alone, append, n_cores, peak_gib, provenance, start, write_start
+import typer
+from harness import (
+    Records,
+    alone,
+    append,
+    n_cores,
+    one_of,
+    peak_gib,
+    provenance,
+    start,
+    write_start,
+)
 
-from jaxdiff.models.fused import reason_not_to
+from jaxdiff.models.mace.fused import reason_not_to
 
-SIZES = {217: 3, 1001: 5}
+SIZES = {65: 2, 217: 3, 1001: 5}
 """Atoms -> conventional cells along an edge."""
 
-DTYPES = ("float32", "float64")
+Dtype = enum.StrEnum("Dtype", ["float32", "float64"])
 
 ENGINES = {
     "plain": None,
@@ -46,7 +58,7 @@ REPEATS = 3
 
 def crystal(edge: int):
     """Positions and cell, Å, and the system that they belong to."""
-    from jaxdiff.crystal import rock_salt_interstitial
+    from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
 
     system = rock_salt_interstitial(edge)
     rng = np.random.default_rng(0)
@@ -61,22 +73,21 @@ def here(engine: str, edge: int, dtype: str) -> dict:
     jax.config.update("jax_num_cpu_devices", max(2, n_cores()))
     jax.config.update("jax_default_matmul_precision", "highest")
     from jaxdiff import neighbors, potential
+    from jaxdiff.models.mace import compiled, fused
 
     position, system = crystal(edge)
     lists = neighbors.allocate(position, system.cell, 6.0, 0.0, headroom=1.0)
     model, begin = potential.cast(start(), dtype), time.perf_counter()
     if engine == "plain":
         number = system.atomic_number
-        function = potential.make_energy_and_force(model.architecture, number)
+        function = potential.make_energy_and_force(model, number)
         params = model
     else:
         tolerance = ENGINES[engine] or None
-        params, function = potential.compile_for(
-            model,
-            system.atomic_number,
-            tolerance=tolerance,
-            fused=engine.startswith("fused"),
-        )
+        kernel = fused.FUSED if engine.startswith("fused") else compiled.COMPILED
+        params, function = potential.evaluator(
+            model, system.atomic_number, kernel, tolerance=tolerance
+        )[:2]
     folding = time.perf_counter() - begin
     given = (params, np.asarray(position), np.asarray(system.cell), lists)
     inputs = [jax.device_put(given, device) for device in jax.devices()[: n_cores()]]
@@ -208,13 +219,17 @@ def line(record: dict) -> str:
     )
 
 
-def main() -> None:
-    """Measure all cases, or those asked for, print and, where a file is given, record."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", nargs="?", type=Path)
-    parser.add_argument("--atoms", type=int, nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
-    given = parser.parse_args()
+def main(
+    records: Records = None,
+    atoms: Annotated[
+        list[int],
+        typer.Option(help="65, 217 or 1001; again for another.", callback=one_of(SIZES)),
+    ] = (217, 1001),
+    dtype: Annotated[
+        list[Dtype], typer.Option(help="Precision; again for the other.")
+    ] = tuple(Dtype),
+) -> None:
+    """Time energy and forces by each engine; all sizes and precisions, or those given."""
     packages = ["jax", "jaxlib", "mace-torch", "torch"]
     if importlib.util.find_spec("symmetrix") is not None:
         packages.append("symmetrix-xl")
@@ -224,19 +239,19 @@ def main() -> None:
         alone(write_start, path)
         reference = {
             n_atoms: measured(path, "plain", n_atoms, "float64")["forces"]
-            for n_atoms in given.atoms
+            for n_atoms in atoms
         }
-        for dtype, n_atoms, engine in itertools.product(given.dtype, given.atoms, ENGINES):
-            found = measured(path, engine, n_atoms, dtype)
+        for kind, n_atoms, engine in itertools.product(dtype, atoms, ENGINES):
+            found = measured(path, engine, n_atoms, kind.value)
             if "forces" in found:
                 error = np.abs(found.pop("forces") - reference[n_atoms]).max()
                 found["largest_difference_of_forces"] = float(f"{error:.1e}")
-            case = {"engine": engine, "atoms": n_atoms, "dtype": dtype}
+            case = {"engine": engine, "atoms": n_atoms, "dtype": kind.value}
             record = {"benchmark": "evaluators", **case, **found, **common}
             print(line(record), flush=True)
-            if given.results is not None:
-                append(given.results, record)
+            if records is not None:
+                append(records, record)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -7,16 +7,44 @@ import os
 import platform
 import resource
 import subprocess
+import time
+from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
+
+Record = Annotated[
+    Path | None, typer.Argument(help="JSON file to write the record to; none: only print.")
+]
+Records = Annotated[
+    Path | None,
+    typer.Argument(help="File of records, one a line, to add to; none: only print."),
+]
+Tiny = Annotated[
+    bool, typer.Option("--tiny", help="As small as it goes: a test that it works.")
+]
+"""Arguments that benchmarks share."""
+
+
+def one_of(sizes: Collection[int]) -> Callable:
+    """A callback of typer that refuses numbers of atoms which there are not."""
+
+    def check(given: int | list[int]) -> int | list[int]:
+        for n_atoms in given if isinstance(given, list) else [given]:
+            if n_atoms not in sizes:
+                known = ", ".join(map(str, sizes))
+                raise typer.BadParameter(f"{n_atoms} is none of {known}.")
+        return given
+
+    return check
 
 
 def architecture():
     """MACE-MPA-0's (medium), for Li and F."""
-    from jaxdiff.models.architecture import Architecture
+    from jaxdiff.models.mace.architecture import Architecture
 
     return Architecture(
         scale_shift=True,
@@ -46,7 +74,7 @@ def start():
     import jax
     import jax.numpy as jnp
 
-    from jaxdiff.models.initial import initialize
+    from jaxdiff.models.mace.initial import initialize
 
     return initialize(
         architecture(),
@@ -69,7 +97,7 @@ def quiet():
 
 def write_start(path: Path) -> None:
     """`start` as a file of mace-torch."""
-    from jaxdiff.checkpoints.to_mace_torch import save_mace_torch
+    from jaxdiff.checkpoints.mace.to_torch import save_mace_torch
 
     save_mace_torch(path, start())
 
@@ -113,6 +141,22 @@ def provenance(*packages: str) -> dict:
         "machine": platform.machine(),
         "versions": {name: version(name) for name in packages},
     }
+
+
+def write(path: Path, record: dict) -> None:
+    """A file of one record, in place of what was there."""
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def finish(record: Path | None, found: dict, start: float) -> None:
+    """Add what it took and what it was taken with, and write it where a file is named.
+
+    - `start`: `time.perf_counter()` at the start.
+    """
+    found["wall_s"] = round(time.perf_counter() - start, 1)
+    found["versions"] = {name: version(name) for name in ("numpy", "scipy")}
+    if record is not None:
+        write(record, found)
 
 
 def append(path: Path, record: dict) -> None:

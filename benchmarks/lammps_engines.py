@@ -1,6 +1,6 @@
 """NVT steps of LAMMPS with each engine that there is, one system, one set of weights.
 
-python benchmarks/lammps_engines.py [RESULTS.jsonl] [--folder F] [--lammps PROGRAM]
+python benchmarks/lammps_engines.py [RECORDS.jsonl] [--folder F] [--lammps PROGRAM]
 
 MACE-MPA-0's architecture for Li and F with weak random forces, or `--model FILE.model` of
 mace-torch; LiF with one interstitial at 500 K, `fix nvt`, 0.5 fs, float32. Through `fix
@@ -11,7 +11,6 @@ Inputs and converted models stay in `--folder`, for another machine. What was no
 recorded with the reason; the time is LAMMPS's own "Loop time".
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -20,10 +19,15 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
-from harness import alone, append, n_cores, provenance, quiet
+import typer
+from harness import Records, alone, append, n_cores, one_of, provenance, quiet
 
-CELLS = {217: 3, 1001: 5}
+CELLS = {65: 2, 217: 3, 1001: 5}
+"""Atoms -> conventional cells along an edge."""
+
+LAMMPS = Path(sysconfig.get_path("scripts")) / "lmp"
 SKIN, WARM_UP, STEPS = 0.3, 4, 20
 
 COMMON = """units metal
@@ -70,8 +74,8 @@ def write_system(folder: Path, n_atoms: int, model: Path | None) -> None:
     """The data file, the model and an input for each engine."""
     import ase.io
 
-    from jaxdiff.checkpoints.to_mace_torch import save_mace_torch
-    from jaxdiff.crystal import rock_salt_interstitial
+    from jaxdiff.checkpoints.mace.to_torch import save_mace_torch
+    from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
     from jaxdiff.system import to_ase
 
     atoms = to_ase(rock_salt_interstitial(CELLS[n_atoms], 4.083428))
@@ -195,35 +199,38 @@ def measured(folder: Path, engine: str, program: str) -> dict:
         return {"not_run": "its process ended without a result"}
 
 
-def main() -> None:
-    """All engines, print and, where a file is given, record."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", nargs="?", type=Path)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--atoms", type=int, choices=tuple(CELLS), default=217)
-    parser.add_argument(
-        "--lammps", default=str(Path(sysconfig.get_path("scripts")) / "lmp")
-    )
-    given = parser.parse_args()
+def main(
+    records: Records = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where inputs and converted models stay.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A file of mace-torch; none: random weights.")
+    ] = None,
+    atoms: Annotated[
+        int, typer.Option(help="65, 217 or 1001.", callback=one_of(CELLS))
+    ] = 217,
+    lammps: Annotated[str, typer.Option(help="Program with pair styles.")] = str(LAMMPS),
+) -> None:
+    """Time NVT steps of LAMMPS with each engine that there is."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (given.folder or Path(temporary)).resolve()
+        folder = (folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        alone(write_system, folder, given.atoms, given.model)
+        alone(write_system, folder, atoms, model)
         rows = {}
         for engine in ("jaxdiff", "mace-torch", *CONVERTED):
-            rows[engine] = measured(folder, engine, given.lammps)
+            rows[engine] = measured(folder, engine, lammps)
             print(engine, rows[engine], flush=True)
     record = {
         "benchmark": "lammps_engines",
-        "atoms": given.atoms,
-        "model": "MACE-MPA-0 architecture" if given.model is None else given.model.name,
+        "atoms": atoms,
+        "model": "MACE-MPA-0 architecture" if model is None else model.name,
         "rows": rows,
         **provenance("jaxdiff", "jax", "lammps", "mace-torch", "torch"),
     }
-    if given.results is not None:
-        append(given.results, record)
+    if records is not None:
+        append(records, record)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """What a gradient of each objective costs, beside that of force matching.
 
-python benchmarks/objectives_cost.py [RESULTS.jsonl]
+python benchmarks/objectives_cost.py [RECORDS.jsonl] [--tiny]
 
 The embedded model in float64, its collinear jump in 65 atoms. Each case has a process of
 its own; the first call compiles, the median of three more counts. Memory is beyond what the
@@ -8,15 +8,11 @@ process had with model and points loaded.
 """
 
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from harness import alone, append, peak_gib, provenance
-
-REPEATS = 3
-N_FRAMES = 50  # of each ensemble
+import typer
+from harness import Records, Tiny, alone, append, peak_gib, provenance
 
 
 def setting():
@@ -33,16 +29,16 @@ def setting():
 
     model = cast(load("lif-compact"), jnp.float64)
     path = lithium_path("collinear", (2, 2, 2))
-    return model, make_surface(model.architecture, path.system), path
+    return model, make_surface(model, path.system), path
 
 
-def search() -> dict:
+def search(n_images: int) -> dict:
     """The points of the jump, and what they cost."""
-    from jaxdiff.objectives.barrier import find_barrier
+    from jaxdiff.objectives.barrier import Settings, find_barrier
 
     model, surface, path = setting()
     begin = time.perf_counter()
-    found = find_barrier(model, surface, path)
+    found = find_barrier(model, surface, path, Settings(n_images))
     points = (found.saddle, found.start, found.end)
     return {
         "force_calls": found.force_calls,
@@ -52,8 +48,8 @@ def search() -> dict:
     }
 
 
-def functions(points):
-    """Cases by name: a call that makes the gradient, and how often it calls the model."""
+def functions(points, n_frames: int):
+    """Cases by name: a call that makes the gradient; ensembles of so many frames."""
     import dataclasses
 
     import jax
@@ -69,7 +65,7 @@ def functions(points):
     near = harmonic.atoms_around(surface, minimum, end, 3.0)
     rng = np.random.default_rng(0)
     frames = [
-        jnp.asarray(np.asarray(x) + rng.normal(0, 0.08, (N_FRAMES, *x.shape)))
+        jnp.asarray(np.asarray(x) + rng.normal(0, 0.08, (n_frames, *x.shape)))
         for x in (saddle, minimum)
     ]
     label = evaluate(surface, model, minimum)[1]
@@ -94,21 +90,21 @@ def functions(points):
         "ln rate, all 65 vibrate": lambda: harmonic.log_rate_gradient(
             model, surface, saddle, minimum, 500.0
         )[1],
-        f"ln rate at a temperature, {N_FRAMES} + {N_FRAMES} frames": lambda: (
+        f"ln rate at a temperature, {n_frames} + {n_frames} frames": lambda: (
             ensemble_gradient(model, surface, *frames, 0.05)
         ),
     }
 
 
-def measure(name: str, points) -> dict:
+def measure(name: str, points, n_frames: int, repeats: int) -> dict:
     """Seconds and memory of one case."""
     import jax
 
-    call = functions(points)[name]
+    call = functions(points, n_frames)[name]
     before, begin = peak_gib(), time.perf_counter()
     jax.block_until_ready(call())
     first, seconds = time.perf_counter() - begin, []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         begin = time.perf_counter()
         jax.block_until_ready(call())
         seconds.append(time.perf_counter() - begin)
@@ -120,25 +116,26 @@ def measure(name: str, points) -> dict:
     }
 
 
-def names() -> list[str]:
+def names(n_frames: int) -> list[str]:
     """Of all cases."""
     zero = np.zeros((65, 3))
-    return list(functions([zero, zero, zero]))
+    return list(functions([zero, zero, zero], n_frames))
 
 
-def main(results: Path | None) -> None:
-    """All cases, a record of them."""
-    found = alone(search)
+def main(records: Records = None, tiny: Tiny = False) -> None:
+    """Time a gradient of each objective."""
+    n_images, n_frames, repeats = (3, 1, 1) if tiny else (7, 50, 3)
+    found = alone(search, n_images)
     points = found.pop("points")
     print(f"search: {found}", flush=True)
     rows = []
-    for name in alone(names):
-        rows.append(alone(measure, name, points))
+    for name in alone(names, n_frames):
+        rows.append(alone(measure, name, points, n_frames, repeats))
         print(rows[-1], flush=True)
     record = {"search": found, "cases": rows, **provenance("jaxdiff", "jax", "jaxlib")}
-    if results is not None:
-        append(results, record)
+    if records is not None:
+        append(records, record)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    typer.run(main)

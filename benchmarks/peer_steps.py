@@ -81,7 +81,7 @@ def _crystal(edge: int):
     import numpy as np
     from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-    from jaxdiff.crystal import rock_salt_interstitial
+    from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
     from jaxdiff.system import to_ase
 
     atoms = to_ase(rock_salt_interstitial(edge, lattice_constant=4.083428))

@@ -1,7 +1,8 @@
 """D_def and its error by kinisi and by us, on the same simulated walks of a defect.
 
-Run where kinisi 2 is installed: `python benchmarks/peers_msd.py [walks]`. Writes
-`benchmarks/results/peers_msd.json`.
+python benchmarks/peers_msd.py [RECORD.json] [--walks N]
+
+Needs kinisi 2, of the `[peers]` extra.
 """
 
 import json
@@ -10,17 +11,19 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-import scipp as sc
+import typer
 from ase import Atoms
-from kinisi.analyze import DiffusionAnalyzer
+from harness import Record, write
 
 from jaxdiff.analysis.gls import fit_msd, log_spaced_lags
 from jaxdiff.analysis.msd import mean_squared_displacement, site_paths
-from jaxdiff.analysis.walk import simulate
 
-OUTPUT = Path(__file__).parent / "results" / "peers_msd.json"
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from kinetic_walk import simulate  # noqa: E402
 
 REPLICAS, HOPS = 16, 10  # per replica
 # Frames in a residence time, 1 ps. A power of two: with 10, kinisi 2.1 truncates four of
@@ -32,6 +35,9 @@ TRUTH = 12 / 6 * 1e-4  # cm^2/s: 1/ps, 12 Å^2
 
 def kinisi(path: np.ndarray, seed: int) -> tuple[dict[str, float], np.ndarray]:
     """All lags, as its documentation does; the defect as Li, and F at rest."""
+    import scipp as sc
+    from kinisi.analyze import DiffusionAnalyzer
+
     trajectories = []
     for replica in range(path.shape[1]):
         frames = [np.stack([p + BOX / 2, np.zeros(3)]) for p in path[:, replica]]
@@ -88,10 +94,12 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Run both on the same walks, print and record."""
-    n_walks = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    n = REPLICAS * n_walks
+def main(
+    record: Record = None,
+    walks: Annotated[int, typer.Option(min=2, help="Runs of 16 replicas.")] = 40,
+) -> None:
+    """Compare D_def and its error by kinisi and by us on the same walks."""
+    n = REPLICAS * walks
     walk = simulate(
         np.ones(n), np.full(n, float(HOPS)), probability=(1, 0, 0, 0), cells=2, seed=1
     )
@@ -104,7 +112,7 @@ def main() -> None:
         frame_ps=1 / FRAMES,
     )
     rows, seconds, difference = {"kinisi": [], "jaxdiff": []}, [0.0, 0.0], 0.0
-    for k in range(n_walks):
+    for k in range(walks):
         path = paths[:, k * REPLICAS : (k + 1) * REPLICAS]
         start = time.perf_counter()
         theirs, msd = kinisi(path, k)
@@ -117,21 +125,21 @@ def main() -> None:
         mean = mean_squared_displacement(twice).mean(axis=1)[1 : len(msd) + 1]
         difference = max(difference, float(np.abs(msd / mean - 1).max()))
     values = [[row["value"] for row in rows[name]] for name in ("kinisi", "jaxdiff")]
-    record = {
-        "walks": n_walks,
+    found = {
+        "walks": walks,
         "replicas": REPLICAS,
         "hops_per_replica": HOPS,
         "largest_relative_difference_of_msd_with_first_frame_twice": difference,
         "correlation_of_d": round(float(np.corrcoef(values)[0, 1]), 3),
         "poisson_limit_relative_sd": round(1 / math.sqrt(REPLICAS * HOPS), 4),
-        "kinisi": summary(rows["kinisi"]) | {"s_per_walk": round(seconds[0] / n_walks, 3)},
-        "jaxdiff": summary(rows["jaxdiff"])
-        | {"s_per_walk": round(seconds[1] / n_walks, 4)},
+        "kinisi": summary(rows["kinisi"]) | {"s_per_walk": round(seconds[0] / walks, 3)},
+        "jaxdiff": summary(rows["jaxdiff"]) | {"s_per_walk": round(seconds[1] / walks, 4)},
         "versions": {name: version(name) for name in ("kinisi", "scipp", "numpy", "scipy")},
     }
-    print(json.dumps(record, indent=1))
-    OUTPUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=1))
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

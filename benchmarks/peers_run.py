@@ -1,6 +1,6 @@
 """Who gives what for one run: this project, kinisi, MDAnalysis, tidynamics and GEMDAT.
 
-python benchmarks/peers_run.py RUN_DIR [--kinisi]
+python benchmarks/peers_run.py RUN_DIR [RECORD.json] [--kinisi]
 
 RUN_DIR has a series.h5 with whole frames (`--keep-frames`, `output.positions_every_ps`).
 Mean squared displacements of the whole frames against MDAnalysis and tidynamics; GEMDAT's
@@ -10,18 +10,17 @@ of cations, which is D_def. What is not installed is left out.
 """
 
 import importlib.util
-import json
-import sys
 import warnings
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
+from harness import Record, write
 
 from jaxdiff.analysis import load_series, summarize
 from jaxdiff.analysis.exports import to_kinisi, to_mdanalysis
 from jaxdiff.analysis.msd import mean_squared_displacement
-
-RESULT = Path(__file__).parent / "results" / "peers_run.json"
 
 
 def installed(name: str) -> bool:
@@ -88,10 +87,16 @@ def gemdat_tracer(series, replica: int, kelvin: float) -> float:
     return float(lithium.metrics().tracer_diffusivity(dimensions=3)) * 1e4
 
 
-def main() -> None:
-    """Compare, print and record."""
+def main(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run with whole frames.")],
+    record: Record = None,
+    kinisi: Annotated[
+        bool, typer.Option("--kinisi", help="Its jump diffusivity too: takes minutes.")
+    ] = False,
+) -> None:
+    """Compare the diffusivities of one run by several programs."""
     warnings.simplefilter("ignore")
-    series = load_series(Path(sys.argv[1]) / "series.h5")
+    series = load_series(run_dir / "series.h5")
     rows = []
     for row in summarize(series).rows:
         kelvin = row.temperature_kelvin
@@ -99,7 +104,7 @@ def main() -> None:
         entry = {"temperature_kelvin": kelvin, "hops": row.hops}
         ours = row.defect_diffusivity
         entry["d_def_hop_count"] = [ours.value, ours.standard_error]
-        if "--kinisi" in sys.argv and installed("kinisi"):
+        if kinisi and installed("kinisi"):
             entry["d_def_kinisi"] = kinisi_defect(series, replicas)
         entry["d_tracer_hop_count"] = row.tracer_diffusivity.value
         if installed("gemdat"):
@@ -107,10 +112,11 @@ def main() -> None:
             entry["d_tracer_gemdat"] = float(np.mean(each))
         rows.append(entry)
         print(entry, flush=True)
-    record = {"temperatures": rows, "msd_relative_difference": msd_differences(series)}
-    print(record["msd_relative_difference"])
-    RESULT.write_text(json.dumps(record, indent=1) + "\n")
+    found = {"temperatures": rows, "msd_relative_difference": msd_differences(series)}
+    print(found["msd_relative_difference"])
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

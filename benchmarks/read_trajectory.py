@@ -1,6 +1,6 @@
 """Speed and memory of reading a LAMMPS dump of 1001 atoms.
 
-python benchmarks/read_trajectory.py [FRAMES] [RUN.json]
+python benchmarks/read_trajectory.py [RECORD.json] [--frames N]
 
 Random positions, written to a temporary folder as `id type xu yu zu` (exact), as
 `id type x y z` (unwrapped while reading) and as the first, packed with gzip. Peak memory is
@@ -16,8 +16,11 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
+from harness import Record, write
 
 from jaxdiff.io.trajectory import open_trajectory
 
@@ -47,22 +50,24 @@ def peak_megabytes() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def main() -> None:
-    """Write, read, print and, where a file is given, record."""
-    n_frames = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    record = {"atoms": ATOMS, "frames": n_frames, "chunk_frames": 256}
+def main(
+    record: Record = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of each dump.")] = 2000,
+) -> None:
+    """Time the reading of LAMMPS dumps of 1001 atoms."""
+    found = {"atoms": ATOMS, "frames": frames, "chunk_frames": 256}
     cases = {"xu": ("xu yu zu", ""), "wrapped": ("x y z", ""), "gz": ("xu yu zu", ".gz")}
     with tempfile.TemporaryDirectory() as folder:
         for name, (columns, suffix) in cases.items():
             path = Path(folder) / f"{name}.lammpstrj{suffix}"
-            write_dump(path, n_frames, columns)
+            write_dump(path, frames, columns)
             before = peak_megabytes()
             trajectory = open_trajectory(path, species={1: "Li", 2: "F"}, timestep_fs=1.0)
             start, start_cpu = time.perf_counter(), time.process_time()
-            n_read = sum(len(frames.time_ps) for frames in trajectory.chunks())
+            n_read = sum(len(chunk.time_ps) for chunk in trajectory.chunks())
             wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
-            assert n_read == n_frames
-            record[name] = {
+            assert n_read == frames
+            found[name] = {
                 "file_megabytes": round(path.stat().st_size / 1e6, 1),
                 "frames_per_s": round(n_read / wall),
                 "frames_per_cpu_s": round(n_read / cpu),
@@ -70,13 +75,12 @@ def main() -> None:
                 "peak_rss_before_megabytes": round(before),
             }
             path.unlink()
-    record["machine"] = platform.machine()
-    record["versions"] = {"python": platform.python_version(), "numpy": version("numpy")}
-    print(json.dumps(record, indent=1))
-    if len(sys.argv) > 2:
-        with open(sys.argv[2], "w", encoding="utf-8") as file:
-            file.write(json.dumps(record, indent=1) + "\n")
+    found["machine"] = platform.machine()
+    found["versions"] = {"python": platform.python_version(), "numpy": version("numpy")}
+    print(json.dumps(found, indent=1))
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """Training here and in mace-torch: errors over seeds, seconds per epoch.
 
-python benchmarks/training_seeds.py DATA [RECORD.json]
+python benchmarks/training_seeds.py DATA [RECORD.json] [--tiny]
 
 DATA holds loop_step0_train.extxyz and loop_valid.extxyz (76 and 100 frames of LiF). The
 same small architecture, frames, epochs, loss, optimiser, schedule and float32 in both, from
@@ -20,10 +20,13 @@ import tempfile
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import ase.io
+import typer
+from harness import Record, Tiny, write
 
-SEEDS, EPOCHS, BATCH, RATE = (1, 2, 3), 12, 2, 0.01
+BATCH, RATE = 2, 0.01
 ISOLATED = {"Li": -202.82202355577203, "F": -803.8441491412796}
 VALID_STRIDE = 4  # of the validation frames one in so many
 
@@ -78,10 +81,10 @@ ERRORS = {  # ours -> mace-torch's, in the units of ours
 }
 
 
-def here(folder: Path, seed: int) -> dict:
+def here(folder: Path, seed: int, epochs: int) -> dict:
     """Train with `jaxdiff finetune`; errors of the best epoch, seconds of each."""
     directory, run = folder / f"jaxdiff_{seed}", folder / f"run_{seed}.toml"
-    settings = {"epochs": EPOCHS, "batch": BATCH, "rate": RATE}
+    settings = {"epochs": epochs, "batch": BATCH, "rate": RATE}
     run.write_text(RUN.format(seed=seed, directory=directory, **settings, **ISOLATED))
     _call([sys.executable, "-m", "jaxdiff", "finetune", str(run)], folder)
     lines = (directory / "metrics.jsonl").read_text().splitlines()
@@ -94,7 +97,7 @@ def here(folder: Path, seed: int) -> dict:
     }
 
 
-def upstream(folder: Path, seed: int) -> dict:
+def upstream(folder: Path, seed: int, epochs: int) -> dict:
     """The same with `mace_run_train`."""
     ions = {3: ISOLATED["Li"], 9: ISOLATED["F"]}
     command = [
@@ -104,7 +107,7 @@ def upstream(folder: Path, seed: int) -> dict:
         f"--seed={seed}",
         f"--batch_size={BATCH}",
         f"--valid_batch_size={BATCH}",
-        f"--max_num_epochs={EPOCHS}",
+        f"--max_num_epochs={epochs}",
         f"--lr={RATE}",
         f"--work_dir={folder / f'upstream_{seed}'}",
     ]
@@ -153,15 +156,19 @@ def table(record: dict) -> str:
     return "\n".join(rows)
 
 
-def main() -> None:
-    """Train with both, print the table and, where a file is given, record."""
-    data = Path(sys.argv[1])
-    record = {
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder of the LiF frames.")],
+    record: Record = None,
+    tiny: Tiny = False,
+) -> None:
+    """Train here and with mace-torch, and compare errors and times."""
+    seeds, epochs, count = ((1, 2), 1, 4) if tiny else ((1, 2, 3), 12, None)
+    found = {
         "cores": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "versions": {n: version(n) for n in ("jax", "jaxlib", "mace-torch", "torch")},
-        "epochs": EPOCHS,
-        "seeds": SEEDS,
+        "epochs": epochs,
+        "seeds": seeds,
         "jaxdiff": [],
         "mace_torch": [],
     }
@@ -169,16 +176,16 @@ def main() -> None:
         folder = Path(name)
         train = ase.io.read(data / "loop_step0_train.extxyz", index=":")
         valid = ase.io.read(data / "loop_valid.extxyz", index=f"::{VALID_STRIDE}")
-        ase.io.write(folder / "train.extxyz", train)
-        ase.io.write(folder / "valid.extxyz", valid)
-        for seed in SEEDS:
-            record["jaxdiff"].append(here(folder, seed))
-            record["mace_torch"].append(upstream(folder, seed))
-            print(seed, json.dumps([record["jaxdiff"][-1], record["mace_torch"][-1]]))
-    print(table(record))
-    if len(sys.argv) > 2:
-        Path(sys.argv[2]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        ase.io.write(folder / "train.extxyz", train[:count])
+        ase.io.write(folder / "valid.extxyz", valid[:count])
+        for seed in seeds:
+            found["jaxdiff"].append(here(folder, seed, epochs))
+            found["mace_torch"].append(upstream(folder, seed, epochs))
+            print(seed, json.dumps([found["jaxdiff"][-1], found["mace_torch"][-1]]))
+    print(table(found))
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,19 +1,18 @@
 """Time and memory of one training step: MACE-MPA-0's architecture, here and in mace-torch.
 
-python benchmarks/training_step.py [RECORD.json]
+python benchmarks/training_step.py [RECORD.json] [--tiny]
 
 The architecture of MACE-MPA-0 (medium) for Li and F alone, with the same random weights in
 both programs, float32, the universal loss of energy, forces and stress, AMSGrad with
 clipping and an average of the weights, on the same cores. A step is forward, backward and
 update; frames are thermal LiF cells, their neighbours are made beforehand in both. Each
 program and size has a process of its own, so that its peak memory is its own; the programs
-take turns, `ROUNDS` times. Needs the `[oracle]` extra.
+take turns, twice. Needs the `[oracle]` extra.
 """
 
 import json
 import platform
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -21,7 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from harness import alone, n_cores, peak_gib, start, write_start
+import typer
+from harness import Record, Tiny, alone, n_cores, peak_gib, start, write, write_start
 
 FRAMES = {
     "64 atoms, batch of 1": (2, 1),
@@ -30,7 +30,7 @@ FRAMES = {
 }
 """Name -> (repeats of the cubic cell, frames of a batch)."""
 
-ROUNDS, STEPS = 2, 3
+TINY_FRAMES = {"8 atoms, batch of 1": (1, 1)}
 WEIGHTS, DELTA, RATE = (1.0, 10.0, 10.0), 0.01, 1e-4
 
 
@@ -145,12 +145,12 @@ def _measured(times, losses, before: float, count: int) -> dict:
     }
 
 
-def compared(path: Path, repeats: int, count: int) -> dict:
+def compared(path: Path, repeats: int, count: int, rounds: int, steps: int) -> dict:
     """Both programs in turn; frames per second, their ratio, memory."""
     runs = {"jaxdiff": [], "mace_torch": []}
-    for _ in range(ROUNDS):
-        runs["jaxdiff"].append(alone(here, path, repeats, count, STEPS))
-        runs["mace_torch"].append(alone(upstream, path, repeats, count, STEPS))
+    for _ in range(rounds):
+        runs["jaxdiff"].append(alone(here, path, repeats, count, steps))
+        runs["mace_torch"].append(alone(upstream, path, repeats, count, steps))
     first = {name: found[0]["losses"][0] for name, found in runs.items()}
     assert np.isclose(first["jaxdiff"], first["mace_torch"], rtol=1e-3), first
     median = {
@@ -165,9 +165,10 @@ def compared(path: Path, repeats: int, count: int) -> dict:
     }
 
 
-def main() -> None:
-    """Measure all sizes, print and, where a file is given, record."""
-    record = {
+def main(record: Record = None, tiny: Tiny = False) -> None:
+    """Time training steps here and in mace-torch."""
+    rounds, steps = (1, 1) if tiny else (2, 3)
+    found = {
         "cores": n_cores(),
         "machine": platform.machine(),
         "versions": {n: version(n) for n in ("jax", "jaxlib", "mace-torch", "torch")},
@@ -176,12 +177,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "start.model"
         alone(write_start, path)
-        for name, (repeats, count) in FRAMES.items():
-            record["sizes"][name] = compared(path, repeats, count)
-            print(name, json.dumps(record["sizes"][name], indent=1), flush=True)
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        for name, (repeats, count) in (TINY_FRAMES if tiny else FRAMES).items():
+            found["sizes"][name] = compared(path, repeats, count, rounds, steps)
+            print(name, json.dumps(found["sizes"][name], indent=1), flush=True)
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """The hop detector on frames of real runs: settings, quenched frames, OVITO's sites.
 
-python benchmarks/validate_detector.py FRAMES.h5 [RESULT.json] [--quench N]
+python benchmarks/validate_detector.py FRAMES.h5 [RECORD.json] [--quench N]
 
 FRAMES.h5 has `position` [F, R, N, 3], Å, unwrapped, all cations (Li) first, of cubic LiF
 with one more Li, and `temperature` [R], K; a frame every 20 fs. What is compared:
@@ -17,34 +17,36 @@ with one more Li, and `temperature` [R], K; a frame every 20 fs. What is compare
 Sites of the detector at frame f are read `dwell - 1` frames later: so late is its log.
 """
 
-import argparse
 import functools
 import importlib.util
 import itertools
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
 
+import ase
+import h5py
 import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from ase.optimize import LBFGS
+from harness import Record, write
 
-jax.config.update("jax_enable_x64", True)
+from jaxdiff.lattice.rock_salt import ROCK_SALT, nearest_site
+from jaxdiff.lattice.supercell import Supercell
+from jaxdiff.observables import SiteSettings, initialize, observe
 
-import ase  # noqa: E402
-import h5py  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from ase.optimize import LBFGS  # noqa: E402
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from jaxdiff.analysis.defects import CLASSES, N_HOP_CLASSES, DefectHistory  # noqa: E402
-from jaxdiff.observables import (  # noqa: E402
-    SiteSettings,
-    as_supercell,
-    initialize,
-    nearest_site,
-    observe,
-)
+from quarters import QuarterHistory, quarters  # noqa: E402
+
+CLASSES, N_HOP_CLASSES = ROCK_SALT.classes, ROCK_SALT.n_hop_classes
 
 LATTICE, FRAME_FS, CHUNK = 4.083428, 20.0, 40
 DWELLS, RADII = (1, 2, 3, 4, 5), (0.60, 0.65, 0.70, 0.77, 0.85)
@@ -80,8 +82,12 @@ class Frames:
         self.cells = round((n_atoms // 8) ** (1 / 3))
         self.n_anions = 4 * self.cells**3
         self.mobile = np.arange(n_atoms) < n_atoms - self.n_anions
-        self.supercell = as_supercell(self.cells)
+        self.supercell = Supercell.of(ROCK_SALT, self.cells)
         self.cell = LATTICE * self.cells * np.eye(3)
+
+    def fold(self, site):
+        """A site, a/4, in the cell."""
+        return tuple(np.mod(site, 4 * self.cells).tolist())
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -132,7 +138,7 @@ def track(frames, settings):
 
 def _replay(frames, site, log_frame, log_cation, log_site):
     """Defects frame by frame: history, place of the interstitial, whether settled."""
-    history = DefectHistory(frames.supercell, site)
+    history = QuarterHistory(frames.supercell, site)
     n = len(frames.position)
     place, settled, known = np.zeros((n, 3), int), np.zeros(n, bool), (0, 0, 0)
     for f in range(n):
@@ -142,7 +148,7 @@ def _replay(frames, site, log_frame, log_cation, log_site):
         history.change(f, [(c, tuple(s)) for c, s in changes])
         history.finish(f + 1)
         alive = [d for d in history.defects if d.end is None and d.sign > 0]
-        known = alive[0].place if len(alive) == 1 else known
+        known = quarters(alive[0].place) if len(alive) == 1 else known
         place[f], settled[f] = known, history.counts.undefined == undefined
     return history, place, settled
 
@@ -233,14 +239,14 @@ def sample(reference, n_settled, n_unsettled, seed=0):
     return chosen
 
 
-def quench(frames, reference, chosen):
+def quenched(frames, reference, chosen):
     """Relax frames; the sites of all cations against those of the detector."""
     from jaxdiff.calculator import MaceCalculator
 
     calculator, rows, relaxed = MaceCalculator("lif-compact"), [], []
     lag = reference.settings.dwell_frames - 1
     symbols = np.where(frames.mobile, "Li", "F").tolist()
-    fold = frames.supercell.fold
+    fold = frames.fold
     for f, r, settled in chosen:
         atoms = ase.Atoms(symbols, frames.position[f, r], cell=frames.cell, pbc=True)
         atoms.calc = calculator
@@ -324,7 +330,7 @@ class WignerSeitz:
 def wigner_seitz(frames, reference, chosen, relaxed, every=1):
     """Agreement with OVITO on frames, and on the quenched ones."""
     lag, only = reference.settings.dwell_frames - 1, WignerSeitz(frames, False)
-    n, fold = len(frames.position) - lag, frames.supercell.fold
+    n, fold = len(frames.position) - lag, frames.fold
     seen = {True: [0, 0, 0], False: [0, 0, 0]}  # frames, one doubled and none empty, beside
     for f, r in itertools.product(range(0, n, every), range(len(frames.temperature))):
         cation = frames.position[f, r][frames.mobile] - reference.origin[f, r]
@@ -356,36 +362,37 @@ def table(rows):
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Run all parts, print, and record where a file is given."""
-    parser = argparse.ArgumentParser(description="The hop detector on frames of real runs.")
-    parser.add_argument("frames")
-    parser.add_argument("result", nargs="?")
-    parser.add_argument("--quench", type=int, default=24)
-    given = parser.parse_args()
-    started, frames = time.perf_counter(), Frames(given.frames)
+def main(
+    path: Annotated[
+        Path, typer.Argument(metavar="FRAMES", help="HDF5 file of position, temperature.")
+    ],
+    record: Record = None,
+    quench: Annotated[int, typer.Option(min=0, help="Settled frames to relax.")] = 24,
+) -> None:
+    """Validate the hop detector on frames of real runs."""
+    jax.config.update("jax_enable_x64", True)
+    started, frames = time.perf_counter(), Frames(path)
     reference = track(frames, SiteSettings(log_capacity=8192))
-    record = {
+    found = {
         "frames": list(frames.position.shape),
         "by_temperature": counts(frames, reference),
     }
-    print(table(record["by_temperature"]), flush=True)
-    record["settings"] = sensitivity(given.frames, frames, reference)
-    print(table(record["settings"]), flush=True)
-    chosen = sample(reference, given.quench, math.ceil(given.quench / 4))
-    record["quench"], relaxed = quench(frames, reference, chosen)
-    print(table(record["quench"]), flush=True)
+    print(table(found["by_temperature"]), flush=True)
+    found["settings"] = sensitivity(path, frames, reference)
+    print(table(found["settings"]), flush=True)
+    chosen = sample(reference, quench, math.ceil(quench / 4))
+    found["quench"], relaxed = quenched(frames, reference, chosen)
+    print(table(found["quench"]), flush=True)
     if importlib.util.find_spec("ovito") is None:
         print("ovito is not installed: no Wigner-Seitz analysis.")
     else:
-        record["ovito"] = wigner_seitz(frames, reference, chosen, relaxed)
-        record["ovito"]["version"] = version("ovito")
-        print(json.dumps(record["ovito"], indent=1))
-    record["wall_s"] = round(time.perf_counter() - started)
-    if given.result:
-        with open(given.result, "w", encoding="utf-8") as file:
-            file.write(json.dumps(record, indent=1) + "\n")
+        found["ovito"] = wigner_seitz(frames, reference, chosen, relaxed)
+        found["ovito"]["version"] = version("ovito")
+        print(json.dumps(found["ovito"], indent=1))
+    found["wall_s"] = round(time.perf_counter() - started)
+    if record is not None:
+        write(record, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
-"""The tables and the figure of docs/performance.md, from the records.
+"""The tables and the figure of docs/performance.md, and docs/deepmd.md's, from the records.
 
-python benchmarks/write_tables.py
+python benchmarks/write_tables.py [--document FILE.md]
 
 Of each case the latest record counts. A table stands between `<!-- table NAME -->` and
 `<!-- end -->`; what is between them is written anew.
@@ -10,10 +10,12 @@ import json
 import re
 import statistics
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
-FIGURE = DOCUMENT.parent / "figures" / "ensembles.png"
 MODELS = {"embedded": "embedded model", "mpa": "MACE-MPA-0's architecture"}
 
 
@@ -111,7 +113,40 @@ def evaluator_parts() -> str:
     return table(["part", "ms", "of everything"], rows)
 
 
-def figure() -> None:
+def deepmd_kit() -> str:
+    """Steps of DeepPot-SE by engine, those of the latest run alone."""
+    latest = {(r["atoms"], r["dtype"], r["engine"]): r for r in records("deepmd_kit")}
+    rows = [
+        [
+            str(atoms),
+            dtype,
+            engine,
+            rounded(record["us_per_atom_and_step"]),
+            f"{record['largest_difference_of_forces']:.1e}",
+        ]
+        for (atoms, dtype, engine), record in sorted(
+            latest.items(), key=lambda item: item[0][:2]
+        )
+    ]
+    return table(["atoms", "", "engine", "µs/atom/step", "forces differ, eV/Å"], rows)
+
+
+def deepmd_errors() -> str:
+    """Errors of the DeepPot-SE model that was trained here: errors.json of the run."""
+    text = (HERE / "results" / "deepmd_lif_errors.json").read_text(encoding="utf-8")
+    rows = [
+        [
+            row["name"],
+            str(row["frames"]),
+            *(f"{row[f'{of}_rmse']:.2f}" for of in ("energy", "forces", "stress")),
+        ]
+        for row in json.loads(text)["after"]
+    ]
+    head = ["set", "frames", "energy, meV/atom", "forces, meV/Å", "stress, meV/Å³"]
+    return table(head, rows)
+
+
+def figure(path: Path) -> None:
     """Throughput against replicas, and time against the size of the cell."""
     import matplotlib
 
@@ -154,28 +189,47 @@ def figure() -> None:
     right.set_xticks([65, 217, 513, 1729, 4097], ["65", "217", "513", "1729", "4097"])
     right.set_xticks([], minor=True)
     right.legend(frameon=False, fontsize=8)
-    fig.savefig(FIGURE, dpi=150)
+    fig.savefig(path, dpi=150)
 
 
-def main() -> None:
-    """Write the tables into the document, and the figure beside it."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    for make in (evaluators, ensembles, lammps_engines, evaluator_parts):
-        name = make.__name__
+TABLES = {
+    make.__name__: make
+    for make in (
+        *(evaluators, ensembles, lammps_engines, evaluator_parts),
+        *(deepmd_kit, deepmd_errors),
+    )
+}
+
+
+def main(
+    document: Annotated[
+        Path,
+        typer.Option(
+            help="What has the tables; the figure goes to figures/ beside it.",
+            show_default="docs/performance.md",
+        ),
+    ] = DOCUMENT,
+) -> None:
+    """Write the tables of the records into the document, and the figure beside it."""
+    text = document.read_text(encoding="utf-8")
+    names = re.findall(r"<!-- table (\w+) -->", text)
+    if not names or any(name not in TABLES or names.count(name) > 1 for name in names):
+        raise SystemExit(
+            f"{document} has places for the tables {', '.join(names) or '(none)'}; each "
+            f"must be one of {', '.join(TABLES)}, once."
+        )
+    for name in names:
         pattern = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
-        text, count = re.subn(
+        text = re.sub(
             pattern,
-            lambda found, make=make: f"{found[1]}{make()}\n{found[2]}",
+            lambda found, name=name: f"{found[1]}{TABLES[name]()}\n{found[2]}",
             text,
             flags=re.S,
         )
-        if count != 1:
-            raise SystemExit(
-                f"{DOCUMENT} has {count} places for table {name}; it needs one."
-            )
-    DOCUMENT.write_text(text, encoding="utf-8")
-    figure()
+    document.write_text(text, encoding="utf-8")
+    if "ensembles" in names:
+        figure(document.parent / "figures" / "ensembles.png")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
