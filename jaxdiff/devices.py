@@ -8,6 +8,21 @@ from typing import Any
 
 import jax
 
+SLURM_CORES = "SLURM_CPUS_PER_TASK"
+"""How many cores Slurm gives to each task of a job, where that was asked for."""
+_XLA_THREADS = "NPROC"  # of the pool of a CPU client, in place of the cores it is bound to
+
+
+def given_cores() -> int:
+    """Number of cores that this process may use: bound to it, or by Slurm's count.
+
+    Slurm binds a task to its cores where it is set up so; elsewhere it only counts them.
+    """
+    can_tell = hasattr(os, "sched_getaffinity")
+    bound = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
+    counted = os.environ.get(SLURM_CORES, "")
+    return min(bound, int(counted)) if counted.isdecimal() and int(counted) else bound
+
 
 def use_every_core() -> int:
     """Number of cores; each becomes a device of the CPU, if JAX has not been used yet.
@@ -16,8 +31,8 @@ def use_every_core() -> int:
     the same way, whatever the number of cores.
     Call it before `jaxdiff.md` is imported: jax-md computes while it is imported.
     """
-    can_tell = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
+    cores = given_cores()
+    os.environ.setdefault(_XLA_THREADS, str(cores))
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", max(2, cores))
     return cores
@@ -48,10 +63,15 @@ def keep_programs(directory: str | Path) -> None:
             "directory in a place that you can write to."
         ) from None
     is_ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-    if not is_ours or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    open_above = any(
+        above.stat().st_mode & stat.S_IWOTH and not above.stat().st_mode & stat.S_ISVTX
+        for above in path.resolve().parents
+    )
+    if not is_ours or open_above or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ValueError(
-            f"{path} is not yours or can be written by others, whose programs would then "
-            "be run; give a directory that you alone own and can write to (chmod 700)."
+            f"{path} is not yours or can be written by others, or replaced in a folder "
+            "above it, and their programs would be run; give a directory that you alone "
+            "own and can write to (chmod 700)."
         )
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(path)  # of processes that we start
     jax.config.update("jax_compilation_cache_dir", str(path))

@@ -1,10 +1,13 @@
-"""Being asked to stop: a run then finishes what it is computing, saves and ends."""
+"""How a program ends; asked to stop, a run finishes what it is computing and saves."""
 
 import signal
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
+"""Exit codes, beside 0 and, where a signal ended it, 128 and its number."""
 
 
 class StopRequest:
@@ -15,7 +18,7 @@ class StopRequest:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StopRequest":
         """Take the signals over, where this is the main thread."""
         try:
             self._before = {s: signal.signal(s, self._note) for s in SIGNALS}

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from oracle import Upstream
 
-from jaxdiff.models.architecture import Architecture
-from jaxdiff.models.initial import initialize
+from jaxdiff.models.mace.architecture import Architecture
+from jaxdiff.models.mace.initial import initialize
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 4)
@@ -21,11 +22,14 @@ SHARED = Path(os.environ.get("JAXDIFF_SHARED", Path(__file__).parents[2] / "shar
 
 @pytest.fixture(scope="session", autouse=True)
 def programs(tmp_path_factory) -> str:
-    """Where JAX keeps what it has compiled in these tests: the same program once."""
+    """Where JAX keeps what it has compiled in these tests: the same program once.
+
+    JAX_COMPILATION_CACHE_DIR names a folder that outlives them.
+    """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # the folder that all processes share
         folder = folder.parent
-    directory = str(folder / "programs")
+    directory = jax.config.jax_compilation_cache_dir or str(folder / "programs")
     jax.config.update("jax_compilation_cache_dir", directory)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     return directory
@@ -36,6 +40,20 @@ def forgets_programs():
     """A compiled program lies in pieces of memory, of which a process may have 65530."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def annotations_are_checked(request):
+    """Not in a test that calls small functions thousands of times: they take three times
+    as long, and other tests check them."""
+    is_statistics = request.node.get_closest_marker("statistics") is not None
+    jaxtyping.config.update("jaxtyping_disable", is_statistics)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As for users, annotations are not checked: a function has to see for itself."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from oracle import MPA0
 from jaxdiff.calculator import model_input, predict_atoms
 from jaxdiff.checkpoints import load_mace_torch
 from jaxdiff.descriptors import describe_atoms
-from jaxdiff.models.mace import node_features
+from jaxdiff.models.mace.layers import node_features
 from jaxdiff.potential import cast
 
 

@@ -6,8 +6,9 @@ import ase.io
 import numpy as np
 import pytest
 
-from jaxdiff import crystal, units
 from jaxdiff import system as systems
+from jaxdiff import units
+from jaxdiff.lattice.lithium_fluoride import rock_salt
 
 LAMMPS = """LAMMPS data file via write_data, timestep = 5, units = metal
 
@@ -196,7 +197,7 @@ def test_all_frames_of_a_run(tmp_path):
     rng = np.random.default_rng(0)
     written = []
     for replica in range(3):
-        system = crystal.rock_salt(2, 4.0, frenkel_pairs=1, replica=replica)
+        system = rock_salt(2, 4.0, frenkel_pairs=1, replica=replica)
         shape = system.position.shape
         position = system.position + 9 * rng.normal(size=shape)
         velocity = rng.normal(size=shape)
@@ -257,3 +258,12 @@ def _table(text, name):
     rows = text.split(f"\n{name}\n", 1)[1].strip().split("\n\n")[0].splitlines()
     table = np.array([row.split() for row in rows], dtype=float)
     return table[np.argsort(table[:, 0])]
+
+
+def test_a_doubled_atom_is_named_with_its_file(tmp_path):
+    atoms = ase.build.bulk("LiF", "rocksalt", a=4.05, cubic=True)
+    atoms.append(ase.Atom("Li", atoms.positions[3] + atoms.cell.array.sum(axis=0)))
+    path = tmp_path / "doubled.extxyz"
+    ase.io.write(path, atoms)
+    with pytest.raises(ValueError, match=r"doubled\.extxyz: atoms 3 and 8 .*at one place"):
+        systems.read_structure(path)

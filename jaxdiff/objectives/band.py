@@ -27,7 +27,7 @@ Images = Callable[
 
 @struct.dataclass
 class Band:
-    """A path, its ends included.
+    """A path, its ends included; a leading axis of paths under vmap.
 
     - `position` [images, atoms, 3], Å, unwrapped: nothing jumps by a lattice vector.
     - `energy` [images], eV; `force` [images, atoms, 3], eV/Å, true forces.
@@ -35,12 +35,12 @@ class Band:
     - `steps`: force calls per image; `converged`: as asked for.
     """
 
-    position: Float[Array, "images atoms 3"]
-    energy: Float[Array, " images"]
-    force: Float[Array, "images atoms 3"]
-    largest_force: Float[Array, ""]
-    steps: Int[Array, ""]
-    converged: Bool[Array, ""]
+    position: Float[Array, "*batch images atoms 3"]
+    energy: Float[Array, "*batch images"]
+    force: Float[Array, "*batch images atoms 3"]
+    largest_force: Float[Array, "*batch"]
+    steps: Int[Array, "*batch"]
+    converged: Bool[Array, "*batch"]
 
 
 def tangents(
@@ -94,7 +94,7 @@ def relax_band(
     ends: tuple[Float[Array, ""], Float[Array, ""]],
     *,
     largest_force: Float[Array, ""] | float,
-    max_steps: int,
+    max_steps: Int[Array, ""] | int,
     climbing: Int[Array, ""] | int = -1,
     spring: float = SPRING,
 ) -> tuple[Float[Array, "images atoms 3"], Int[Array, ""]]:
@@ -171,9 +171,9 @@ def find_band(
     energy_and_force: EnergyAndForce,
     path: Float[Array, "images atoms 3"],
     *,
-    largest_force: float = 0.02,
+    largest_force: Float[Array, ""] | float = 0.02,
     loose_force: float = 0.2,
-    max_steps: int = 500,
+    max_steps: Int[Array, ""] | int = 500,
     spring: float = SPRING,
 ) -> Band:
     """The minimum-energy path near `path`, whose ends are taken as they are.

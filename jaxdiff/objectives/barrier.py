@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.contract import Model
 from jaxdiff.objectives.band import Band, find_band, idpp
 from jaxdiff.objectives.paths import Path
 from jaxdiff.objectives.relax import Relaxed, minimize
@@ -93,7 +93,7 @@ _DIP = 0.005  # eV: an inner image so far below both neighbours lies in a minimu
 
 
 def find_barrier(
-    model: Mace,
+    model: Model,
     surface: Surface,
     path: Path,
     settings: Settings = Settings(),  # noqa: B008
@@ -148,7 +148,7 @@ def _search_band(surface, model, path, largest_force, max_steps):
 
 
 def _top(
-    model: Mace, surface: Surface, band: Band, settings: Settings
+    model: Model, surface: Surface, band: Band, settings: Settings
 ) -> tuple[Relaxed, Modes]:
     """The saddle next to the highest image, and its modes."""
     product = partial(hessian_product, surface, model)
@@ -162,7 +162,7 @@ def _top(
 
 
 def _ends(
-    model: Mace, surface: Surface, path: Path, settings: Settings
+    model: Model, surface: Surface, path: Path, settings: Settings
 ) -> tuple[Relaxed, Relaxed]:
     positions = jnp.stack([path.first, path.last])
     both = _search_minima(surface, model, positions, settings.end_force, settings.max_steps)
@@ -220,7 +220,7 @@ def _check_band(band: Band, path: Path, settings: Settings) -> None:
 
 
 def energy_gap(
-    model: Mace,
+    model: Model,
     surface: Surface,
     saddle: Float[Array, "atoms 3"],
     minimum: Float[Array, "atoms 3"],
@@ -233,7 +233,7 @@ def energy_gap(
 
 
 def barrier_gradient(
-    model: Mace,
+    model: Model,
     surface: Surface,
     saddle: Float[Array, "atoms 3"],
     minimum: Float[Array, "atoms 3"],
@@ -248,7 +248,7 @@ def barrier_gradient(
 
 
 def barrier_direction(
-    model: Mace,
+    model: Model,
     surface: Surface,
     saddle: Float[Array, "atoms 3"],
     minimum: Float[Array, "atoms 3"],

@@ -27,7 +27,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdiff import units
-from jaxdiff.models.architecture import Mace
+from jaxdiff.lattice.network import SiteNetwork
+from jaxdiff.models.contract import Model
 from jaxdiff.objectives.barrier import barrier_gradient
 from jaxdiff.objectives.saddle import THZ, solve
 from jaxdiff.objectives.surface import (
@@ -77,7 +78,7 @@ class _Normal:
 
 
 def hessian(
-    model: Mace,
+    model: Model,
     surface: Surface,
     position: Float[Array, "atoms 3"],
     atoms: Int[np.ndarray, " some"] | None = None,
@@ -98,7 +99,7 @@ def _columns(surface, model, position, atoms):
 
 
 def harmonic_rate(
-    model: Mace,
+    model: Model,
     surface: Surface,
     saddle: Float[Array, "atoms 3"],
     minimum: Float[Array, "atoms 3"],
@@ -116,7 +117,7 @@ def harmonic_rate(
 
 
 def log_rate_gradient(
-    model: Mace,
+    model: Model,
     surface: Surface,
     saddle: Float[Array, "atoms 3"],
     minimum: Float[Array, "atoms 3"],
@@ -157,14 +158,14 @@ def _both(model, surface, saddle, minimum, atoms) -> tuple[_Normal, _Normal]:
     )
 
 
-def _rate(model: Mace, surface: Surface, low: _Normal, high: _Normal) -> Rate:
+def _rate(model: Model, surface: Surface, low: _Normal, high: _Normal) -> Rate:
     gap = [float(evaluate(surface, model, n.position)[0]) for n in (high, low)]
     logs = [np.sum(np.log(n.curvature)) for n in (low, high)]
     return Rate(gap[0] - gap[1], THZ * math.exp((logs[0] - logs[1]) / 2))
 
 
 def _normal_modes(
-    model: Mace, surface: Surface, position, atoms, n_unstable: int
+    model: Model, surface: Surface, position, atoms, n_unstable: int
 ) -> _Normal:
     """The modes without translations and without the unstable ones, of which n are due."""
     whole = hessian(model, surface, position, atoms)
@@ -192,7 +193,7 @@ def _normal_modes(
     return _Normal(position, chosen, value[kept], (vector[kept] / root).reshape(shape))
 
 
-def _log_product_gradient(model: Mace, surface: Surface, normal: _Normal) -> Weights:
+def _log_product_gradient(model: Model, surface: Surface, normal: _Normal) -> Weights:
     """Derivative of the sum of ln(curvature) over the weights, the point moving along."""
     size = np.sqrt(2 * RISE / normal.curvature)[:, None, None]
     move = np.zeros((len(size), *normal.position.shape))
@@ -222,16 +223,29 @@ class Jumps:
     length: Sequence[float]
     multiplicity: Sequence[int]
 
-    def log_diffusivity(self, log_rate: Float[Array, " kinds"]) -> Float[Array, ""]:
+    @classmethod
+    def of(cls, network: SiteNetwork, names: Sequence[str], constant: float) -> "Jumps":
+        """Those of the names in a network's table, at a lattice constant, Å."""
+        jumps = [network.jump(name) for name in names]
+        unit = constant / network.edge
+        return cls([unit * j.length for j in jumps], [j.multiplicity for j in jumps])
+
+    def log_diffusivity(
+        self, log_rate: Float[Array | np.ndarray, " kinds"]
+    ) -> Float[Array, ""]:
         """ln of the defect diffusivity in cm²/s, from ln of the rates in 1/ps."""
         return jax.scipy.special.logsumexp(jnp.asarray(log_rate) + self._log_weight())
 
-    def shares(self, log_rate: Float[Array, " kinds"]) -> Float[Array, " kinds"]:
+    def shares(
+        self, log_rate: Float[Array | np.ndarray, " kinds"]
+    ) -> Float[Array, " kinds"]:
         """What each kind gives to D, as a fraction; also d ln D / d ln rate."""
         return jax.nn.softmax(jnp.asarray(log_rate) + self._log_weight())
 
     def activation_energy(
-        self, log_rate: Float[Array, " kinds"], barrier: Float[Array, " kinds"]
+        self,
+        log_rate: Float[Array | np.ndarray, " kinds"],
+        barrier: Float[Array | np.ndarray, " kinds"],
     ) -> Float[Array, ""]:
         """-d ln D / d(1/kT), eV: barriers weighted by what each kind gives to D."""
         return jnp.vdot(self.shares(log_rate), jnp.asarray(barrier))

@@ -14,7 +14,6 @@ or the labels, s does not see, but for what alpha takes up.
 import dataclasses
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 
 import ase
 import jax
@@ -24,12 +23,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from jaxdiff.calculator import model_input
-from jaxdiff.finetune.frames import Frame
-from jaxdiff.models.architecture import Mace
-from jaxdiff.models.mace import node_energy
+from jaxdiff.io.frame import Frame
+from jaxdiff.models.contract import Model
 from jaxdiff.potential import cast
 
-_LINEAR = ("linear", "linear_2")  # the readouts' weights in which the energy is linear
 _RIDGES = 10.0 ** np.arange(-12, 3)  # of the mean square of a feature, tried one by one
 
 
@@ -55,7 +52,7 @@ class LastLayer:
 
 
 def energy_feature(
-    model: Mace, atoms: ase.Atoms, head: int = 0
+    model: Model, atoms: ase.Atoms, head: int = 0
 ) -> Float[np.ndarray, " features"]:
     """Derivative of the energy of a structure with respect to the last weights, eV."""
     with jax.enable_x64(True):
@@ -65,7 +62,7 @@ def energy_feature(
 
 
 def fit_last_layer(
-    model: Mace, train: Sequence[Frame], valid: Sequence[Frame], head: int = 0
+    model: Model, train: Sequence[Frame], valid: Sequence[Frame], head: int = 0
 ) -> LastLayer:
     """The posterior, from frames with energies.
 
@@ -96,7 +93,7 @@ def fit_last_layer(
     )
 
 
-def _per_atom(model: Mace, frames: Sequence[Frame], head: int):
+def _per_atom(model: Model, frames: Sequence[Frame], head: int):
     """Features [frames, features] and residuals of energies, eV, both per atom."""
     labelled = [frame for frame in frames if frame.energy is not None]
     if len(labelled) < 4:
@@ -119,29 +116,14 @@ def _per_atom(model: Mace, frames: Sequence[Frame], head: int):
     return np.stack(feature), np.array(residual)
 
 
-def _split(model: Mace):
-    """The last weights, and a function that puts others in their place."""
-    readouts = model.weights["readouts"]
-    last = {
-        i: {name: own[name] for name in _LINEAR if name in own}
-        for i, own in readouts.items()
-    }
-
-    def with_last(last):
-        joined = {i: own | last[i] for i, own in readouts.items()}
-        return replace(model, weights=model.weights | {"readouts": joined})
-
-    return last, with_last
-
-
 def _energy_and_feature(model, edges, species, head):
-    last, with_last = _split(model)
+    last, with_last = model.last_layer()
 
     def energy(last):
-        return jnp.sum(node_energy(with_last(last), edges, species, head))
+        return jnp.sum(with_last(last).node_energy(edges, species, head))
 
     value, gradient = jax.value_and_grad(energy)(last)
-    isolated = jnp.sum(model.constants["atomic_energies"][head, species])
+    isolated = jnp.sum(model.isolated[head, species])
     return value + isolated, ravel_pytree(gradient)[0]
 
 

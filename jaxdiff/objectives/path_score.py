@@ -39,7 +39,7 @@ class Paths:
     - `start_slope`: the same: derivative of U at the start, eV.
     """
 
-    position: Float[Array, "copies frames atoms 3"]
+    position: Float[Array, "*copies frames atoms 3"]
     score: Any
     start_slope: Any
 
@@ -52,9 +52,9 @@ def sample_paths(
     mass: Float[Array, " atoms"],
     key: Key[Array, ""],
     *,
-    kt: float,
-    friction: float,
-    timestep: float,
+    kt: Float[Array, ""] | float,
+    friction: Float[Array, ""] | float,
+    timestep: Float[Array, ""] | float,
     n_steps: int,
     stride: int = 1,
 ) -> Paths:
@@ -70,12 +70,7 @@ def sample_paths(
         return -jax.grad(energy, argnums=1)(params, x)
 
     def score_of_kick(x, weight):
-        """Derivative of sum(weight * F(x)) over params."""
-
-        def along(params):
-            return -jnp.sum(jax.grad(energy, argnums=1)(params, x) * weight)
-
-        return jax.grad(along)(params)
+        return _slope_of_work(energy, params, x, weight)
 
     def one(start, key):
         def step(carry, step_key):
@@ -107,6 +102,15 @@ def sample_paths(
         return Paths(kept, score, jax.grad(energy)(params, start))
 
     return jax.vmap(one)(position, jax.random.split(key, len(position)))
+
+
+def _slope_of_work(energy: Energy, params: Any, x: Array, weight: Array) -> Any:
+    """Derivative of sum(weight * F(x)) over params."""
+
+    def work(params):
+        return -jnp.sum(jax.grad(energy, argnums=1)(params, x) * weight)
+
+    return jax.grad(work)(params)
 
 
 def score_gradient(

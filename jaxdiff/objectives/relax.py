@@ -16,19 +16,19 @@ MAX_MOVE = 0.2
 
 @struct.dataclass
 class Relaxed:
-    """Where a search ended.
+    """Where a search ended; a leading axis of searches under vmap.
 
     - `position` [atoms, 3], Å; `energy`, eV; `force` [atoms, 3], eV/Å.
     - `largest_force`: of the atoms, eV/Å; `steps`: force calls.
     - `converged`: whether `largest_force` is what was asked for.
     """
 
-    position: Float[Array, "atoms 3"]
-    energy: Float[Array, ""]
-    force: Float[Array, "atoms 3"]
-    largest_force: Float[Array, ""]
-    steps: Int[Array, ""]
-    converged: Bool[Array, ""]
+    position: Float[Array, "*batch atoms 3"]
+    energy: Float[Array, "*batch"]
+    force: Float[Array, "*batch atoms 3"]
+    largest_force: Float[Array, "*batch"]
+    steps: Int[Array, "*batch"]
+    converged: Bool[Array, "*batch"]
 
 
 def largest_norm(force: Float[Array, "*lead 3"]) -> Float[Array, ""]:
@@ -40,7 +40,7 @@ def descend(
     force: Callable[[Float[Array, "*lead 3"]], Float[Array, "*lead 3"]],
     position: Float[Array, "*lead 3"],
     largest_force: Float[Array, ""] | float,
-    max_steps: int,
+    max_steps: Int[Array, ""] | int,
 ) -> tuple[Float[Array, "*lead 3"], Int[Array, ""]]:
     """Follow a force field by FIRE (doi:10.1103/PhysRevLett.97.170201) to where it ends.
 
@@ -76,8 +76,8 @@ def minimize(
     energy_and_force: EnergyAndForce,
     position: Float[Array, "atoms 3"],
     *,
-    largest_force: float = 0.01,
-    max_steps: int = 500,
+    largest_force: Float[Array, ""] | float = 0.01,
+    max_steps: Int[Array, ""] | int = 500,
 ) -> Relaxed:
     """The minimum that steepest descent with inertia reaches from `position`."""
     compiled = jax.jit(energy_and_force)  # traced once
@@ -89,7 +89,7 @@ def relaxed(
     energy_and_force: EnergyAndForce,
     position: Float[Array, "atoms 3"],
     steps: Int[Array, ""] | int,
-    largest_force: float,
+    largest_force: Float[Array, ""] | float,
 ) -> Relaxed:
     """Energy and forces at the end of a search."""
     energy, force = energy_and_force(position)

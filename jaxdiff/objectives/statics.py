@@ -7,12 +7,15 @@ the cell's (`dataclasses.replace(surface, cell=cell)` has the energy that goes w
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.contract import Model
 from jaxdiff.objectives.surface import Surface
 
 
 def pressure(
-    surface: Surface, model: Mace, position: Float[Array, "atoms 3"], kt: float
+    surface: Surface,
+    model: Model,
+    position: Float[Array, "atoms 3"],
+    kt: Float[Array, ""] | float,
 ) -> Float[Array, ""]:
     """Mean over velocities of the instantaneous pressure, eV/Å^3; kT in eV.
 

@@ -12,12 +12,12 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxdiff import neighbors, potential
-from jaxdiff.models.architecture import Architecture, Mace
+from jaxdiff.models.contract import Model
 from jaxdiff.neighbors import Neighbors
 from jaxdiff.system import System
 
 Weights = dict[str, Any]
-"""As `Mace.weights`."""
+"""As `Model.weights`."""
 
 _MARGIN = 0.75  # Å: rows have room for all within the cutoff and this, times _HEADROOM
 _HEADROOM = 1.2  # atoms that pass each other crowd
@@ -29,32 +29,29 @@ class Surface:
 
     - `cell` [3, 3], Å; `mass` [atoms], u.
     - `lists`: of some configuration; their capacity counts, their content does not.
-    - `architecture`, `atomic_number`: static.
+    - `atomic_number`: static.
     """
 
-    cell: Any
-    mass: Any
+    cell: Float[Any, "3 3"]
+    mass: Float[Any, " atoms"]
     lists: Neighbors
-    architecture: Architecture = struct.field(pytree_node=False)
     atomic_number: tuple[int, ...] = struct.field(pytree_node=False)
 
     def energy_force_strain(
-        self, model: Mace, position: Float[Array, "atoms 3"]
+        self, model: Model, position: Float[Array, "atoms 3"]
     ) -> tuple[Float[Array, ""], Float[Array, "atoms 3"], Float[Array, "3 3"]]:
         """Energy, eV, forces, eV/Å, and dE/dstrain, eV; see `energy_and_force`."""
-        cutoff = self.architecture.cutoff
         fixed = jax.lax.stop_gradient(position)
-        lists = neighbors.update(fixed, self.cell, self.lists, cutoff, 0.0)
-        function = potential.make_energy_and_force(
-            self.architecture, np.array(self.atomic_number)
-        )
+        lists = neighbors.update(fixed, self.cell, self.lists, model.cutoff, 0.0)
+        number = np.array(self.atomic_number)
+        function = potential.make_energy_and_force(model, number)
         found = function(model, position, self.cell, lists)
         valid = jnp.where(lists.overflow, jnp.nan, 1.0)
         energy, force, strain_gradient = (x * valid for x in found)
         return energy, force, strain_gradient
 
     def energy_and_force(
-        self, model: Mace, position: Float[Array, "atoms 3"]
+        self, model: Model, position: Float[Array, "atoms 3"]
     ) -> tuple[Float[Array, ""], Float[Array, "atoms 3"]]:
         """Energy, eV, and forces, eV/Å; not-a-number where a row of neighbours is full.
 
@@ -62,23 +59,23 @@ class Surface:
         """
         return self.energy_force_strain(model, position)[:2]
 
-    def energy(self, model: Mace, position: Float[Array, "atoms 3"]) -> Float[Array, ""]:
+    def energy(self, model: Model, position: Float[Array, "atoms 3"]) -> Float[Array, ""]:
         """Energy, eV; differentiable over the model's weights and over positions."""
         return self.energy_and_force(model, position)[0]
 
 
 @jax.jit
 def evaluate(
-    surface: Surface, model: Mace, position: Float[Array, "atoms 3"]
+    surface: Surface, model: Model, position: Float[Array, "atoms 3"]
 ) -> tuple[Float[Array, ""], Float[Array, "atoms 3"]]:
-    """Energy and forces, compiled once for all models of an architecture."""
+    """Energy and forces, compiled once for all models of one shape."""
     return surface.energy_and_force(model, position)
 
 
 @jax.jit
 def hessian_product(
     surface: Surface,
-    model: Mace,
+    model: Model,
     position: Float[Array, "atoms 3"],
     vector: Float[Array, "atoms 3"],
 ) -> Float[Array, "atoms 3"]:
@@ -92,7 +89,7 @@ def hessian_product(
 
 
 def energy_gradient(
-    surface: Surface, model: Mace, position: Float[Array, "atoms 3"]
+    surface: Surface, model: Model, position: Float[Array, "atoms 3"]
 ) -> tuple[Weights, Float[Array, "atoms 3"]]:
     """Derivatives of the energy over the weights, as `model.weights`, and positions."""
 
@@ -104,7 +101,7 @@ def energy_gradient(
 
 def weighted_gradient(
     surface: Surface,
-    model: Mace,
+    model: Model,
     positions: Float[Array, "points atoms 3"],
     factors: Float[np.ndarray, " points"],
 ) -> tuple[Weights, Float[Array, "atoms 3"]]:
@@ -127,10 +124,10 @@ EnergyAndForce = Callable[
 """Positions, Å, to energy, eV, and forces, eV/Å: what searches are given."""
 
 
-def make_surface(architecture: Architecture, system: System) -> Surface:
-    """The surface of a system, for a model of this architecture."""
-    potential.species_index(np.asarray(system.atomic_number), architecture.atomic_numbers)
-    position, cell, cutoff = system.position, system.cell, architecture.cutoff
+def make_surface(model: Model, system: System) -> Surface:
+    """The surface of a system, for models with the cutoff of this one."""
+    potential.species_index(np.asarray(system.atomic_number), model.species)
+    position, cell, cutoff = system.position, system.cell, model.cutoff
     wide = neighbors.neighbor_rows(position, cell, cutoff + _MARGIN)[0]
     capacity = math.ceil(wide.shape[1] * _HEADROOM)
     lists = neighbors.allocate(position, cell, cutoff, 0.0, capacity=capacity)
@@ -138,6 +135,5 @@ def make_surface(architecture: Architecture, system: System) -> Surface:
         cell=jnp.asarray(system.cell),
         mass=jnp.asarray(system.mass),
         lists=lists,
-        architecture=architecture,
         atomic_number=tuple(int(z) for z in system.atomic_number),
     )

@@ -50,7 +50,7 @@ def trajectory_slope(
     velocity: Float[Array, "atoms 3"],
     mass: Float[Array, " atoms"],
     *,
-    timestep: float,
+    timestep: Float[Array, ""] | float,
     n_steps: int,
 ) -> tuple[Float[Array, "steps atoms 3"], Float[Array, "steps atoms 3"]]:
     """`trajectory` and its derivative along a direction of the parameters (as params).

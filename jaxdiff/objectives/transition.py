@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdiff.models.architecture import Mace
+from jaxdiff.models.contract import Model
 from jaxdiff.objectives.reweight import LEAST_FRACTION, effective_size, weights
 from jaxdiff.objectives.surface import (
     Surface,
@@ -131,9 +131,9 @@ def _difference(
 
 
 def energy_slopes(
-    model: Mace,
+    model: Model,
     surface: Surface,
-    frames: Float[Array, "frames atoms 3"],
+    frames: Float[Array | np.ndarray, "frames atoms 3"],
     direction: Weights,
 ) -> Float[np.ndarray, " frames"]:
     """Derivative of the energy of each frame along a direction of the weights, eV."""
@@ -151,7 +151,7 @@ def _slopes(model, surface, frames, direction):
 
 
 def energies(
-    model: Mace, surface: Surface, frames: Float[Array, "frames atoms 3"]
+    model: Model, surface: Surface, frames: Float[Array | np.ndarray, "frames atoms 3"]
 ) -> Float[np.ndarray, " frames"]:
     """Energy of each frame, eV."""
     return np.asarray(_energies(model, surface, jnp.asarray(frames)))
@@ -163,10 +163,10 @@ def _energies(model, surface, frames):
 
 
 def ensemble_gradient(
-    model: Mace,
+    model: Model,
     surface: Surface,
-    transition: Float[Array, "crossings atoms 3"],
-    reactant: Float[Array, "frames atoms 3"],
+    transition: Float[Array | np.ndarray, "crossings atoms 3"],
+    reactant: Float[Array | np.ndarray, "frames atoms 3"],
     kt: float,
 ) -> Weights:
     """d ln k over every weight, as `model.weights`; a frame in memory at a time."""

@@ -6,6 +6,7 @@ from functools import partial
 import ase
 import jax
 import jax.numpy as jnp
+import kept_jump
 import numpy as np
 import pytest
 
@@ -39,6 +40,30 @@ def test_the_imaginary_mode_moves_both_lithium_along_the_jump(collinear):
     direction = vector[two] / length[two, None]
     assert direction[0] @ direction[1] > 0.98  # collinear
     assert np.abs(direction).min() > 0.5  # along <111>
+
+
+@pytest.mark.long
+def test_the_search_finds_the_jump_that_is_kept(compact, collinear):
+    """Positions to 0.01 Å: each relaxation ends at 1 meV/Å."""
+    surface, kept = collinear
+    found = kept_jump.search(compact, surface)
+    for part in ("start", "end", "saddle"):
+        one, other = (getattr(x, part) for x in (found, kept))
+        np.testing.assert_allclose(one.position, other.position, rtol=0, atol=0.01)
+        assert float(one.energy) == pytest.approx(float(other.energy), abs=1e-4)
+    np.testing.assert_allclose(
+        found.modes.frequency_thz, kept.modes.frequency_thz, rtol=0, atol=0.02
+    )
+
+
+@pytest.mark.slow
+def test_the_kept_jump_is_one_of_this_model(compact, collinear):
+    """Energies and forces of what is kept are those of the model as it is today."""
+    surface, kept = collinear
+    for part in (kept.start, kept.end, kept.saddle):
+        energy, force = surface.energy_and_force(compact, part.position)
+        assert float(energy) == pytest.approx(float(part.energy), abs=1e-8)
+        np.testing.assert_allclose(force, part.force, rtol=0, atol=1e-8)
 
 
 @pytest.mark.long
@@ -135,6 +160,7 @@ def check_gradient(model, surface, saddle, minimum, size):
     return float(value)
 
 
+@pytest.mark.long
 def test_gradient_is_that_of_barriers_found_anew(compact, collinear):
     surface, found = collinear
     saddle, minimum = (
@@ -149,7 +175,7 @@ def test_gradient_is_that_of_barriers_found_anew(compact, collinear):
 def test_gradient_of_a_random_model(model):
     """Its two stationary points are no jump; the theorem asks for no more."""
     path = lithium_path("vacancy", (1, 1, 1))
-    surface = make_surface(model.architecture, path.system)
+    surface = make_surface(model, path.system)
 
     noise = jax.random.normal(jax.random.key(1), path.first.shape)
     minimum = jax.jit(minimize, static_argnums=0)(
@@ -180,7 +206,7 @@ def test_the_surface_is_that_of_the_calculator_wherever_atoms_go(compact, collin
 
 def test_crowded_neighbours_are_no_number(compact):
     system = lithium_path("collinear", (3, 3, 3)).system
-    surface = make_surface(compact.architecture, system)
+    surface = make_surface(compact, system)
     energy, force = evaluate(surface, compact, 0.3 * jnp.asarray(system.position))
     assert np.isnan(float(energy))
     assert np.isnan(np.asarray(force)).all()

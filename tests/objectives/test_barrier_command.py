@@ -71,6 +71,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_the_models_own_error_of_a_barrier(folder):
     content = json.loads((folder / "out/barriers.json").read_text())
     assert content["error"]["n_train"] == 8
@@ -82,6 +83,7 @@ def test_the_models_own_error_of_a_barrier(folder):
     assert 1e-4 < entry["forward_model_error_ev"] < 1
 
 
+@pytest.mark.long
 def test_diffusivity_is_that_of_the_rate_and_the_jumps(folder):
     """4 ways of length √3a/2 from each site: D = 4 k (3 a²/4) / 6 = k a²/2."""
     entry = json.loads((folder / "out/barriers.json").read_text())["paths"]["collinear"]
@@ -103,6 +105,7 @@ def called(folder, *options):
     return CliRunner().invoke(app, ["barrier", str(folder / "run.toml"), *options])
 
 
+@pytest.mark.long
 def test_barrier_is_that_of_the_structures_it_writes(folder):
     entry = json.loads((folder / "out/barriers.json").read_text())["paths"]["collinear"]
     frames = ase.io.read(folder / "out" / entry["structures"], ":")
@@ -120,6 +123,7 @@ def test_barrier_is_that_of_the_structures_it_writes(folder):
     assert (folder / "out/barriers.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_a_band_that_fails_is_kept_with_the_reason(folder):
     changes = ("search.max_steps=70", "search.band_force_ev_per_angstrom=1e-9")
     out = f"output.directory={folder}/failed"
@@ -131,6 +135,7 @@ def test_a_band_that_fails_is_kept_with_the_reason(folder):
     assert len(entry["band_energy_ev"]) == 3 + 2
 
 
+@pytest.mark.long
 def test_what_is_there_is_not_searched_again(folder):
     before = (folder / "out/barriers.json").read_text()
     (folder / "out/collinear.extxyz").rename(folder / "out/moved")
@@ -140,12 +145,15 @@ def test_what_is_there_is_not_searched_again(folder):
     assert (folder / "out/barriers.json").read_text() == before
 
 
+@pytest.mark.long
 def test_a_folder_of_another_search_is_refused(folder):
     result = called(folder, "--set", "search.images=5")
     assert result.exit_code == 2
-    assert "holds barriers of another run (search differ)" in result.output
+    assert "holds a run with search.images = 3, not 5" in result.output
+    assert "Only system.paths, ends," in result.output
 
 
+@pytest.mark.long
 def test_ends_with_other_atoms_are_refused(folder):
     perfect = lithium_path("vacancy", (2, 2, 2)).system
     ase.io.write(folder / "other.xyz", to_ase(perfect), format="extxyz")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
-from jaxtyping import Array
+from surfaces import ClosedForm, Toy
 from test_barrier import in_direction, polished
 
 from jaxdiff import units
@@ -16,17 +16,8 @@ WEIGHT = {"well": 0.5, "tilt": 0.05, "y": 3.0, "z": 2.0, "coupled": 0.7}
 
 
 @struct.dataclass
-class Toy:
-    """Weights of a pair's energy."""
-
-    weights: dict
-
-
-@struct.dataclass
-class Pair:
+class Pair(ClosedForm):
     """Two atoms: a tilted double well along x, springs across that vary with x."""
-
-    mass: Array
 
     def energy(self, model, position):
         w, (x, y, z) = model.weights, position[1] - position[0]
@@ -69,7 +60,10 @@ MASS = np.array([7.0, 19.0])
 
 def toy_rate(w, temperature=300.0):
     left, saddle = places(w)
-    surface, model = Pair(jnp.asarray(MASS)), Toy({k: jnp.asarray(v) for k, v in w.items()})
+    surface, model = (
+        Pair(mass=jnp.asarray(MASS)),
+        Toy({k: jnp.asarray(v) for k, v in w.items()}),
+    )
     return log_rate_gradient(model, surface, at(saddle), at(left), temperature)
 
 
@@ -96,7 +90,7 @@ def test_derivative_in_closed_form(temperature):
 
 def test_a_place_that_is_no_saddle_is_refused():
     left, _ = places(WEIGHT)
-    surface, model = Pair(jnp.asarray(MASS)), Toy(WEIGHT)
+    surface, model = Pair(mass=jnp.asarray(MASS)), Toy(WEIGHT)
     with pytest.raises(ValueError, match="the saddle has 0 unstable modes .* and 1 are"):
         harmonic_rate(model, surface, at(left), at(left))
     with pytest.raises(ValueError, match="the minimum has 1 unstable modes"):
@@ -143,7 +137,7 @@ def test_derivative_around_the_jump(compact, collinear):
 
 
 def test_hessian_of_some_atoms_is_a_block_of_the_whole():
-    surface, model = Pair(jnp.asarray(MASS)), Toy(WEIGHT)
+    surface, model = Pair(mass=jnp.asarray(MASS)), Toy(WEIGHT)
     position = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)))
     whole = harmonic.hessian(model, surface, position)
     expected = jax.hessian(lambda x: surface.energy(model, x))(position).reshape(6, 6)

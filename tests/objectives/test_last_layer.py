@@ -10,7 +10,7 @@ import pytest
 from ase.build import bulk
 
 from jaxdiff.calculator import predict_atoms
-from jaxdiff.finetune.frames import Frame
+from jaxdiff.io.frame import Frame
 from jaxdiff.objectives.last_layer import energy_feature, fit_last_layer
 from jaxdiff.potential import cast
 
@@ -47,6 +47,7 @@ def last_weights(model):
     )
 
 
+@pytest.mark.slow
 def test_the_energy_is_linear_in_the_last_weights(model):
     (atoms,) = crystals(1, seed=0)
     feature = energy_feature(model, atoms)
@@ -71,6 +72,7 @@ def posterior(model):
     return truth, fit_last_layer(model, *sets)
 
 
+@pytest.mark.slow
 def test_standard_errors_cover_the_truth(model, posterior):
     truth, found = posterior
     assert (found.n_train, found.n_valid) == (40, 20)

@@ -46,6 +46,7 @@ def sampled(params, seed, n=20_000, friction=1.0, n_steps=60):
     return paths, hopped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WELL)
 def test_probability_of_a_hop(name):
     """Whether a path ends on the other side is a step function: no path has a slope."""

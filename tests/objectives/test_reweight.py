@@ -78,7 +78,7 @@ def test_too_few_frames_count(frames):
 def test_the_pressure_of_a_mace_model_along_all_its_weights(model):
     """From frames that are no ensemble: the identity holds."""
     atoms = bulk("LiF", "rocksalt", a=4.08) * (2, 1, 1)
-    surface = make_surface(model.architecture, from_ase(atoms))
+    surface = make_surface(model, from_ase(atoms))
     rng = np.random.default_rng(1)
     frames = jnp.asarray(atoms.positions + rng.normal(0, 0.03, (4, 4, 3)))
 

@@ -21,9 +21,10 @@ def crystal(repeat, shift=0.0):
     return atoms
 
 
+@pytest.mark.slow
 def test_pressure_is_minus_the_slope_of_the_energy_over_the_volume(model):
     atoms = crystal((1, 1, 1), 0.1)
-    surface = make_surface(model.architecture, from_ase(atoms))
+    surface = make_surface(model, from_ase(atoms))
     energy = jax.jit(lambda surface, x: surface.energy(model, x))
 
     def stretched(scale):

@@ -102,6 +102,7 @@ def moved(folder, collinear):
     return goal, trained(folder, "whole", goal, collinear)
 
 
+@pytest.mark.long
 def test_training_moves_the_barrier(folder, collinear, moved):
     goal, output = moved
     assert re.search(r"target barrier_collinear: 0\.15\d+ now, 0\.17\d+ wanted", output)

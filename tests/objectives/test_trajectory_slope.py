@@ -79,7 +79,7 @@ def test_all_weights_of_a_mace_model(model):
     crystal = ase.build.bulk("LiF", "rocksalt", a=4.08, cubic=True)
     rng = np.random.default_rng(3)
     crystal.positions += rng.normal(0, 0.1, (8, 3))
-    surface = make_surface(model.architecture, from_ase(crystal))
+    surface = make_surface(model, from_ase(crystal))
     velocity = jnp.asarray(rng.normal(0, 0.05, (8, 3)))
     leaves, form = jax.tree.flatten(model.weights)
     noise = [jnp.asarray(rng.normal(0, 0.1, np.shape(leaf))) for leaf in leaves]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from surfaces import ClosedForm, Toy
 
 from jaxdiff.objectives.transition import (
     energies,
@@ -22,14 +23,7 @@ SIZE = {"well": 0.06, "y": 0.3, "pinched": 0.75}
 
 
 @struct.dataclass
-class Toy:
-    """Weights of the energy of a particle."""
-
-    weights: dict
-
-
-@struct.dataclass
-class Valley:
+class Valley(ClosedForm):
     """A particle in a double well along x, in a valley that is narrower in the middle."""
 
     def energy(self, model, position):
@@ -96,9 +90,8 @@ def frames():
     return crossings, reactant
 
 
-@pytest.mark.parametrize(
-    "name", ["well", "y", pytest.param("pinched", marks=pytest.mark.long)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["well", "y", "pinched"])
 def test_slope_is_that_of_counted_hops(frames, name):
     crossings, reactant = frames
     direction = {k: jnp.asarray(float(k == name)) for k in WEIGHT}
@@ -114,6 +107,7 @@ def test_slope_is_that_of_counted_hops(frames, name):
     assert float(gradient[name]) == pytest.approx(found.value, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_change_between_models_is_that_of_counted_hops(frames):
     """Not a small one."""
     other = toy(well=0.45, pinched=2.0)
