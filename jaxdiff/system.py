@@ -150,13 +150,28 @@ def _read(path: Path, frames: str) -> list[System]:
             f"{path} is of no format that ASE knows; give extxyz, cif, POSCAR or LAMMPS "
             "data."
         ) from error
+    several = read if isinstance(read, list) else [read]
     try:
-        return [from_ase(atoms) for atoms in (read if isinstance(read, list) else [read])]
+        for atoms in several:
+            _require_filled(atoms)
+        return [from_ase(atoms) for atoms in several]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
+def _require_filled(atoms: "ase.Atoms") -> None:
+    """Refuse positions that a CIF fills in part: they are no configuration of atoms."""
+    for number, share in atoms.info.get("occupancy", {}).items():
+        if len(share) != 1 or min(share.values()) < _FILLED:
+            words = " and ".join(f"{n:g} {symbol}" for symbol, n in share.items())
+            raise ValueError(
+                f"position {number} holds {words}, but atoms are whole; give an ordered "
+                "structure, such as one of those that pymatgen or supercell makes of it."
+            )
+
+
 _MOST_BYTES = 1 << 30
+_FILLED = 0.999  # of a position; CIFs are rounded
 _UNREADABLE = (
     ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
     ValueError, StopIteration, SyntaxError,

@@ -12,6 +12,7 @@ from jaxdiff.analysis.configurational import Configurational, configurational
 from jaxdiff.analysis.estimate import Estimate, normal, unknown
 from jaxdiff.analysis.rates import Dispersion
 from jaxdiff.analysis.series import Series
+from jaxdiff.analysis.traces import Traces
 from jaxdiff.io.provenance import units_of
 from jaxdiff.io.series import FINISHED
 
@@ -48,7 +49,7 @@ class Check:
     advice: str = ""
 
 
-def mean_temperature(series: Series, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
+def mean_temperature(series: Traces, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
     """Mean kinetic temperature, K, of the rows until each of the replicas stopped.
 
     Its error is from the means of blocks of time, weighted by their lengths.
@@ -63,7 +64,7 @@ def mean_temperature(series: Series, replica: Bool[np.ndarray, " replicas"]) -> 
     return _weighted_mean(means, np.array([len(block) for block in blocks]), "K")
 
 
-def energy_drift(series: Series, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
+def energy_drift(series: Traces, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
     """Mean slope of the conserved energy, meV per atom and ns; error over replicas.
 
     Of the rows until each replica stopped; a replica counts by Σ(t - <t>)², the inverse
@@ -113,7 +114,19 @@ def check_run(series: Series, dispersion: Dispersion) -> tuple[Check, ...]:
     )
 
 
-def _status(series: Series) -> Check:
+def check_traces(series: Traces) -> tuple[Check, ...]:
+    """Those that need no sites: complete, at its temperatures, energy conserved."""
+    error = _momentum_error(series)
+    return (
+        _status(series),
+        _replicas(series),
+        *(_temperature(series, t, error) for t in np.unique(series.temperature).tolist()),
+        check_configurational(configurational(series)),
+        _drift(series),
+    )
+
+
+def _status(series: Traces) -> Check:
     done = series.status in FINISHED
     return Check(
         "run complete",
@@ -123,7 +136,7 @@ def _status(series: Series) -> Check:
     )
 
 
-def _replicas(series: Series) -> Check:
+def _replicas(series: Traces) -> Check:
     who, n = np.flatnonzero(series.stopped), len(series.temperature)
     if len(who) == 0:
         return Check("replicas", True, f"none of {n} stopped early")
@@ -212,7 +225,7 @@ def check_poisson(dispersion: Dispersion) -> Check:
     )
 
 
-def _momentum_error(series: Series) -> float:
+def _momentum_error(series: Traces) -> float:
     """How much colder than asked for the momenta of a Langevin run are by its time step.
 
     BAOAB has positions at the target and momenta below (`md.timestep`); 0 for thermostats
@@ -224,7 +237,7 @@ def _momentum_error(series: Series) -> float:
     return float(first.get("momentum_error") or 0.0)
 
 
-def _temperature(series: Series, asked: float, error: float = 0.0) -> Check:
+def _temperature(series: Traces, asked: float, error: float = 0.0) -> Check:
     target = asked * (1 - error)
     seen = mean_temperature(series, series.temperature == asked)
     name = f"temperature {asked:.0f} K"
@@ -276,7 +289,7 @@ def check_configurational(rows: Sequence[Configurational]) -> Check:
     )
 
 
-def _drift(series: Series) -> Check:
+def _drift(series: Traces) -> Check:
     drift = energy_drift(series, np.ones(len(series.temperature), bool))
     if not math.isfinite(drift.value):
         return Check("conserved energy", None, "not recorded, or fewer than 3 times")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxdiff.analysis.estimate import Estimate, normal, unknown
-from jaxdiff.analysis.series import Series
+from jaxdiff.analysis.traces import Traces
 from jaxdiff.io.provenance import units_of
 
 KEY = "configurational_temperature"
@@ -31,7 +31,7 @@ class Configurational:
         return normal(value, relative, self.seen.n_effective, "1")
 
 
-def configurational(series: Series) -> tuple[Configurational, ...]:
+def configurational(series: Traces) -> tuple[Configurational, ...]:
     """By temperature; those that were not recorded are left out.
 
     Units of a campaign count by their replicas.
@@ -64,7 +64,7 @@ def _pooled(asked: float, rows: Sequence[Mapping[str, Any]]) -> Configurational:
     return Configurational(asked, seen, asked * (1 + mean("timestep_error")))
 
 
-def configurational_temperature(series: Series, asked: float) -> Estimate:
+def configurational_temperature(series: Traces, asked: float) -> Estimate:
     """Of the replicas at one temperature, K; unknown where it was not recorded."""
     found = [row.seen for row in configurational(series) if row.asked == asked]
     return found[0] if found else unknown("K")

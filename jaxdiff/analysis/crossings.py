@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxdiff.analysis.series import load_series, open_series
+from jaxdiff.analysis.series import load_series
+from jaxdiff.analysis.traces import open_series
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,13 +134,13 @@ def run(
 @command
 def merge(directory: Directory) -> None:
     """Join the series of all units, and report as on a single run."""
-    from jaxdiff.report import write_report
+    from jaxdiff.runs import reports
     from jaxdiff.runs.campaign import load
     from jaxdiff.runs.campaign_merge import merge as join
 
     typer.echo(join(load(directory)))
     # no unit is incomplete; some replica may have been frozen
-    typer.echo(write_report(directory))
+    typer.echo(reports.write(directory))
 
 
 def _say_plan(run: "RunFile", planned: "Campaign") -> None:

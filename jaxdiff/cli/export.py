@@ -46,7 +46,7 @@ def export(
 
     Positions are unwrapped; a replica that diverged ends before it did.
     """
-    from jaxdiff.analysis.series import open_series
+    from jaxdiff.analysis.traces import open_series
 
     _check_format(file_format)
     path = run_dir / "series.h5"
@@ -75,7 +75,7 @@ def _write(
     """Write what was asked for; a line for each replica."""
     import numpy as np
 
-    from jaxdiff.analysis.series import diverged_ps, n_kept
+    from jaxdiff.analysis.traces import diverged_ps, n_kept
     from jaxdiff.io.export import write_trajectory
 
     time = np.asarray(series["positions/time_ps"])
@@ -165,7 +165,7 @@ def _cells(
     """
     import numpy as np
 
-    from jaxdiff.analysis.series import per_replica
+    from jaxdiff.analysis.traces import per_replica
 
     shape = (len(np.asarray(series["temperature_kelvin"])), 3, 3)
     cell = per_replica(path, series, "cell_angstrom", shape)[replica]
@@ -201,10 +201,12 @@ def _timestep_fs(series: "h5py.File") -> float:
 
 
 def _atomic_number(path: Path, series: "h5py.File", anion: str | None) -> "np.ndarray":
-    """Of each atom: from the final frames of the run, or its run file, or as given."""
+    """Of each atom: from the run, its final frames, its run file, or as given."""
     import numpy as np
     from ase.data import atomic_numbers
 
+    if "positions/atomic_number" in series:
+        return np.asarray(series["positions/atomic_number"])
     is_mobile = np.asarray(series["positions/is_mobile"], bool)
     final = path.with_name("final.extxyz")
     if anion is None and final.is_file():

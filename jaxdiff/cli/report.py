@@ -18,10 +18,13 @@ def report(
     ] = False,
 ) -> None:
     """Write report.html, .md, .json, .csv and figures into the folder of a run."""
-    from jaxdiff.report import read_transport, write_report, write_transport_report
+    from jaxdiff.io.parts import PARTS, SERIES
+    from jaxdiff.report import read_transport, write_transport_report
+    from jaxdiff.runs import reports
 
-    transport = read_transport(run_dir)
+    analyzed = not any((run_dir / name).exists() for name in (SERIES, PARTS))
+    transport = read_transport(run_dir) if analyzed else None
     if transport is not None:
         typer.echo(write_transport_report(*transport, run_dir))
         return
-    typer.echo(write_report(run_dir, allow_incomplete=allow_incomplete))
+    typer.echo(reports.write(run_dir, allow_incomplete=allow_incomplete))

@@ -70,6 +70,11 @@ def check_barostat(run, wanted: bool) -> None:
             f"ensemble.temperatures_kelvin = {list(run.ensemble.temperatures_kelvin)}: "
             "thermal expansion needs two temperatures or more; add others."
         )
+    if wanted and run.system.supercell is None:
+        raise ValueError(
+            "the run file has no system.supercell; jaxdiff lattice measures the lattice "
+            "constant of rock salt, so give it."
+        )
     if run.barostat is not None and not wanted:
         raise ValueError(
             "the run file has a section [barostat]; hops are counted at a fixed cell, so "
@@ -78,19 +83,39 @@ def check_barostat(run, wanted: bool) -> None:
 
 
 def _report(directory: Path) -> None:
-    from jaxdiff.report import write_report
+    from jaxdiff.runs import reports
 
     try:
-        path = write_report(directory)
+        path = reports.write(directory)
     except ValueError as error:
         typer.echo(f"The series is complete, but there is no report: {error}", err=True)
         return
-    record = json.loads(path.with_name("report.json").read_text(encoding="utf-8"))
+    typer.echo(_answer(json.loads(path.with_name("report.json").read_text("utf-8"))))
+    typer.echo(path)
+
+
+def _answer(record: dict) -> str:
+    """What the report says first, in a line."""
+    if "study" in record:  # of displacements
+        return _diffusivity(record["study"])
     energy = record.get("activation_energy")
     if energy is None:
-        typer.echo("Too few hops for an activation energy; run longer or hotter.")
-    else:
-        low, high = energy["interval"]
-        value = f"{energy['value']:.3f} eV, 95 % interval {low:.3f} to {high:.3f}"
-        typer.echo(f"Ea = {value}")
-    typer.echo(path)
+        return "Too few hops for an activation energy; run longer or hotter."
+    return "Ea = " + _with_interval(energy, ".3f", "eV")
+
+
+def _diffusivity(study: dict) -> str:
+    line, motion = study["tracer_line"], study["rows"][0]["motion"]
+    if line is not None:
+        return "Ea of D* = " + _with_interval(line["activation_energy"], ".3f", "eV")
+    value = _with_interval(motion["tracer"]["mean"], ".2e", "cm²/s")
+    return f"D* at {motion['temperature_kelvin']:g} K = {value}"
+
+
+def _with_interval(estimate: dict, form: str, unit: str) -> str:
+    """A bound may be infinite, and a value unknown: null in JSON."""
+    value, low, high = (
+        "not known" if number is None else format(number, form)
+        for number in (estimate["value"], *estimate["interval"])
+    )
+    return f"{value} {unit}, 95 % interval {low} to {high}"

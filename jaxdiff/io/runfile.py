@@ -119,7 +119,11 @@ class CrystalSection(Section):
 
     @pydantic.field_validator("supercell")
     @classmethod
-    def _at_least_two(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+    def _at_least_two(
+        cls, value: tuple[int, int, int] | None
+    ) -> tuple[int, int, int] | None:
+        if value is None:
+            return value
         if min(value) < 2:
             raise ValueError(
                 "each number must be at least 2: in one cell the interstitial meets its "
@@ -134,14 +138,23 @@ class CrystalSection(Section):
 
 
 class SystemSection(CrystalSection):
-    """The crystal: built, or read from files, one for all replicas or one for each."""
+    """The crystal: rock salt, built or from files; or, without `supercell`, any other.
 
+    Files are one for all replicas or one for each. The cell is that of the file.
+    """
+
+    supercell: tuple[int, int, int] | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None, examples=[[5, 5, 5]]
+    )
+    """Conventional cells of rock salt along each axis, one number for a cube; left out:
+    `structure_files` are of any crystal, and no sites are known while it runs.
+    """
     lattice_file: str | None = Field(None, examples=["lattice/lattice.json"])
     """Result of `jaxdiff lattice`: each temperature then has its own lattice constant, in
     place of `lattice_constant_angstrom`.
     """
     interstitials: int = Field(1, ge=0)
-    """Extra mobile atoms, on sites drawn for each replica."""
+    """Extra mobile atoms, on sites drawn for each replica; 0 without `supercell`."""
     vacancies: int = Field(0, ge=0)
     """Missing mobile atoms, on sites drawn for each replica."""
     frenkel_pairs: int = Field(0, ge=0)
@@ -150,18 +163,65 @@ class SystemSection(CrystalSection):
     """Structures that ASE reads, in place of a built crystal: one for all replicas, or one
     for each.
     """
+    repeat: tuple[int, int, int] = Field((1, 1, 1), examples=[[2, 2, 2]])
+    """How often the cell of a file is repeated along each axis, without `supercell`."""
+    mobile: str = Field("Li", min_length=1, max_length=3)
+    """Element of the atoms that move."""
     keep_velocities: bool = False
     """Start from the velocities of the structure files."""
 
+    @pydantic.field_validator("repeat", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any) -> Any:
+        return (value,) * 3 if isinstance(value, int) else value
+
+    @pydantic.field_validator("repeat")
+    @classmethod
+    def _some_cells(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if min(value) < 1 or math.prod(value) > MOST_CELLS:
+            raise ValueError(f"give three numbers from 1 on, up to {MOST_CELLS:.0e} cells")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_interstitials(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("supercell") is None:
+            return {"interstitials": 0, **table}
+        return table
+
     @model_validator(mode="after")
-    def _sites_enough(self) -> "SystemSection":
-        sites = 4 * math.prod(self.supercell)
+    def _one_kind(self) -> "SystemSection":
+        if self.supercell is not None:
+            if self.repeat != (1, 1, 1):
+                raise ValueError(
+                    "system.repeat is for crystals without system.supercell; leave one out"
+                )
+            return self._sites_enough(4 * math.prod(self.supercell))
+        if not self.structure_files:
+            raise ValueError(
+                "give system.supercell, for LiF that is built, or system.structure_files, "
+                "for any crystal"
+            )
+        for name in ("interstitials", "frenkel_pairs", "lattice_file"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"system.{name} needs sites, so it is for rock salt (system.supercell) "
+                    "alone; leave it out, and put such atoms into system.structure_files"
+                )
+        return self
+
+    def _sites_enough(self, sites: int) -> "SystemSection":
         for name in ("interstitials", "vacancies", "frenkel_pairs"):
             if getattr(self, name) > sites:
                 raise ValueError(
                     f"system.{name} is more than the {sites} cations of the supercell; "
                     "give fewer, or a larger supercell"
                 )
+        if self.mobile != "Li" and not self.structure_files:
+            raise ValueError(
+                f"system.mobile = {self.mobile!r}, but the crystal that is built is LiF; "
+                "give system.structure_files"
+            )
         return self
 
 
@@ -251,6 +311,11 @@ class NeighborsSection(Section):
 class HopsSection(Section):
     """The detector: one frame per stride; a hop counts after `dwell_strides` in a core."""
 
+    network: str = Field("none", min_length=1, examples=["li2o.cif"])
+    """Sites of a crystal without `system.supercell`, for the report: a structure file with
+    them, "maxima" of the density, or "none", displacements alone.
+    """
+
     stride_fs: float = Field(20.0, gt=0, le=1000)
     """Time between two frames of the hop detector."""
     dwell_strides: int = Field(3, ge=1, le=1_000_000)
@@ -273,7 +338,9 @@ class OutputSection(Section):
     thermo_stride_frames: int = Field(1, ge=1, le=10**9)
     """Write energies and temperatures every so many frames."""
     positions_every_ps: float | None = Field(None, gt=0, le=_LONGEST_PS, examples=[1.0])
-    """Keep the positions of all atoms this often; left out: never."""
+    """Keep the positions of all atoms this often; left out: never, and without
+    `system.supercell` once in every dwell of the detector.
+    """
 
 
 class RunFile(Section):
@@ -306,6 +373,17 @@ class RunFile(Section):
                 f"production.duration_ps = {self.production.duration_ps} is shorter than "
                 "one dwell of the hop detector (hops.stride_fs times hops.dwell_strides); "
                 "no hop could be seen. Run longer"
+            )
+        if self.system.supercell is not None and self.hops.network != "none":
+            raise ValueError(
+                f"hops.network = {self.hops.network!r} is for crystals without "
+                "system.supercell, which says that hops are those of rock salt; leave one "
+                "out"
+            )
+        if self.system.supercell is None and self.hops.crossings_per_chunk:
+            raise ValueError(
+                "hops.crossings_per_chunk needs sites that are known while it runs, those "
+                "of rock salt (system.supercell); leave it out"
             )
         first, stop = self.replica_range
         if not 0 <= first < stop <= self.n_all_replicas:
@@ -343,6 +421,18 @@ class RunFile(Section):
         if phase == "production" and self.barostat is not None:
             return self.barostat.method
         return getattr(self, phase).thermostat
+
+    @property
+    def follows_sites(self) -> bool:
+        """Whether hops are seen on the device: in rock salt, at a fixed cell."""
+        return self.system.supercell is not None and self.barostat is None
+
+    @property
+    def positions_every_ps(self) -> float | None:
+        """How often positions are kept; without sites they are all that there is."""
+        if self.output.positions_every_ps is None and self.system.supercell is None:
+            return self.hops.stride_fs * self.hops.dwell_strides / 1e3
+        return self.output.positions_every_ps
 
     def steps(self, duration_ps: float) -> int:
         """Steps in a duration."""

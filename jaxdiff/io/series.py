@@ -5,8 +5,9 @@ Layout (format 3): attributes of the root say what was run; `temperature_kelvin`
 are; `thermo/*` and `equilibration/*` [R, F] what was measured; `sites/*` the sites of the
 cations at the start and every change of them, each as (index in the unit cell, image of it
 in three unit vectors) of the attribute `network`; `crossings/*` and `positions/*` whole
-frames, if they were asked for; `diverged_ps` [R] when a replica stopped, or not a number.
-Every dataset has a `unit`. Frames of the tracker are numbered from 1.
+frames, if they were asked for (where no network is known there is nothing else, and
+`positions/atomic_number` [N] says what they are); `diverged_ps` [R] when a replica stopped,
+or not a number. Every dataset has a `unit`. Frames of the tracker are numbered from 1.
 
 While a run goes on, what it measures gathers in memory and is written with each checkpoint
 as one more part (`parts/000000.h5`, ...), each a file of this layout, each there as a whole
@@ -92,6 +93,7 @@ class SeriesWriter:
         is_mobile: np.ndarray,
         attributes: dict[str, Any],
         provenance: dict[str, Any],
+        atomic_number: np.ndarray | None = None,
         n_parts: int = 0,
         digests: Sequence[str] = (),
     ) -> None:
@@ -103,6 +105,7 @@ class SeriesWriter:
           [R, 3, 3], Å: of each replica. `is_mobile` [N]: cations.
         - `attributes`: further attributes of the root, plain values.
         - `provenance`: what is needed to trace the run; stored as JSON.
+        - `atomic_number` [N]: where no network says which atoms there are.
         - `digests`: SHA-256 of each part; of a run from before there were any, none.
         """
         self.directory, self.n_parts = Path(directory), n_parts
@@ -126,6 +129,9 @@ class SeriesWriter:
             "cell_angstrom": (np.asarray(cell, np.float64), "Å"),
             "positions/is_mobile": (np.asarray(is_mobile, bool), "1"),
         }
+        if atomic_number is not None:
+            number = np.asarray(atomic_number, np.int32)
+            self._fixed["positions/atomic_number"] = number, "1"
         if joined:
             self._require_own(self.directory / SERIES)
         self._shape = len(temperature), len(is_mobile)
@@ -143,7 +149,7 @@ class SeriesWriter:
                 provenance.get(key) == self._provenance.get(key)
                 for key in ("seed", "model_sha256")
             ] + [
-                name in file and np.array_equal(_dataset(file, name)[...], value)
+                name in file and _same(_dataset(file, name)[...], value)
                 for name, (value, _) in self._fixed.items()
             ]
         if not all(same):
@@ -328,6 +334,11 @@ def _write_attributes(
         file.attrs[name] = value
     file.attrs["status"] = status
     file.attrs["provenance"] = json.dumps(provenance)
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Not a number, as lattice constants of what has none, is itself."""
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _dataset(file: h5py.File, path: str) -> h5py.Dataset:

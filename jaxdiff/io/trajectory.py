@@ -19,7 +19,7 @@ from jaxdiff.io.trajectory_source import Given, RawFrame, Source, Tally
 from jaxdiff.io.unwrap import Unwrapper, image_difference
 from jaxdiff.system import FARTHEST
 
-__all__ = ["FORMATS", "Frames", "Trajectory", "open_trajectory"]
+__all__ = ["FORMATS", "Frames", "Trajectory", "open_trajectory", "trajectory_of"]
 
 _SAME_FRAME = 0.01  # Å; more between two frames of one time, and they are different runs
 _NO_VOLUME = 1e-6  # Å^3
@@ -193,19 +193,35 @@ def open_trajectory(
     if stated:
         source = dataclasses.replace(source, exact=True, unwrapping="none, as stated")
     clock = read_clock(path, source, start, frame_ps, timestep_fs)
+    return _trajectory(path, source, clock, (start, stop, stride), stated=stated)
+
+
+def trajectory_of(path: Path, source: Source) -> Trajectory:
+    """All of a source that states its times."""
+    return _trajectory(path, source, read_clock(path, source, 0, None, None))
+
+
+def _trajectory(
+    path: Path,
+    source: Source,
+    clock: Clock,
+    selection: tuple[int, int | None, int] = (0, None, 1),
+    *,
+    stated: bool = False,
+) -> Trajectory:
     between = clock.frame_ps
     return Trajectory(
         path=path,
         format=source.format,
         atomic_number=source.atomic_number,
         periodic=source.periodic,
-        frame_ps=None if between is None else between * stride,
+        frame_ps=None if between is None else between * selection[2],
         unwrapping=source.unwrapping,
         tally=Tally(),
         _source=source,
         _stated=stated,
         _clock=clock,
-        _range=(start, stop, stride),
+        _range=selection,
     )
 
 

@@ -253,8 +253,8 @@ def _with_sites(study: TransportStudy) -> list[Block]:
 def _without_sites(study: TransportStudy) -> list[Block]:
     text = (
         f"Hops are not counted here: {study.why}. A hop leads from one site to another, so "
-        "these need a list of the crystal's sites (--network with a structure file, or "
-        "maxima):"
+        "these need a list of the crystal's sites (a network from a structure file, or "
+        "maxima of the density):"
     )
     rows = (
         ("hops and their classes", "from which site to which, and how far"),

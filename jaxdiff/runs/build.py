@@ -4,24 +4,20 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxdiff import checkpoints, md, neighbors, observables, potential, units
-from jaxdiff.analysis.lattice import LatticeStudy
 from jaxdiff.devices import devices_for
 from jaxdiff.io.provenance import sha256 as digest_of
 from jaxdiff.io.runfile import ModelSection, RunFile
-from jaxdiff.lattice.lithium_fluoride import rock_salt
 from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.md import kinetics
-from jaxdiff.runs import memory
+from jaxdiff.runs import memory, start
 from jaxdiff.runs.levels import for_structures
-from jaxdiff.system import LITHIUM, System, read_structure, read_structures
+from jaxdiff.system import System
 
 EQUILIBRATION, PRODUCTION = "equilibration", "production"
 
@@ -55,7 +51,7 @@ class Ensemble:
     """Everything that a run needs, compiled for; R replicas.
 
     - `systems` [R]: at the start. `temperature` [R], K; `seed_index` [R]: number among
-      those of its temperature; `lattice_constant` [R], Å. `is_mobile` [N].
+      those of its temperature; `lattice_constant` [R], Å, of rock salt. `is_mobile` [N].
     - `capacity`, `close`: places in a row of the neighbour lists, of all pairs and of those
       within the cutoff, the same whatever part of a study runs. `memory`: what one replica
       needs.
@@ -98,14 +94,6 @@ class Ensemble:
 
     def first_state(self) -> md.EnsembleState:
         """The replicas at the start; their energies are still to come."""
-        settings = site_settings(self.run)
-        supercell = Supercell.of(ROCK_SALT, self.run.system.supercell)
-
-        def observer(position, cell):
-            return observables.initialize(
-                settings, supercell, cell, position, self.is_mobile
-            )
-
         return md.initialize(
             self.systems[0],
             self.temperature,
@@ -118,10 +106,19 @@ class Ensemble:
             compression=0.0 if self.run.barostat is None else _COMPRESSION,
             capacity=self.capacity,
             close=self.close,
-            velocity=_velocities(self.systems) if self.run.system.keep_velocities else None,
-            observer=None if self.run.barostat is not None else observer,
+            velocity=start.velocities(self.systems)
+            if self.run.system.keep_velocities
+            else None,
+            observer=self._observe_first if self.run.follows_sites else None,
             integrators=self.plan.integrators,
         )
+
+    def _observe_first(self, position, cell) -> observables.SiteState:
+        cells = self.run.system.supercell
+        assert cells is not None  # or no sites are followed
+        supercell = Supercell.of(ROCK_SALT, cells)
+        settings = site_settings(self.run)
+        return observables.initialize(settings, supercell, cell, position, self.is_mobile)
 
 
 def build(run: RunFile, load: Load | None = None) -> Ensemble:
@@ -129,10 +126,7 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
 
     - `load`: makes the force field; None: reads the model that the run file names.
     """
-    memory.require_room(run)
-    study = _study_systems(run)
-    if run.system.keep_velocities:
-        _require_independent(_velocities(study), np.asarray(study[0].mass))
+    study = start.systems(run)
     systems = study[slice(*run.replica_range)]
     grid = md.temperature_grid(
         list(run.ensemble.temperatures_kelvin), run.ensemble.replicas_per_temperature
@@ -151,7 +145,7 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
     program = functools.partial(
         md.make_chunk,
         energy_and_force=force_field.energy_and_force,
-        observe=None if run.barostat is not None else observe,
+        observe=observe if run.follows_sites else None,
         devices=devices,
     )
     ensemble = Ensemble(
@@ -160,8 +154,8 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
         systems=systems,
         temperature=temperature,
         seed_index=seed_index,
-        lattice_constant=_lattice_constants(run)[slice(*run.replica_range)],
-        is_mobile=np.asarray(systems[0].atomic_number) == LITHIUM,
+        lattice_constant=start.lattice_constants(run)[slice(*run.replica_range)],
+        is_mobile=start.is_mobile(run, systems[0]),
         plan=plan,
         capacity=_capacity(study, plan.cutoff + plan.skin, _HEADROOM),
         close=_capacity(study, plan.cutoff, _CLOSE_HEADROOM),
@@ -220,37 +214,6 @@ def _barostat(section) -> dict[str, float]:
     }
 
 
-def _velocities(systems: list[System]) -> Float[np.ndarray, "replicas atoms 3"]:
-    found = [system.velocity for system in systems if system.velocity is not None]
-    if len(found) < len(systems):
-        raise ValueError(
-            "system.keep_velocities is true, but a structure has no velocities; set it to "
-            "false, or give files that have them."
-        )
-    return np.stack([np.asarray(velocity) for velocity in found])
-
-
-def _require_independent(
-    velocity: Float[np.ndarray, "replicas atoms 3"], mass: Float[np.ndarray, " atoms"]
-) -> None:
-    """Replicas that start alike are one trajectory, but would be counted as several."""
-    momentum = (velocity * np.sqrt(mass)[:, None]).reshape(len(velocity), -1)
-    length = np.linalg.norm(momentum, axis=1, keepdims=True)
-    unit = momentum / np.where(length > 0, length, 1.0)
-    scatter = 1 / math.sqrt(momentum.shape[1])
-    for one in range(len(unit) - 1):
-        alike = unit[one + 1 :] @ unit[one]
-        if alike.max() > min(0.9, 6 * scatter):
-            other = one + 1 + int(alike.argmax())
-            raise ValueError(
-                f"system.keep_velocities is true, and replicas {one} and {other} start "
-                f"with velocities whose correlation is {alike.max():.2f}, where that of "
-                f"independent ones is 0 ± {scatter:.2f}: "
-                "near-copies would be counted as independent. Set it to false, so that "
-                "velocities are drawn, or give frames that are further apart in time."
-            )
-
-
 def _capacity(systems: list[System], radius: float, headroom: float) -> int:
     """Places per row: for the densest of all replicas of the study, with headroom."""
     distinct = {id(system): system for system in systems}.values()
@@ -260,68 +223,3 @@ def _capacity(systems: list[System], radius: float, headroom: float) -> int:
     )
     step = neighbors.PLACES_MULTIPLE
     return step * math.ceil(headroom * largest / step)
-
-
-def _lattice_constants(run: RunFile) -> np.ndarray:
-    """Of all replicas of the study, Å."""
-    section = run.system
-    temperatures = run.ensemble.temperatures_kelvin
-    if section.lattice_file is None:
-        constants = [section.lattice_constant_angstrom] * len(temperatures)
-    else:
-        lattice = _read_lattice(Path(section.lattice_file))
-        constants = [lattice.lattice_constant_at(kelvin).value for kelvin in temperatures]
-    return np.repeat(constants, run.ensemble.replicas_per_temperature)
-
-
-def _read_lattice(path: Path) -> LatticeStudy:
-    if not path.is_file():
-        raise ValueError(
-            f"system.lattice_file {path} does not exist; give the lattice.json that "
-            "jaxdiff lattice writes."
-        )
-    return LatticeStudy.from_json(path.read_text(encoding="utf-8"))
-
-
-def _study_systems(run: RunFile) -> list[System]:
-    """One system per replica of the study, all of the same atoms in the same order."""
-    if run.system.structure_files:
-        return _read_systems(run)
-    section = run.system
-    return [
-        rock_salt(
-            section.supercell,
-            float(constant),
-            interstitials=section.interstitials,
-            vacancies=section.vacancies,
-            frenkel_pairs=section.frenkel_pairs,
-            seed=run.ensemble.seed,
-            replica=replica,
-        )
-        for replica, constant in enumerate(_lattice_constants(run))
-    ]
-
-
-def _read_systems(run: RunFile) -> list[System]:
-    section, n_replicas = run.system, run.n_all_replicas
-    files = section.structure_files
-    if len(files) == 1:
-        systems = read_structures(files[0])
-        systems = systems if len(systems) == n_replicas else systems[-1:] * n_replicas
-        files = files * n_replicas
-    else:
-        systems = [read_structure(path) for path in files]
-    for path, system, constant in zip(files, systems, _lattice_constants(run), strict=True):
-        cell = float(constant) * np.diag(np.asarray(section.supercell, float))
-        if not np.allclose(system.cell, cell, atol=1e-3):
-            raise ValueError(
-                f"{path} has the cell {np.asarray(system.cell).tolist()} Å, but "
-                "system.supercell and the lattice constant make "
-                f"{cell.tolist()} Å; set them to those of the file."
-            )
-        if not np.array_equal(system.atomic_number, systems[0].atomic_number):
-            raise ValueError(
-                f"{path} and {files[0]} do not have the same atoms in the same order; "
-                "replicas of one run must."
-            )
-    return systems

@@ -249,6 +249,7 @@ def _write_unit(run: RunFile, directory: Path, index: int, first: int, stop: int
     system["structure_files"] = [_from_anywhere(name) for name in system["structure_files"]]
     if system["lattice_file"] is not None:
         system["lattice_file"] = _from_anywhere(system["lattice_file"])
+    table["hops"]["network"] = _from_anywhere(table["hops"]["network"])
     path = directory / f"{place}.toml"
     durable.write_text(path, runfile.to_toml(runfile.parse(table)))
     return Unit(index, first, stop, directory / place, sha256(path))

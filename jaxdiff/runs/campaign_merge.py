@@ -23,7 +23,7 @@ from jaxdiff.runs.campaign import (
     status,
 )
 
-SHARED = ("time_ps", "is_mobile")
+SHARED = ("time_ps", "is_mobile", "atomic_number")
 """Last names of datasets that all units have alike; most others are [replicas, ...]."""
 
 ROWS = ("sites/change_", "crossings/")

@@ -65,6 +65,11 @@ class Displacements:
 
     def study(self) -> tuple[TransportStudy, dict[str, Any]]:
         """Results, and where they are from."""
+        found, several = self.results()
+        return found, self._provenance(several)
+
+    def results(self) -> tuple[TransportStudy, Sequence[Read]]:
+        """Results, and the trajectories as they were read."""
         mobile = self.asked["mobile"]
         several = [
             read(one, mobile, kelvin)
@@ -84,7 +89,7 @@ class Displacements:
         if self.asked["network"] not in (None, WITHOUT):
             motions = [row.motion for row in found.rows]
             found = dataclasses.replace(found, sites=look(groups, motions, self.asked))
-        return found, self._provenance(several)
+        return found, several
 
     def _provenance(self, several: Sequence[Read]) -> dict[str, Any]:
         return provenance(

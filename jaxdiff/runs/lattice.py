@@ -32,7 +32,7 @@ def study_of_run(directory: str | Path) -> LatticeStudy:
             data("thermo/volume_angstrom3"),
             data("thermo/time_ps"),
             data("temperature_kelvin"),
-            n_cells=math.prod(run.system.supercell),
+            n_cells=math.prod(run.system.supercell or ()),
             target_pressure=run.barostat.pressure_gpa * units.GIGAPASCAL,
             pressure=data("thermo/pressure_gpa") * units.GIGAPASCAL,
         )

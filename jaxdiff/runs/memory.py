@@ -1,6 +1,5 @@
 """How many replicas a device computes at once, by the memory that the program needs."""
 
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -45,21 +44,23 @@ class OutOfMemory(RuntimeError):
     """A device has less memory than the run needs."""
 
 
-def require_room(run: RunFile) -> None:
+def require_room(run: RunFile, n_atoms: int) -> None:
     """An error, before any memory is taken, for a run that no part of this machine holds.
 
     The estimate is a lower bound: what lists and state of an atom take, and what one
     replica needs while it is computed.
+
+    - `n_atoms`: of a replica.
     """
     system, replicas = run.system, run.n_all_replicas
-    atoms = 8 * math.prod(system.supercell) + system.interstitials
-    kept = replicas * run.hops.crossings_per_chunk * atoms * _POSITION_BYTES
-    least = atoms * (replicas * _ATOM_BYTES + _WORKING_BYTES) + kept
+    kept = replicas * run.hops.crossings_per_chunk * n_atoms * _POSITION_BYTES
+    least = n_atoms * (replicas * _ATOM_BYTES + _WORKING_BYTES) + kept
     if least > (there := host_bytes()):
+        key = "repeat" if system.supercell is None else "supercell"
         raise ValueError(
-            f"system.supercell = {list(system.supercell)} and {replicas} replicas are "
-            f"{atoms:.3g} atoms {replicas:.3g} times, which need {least / 1e9:.3g} GB or "
-            f"more; this machine has {there / 1e9:.3g} GB. Give a smaller supercell, or "
+            f"system.{key} = {list(getattr(system, key))} and {replicas} replicas are "
+            f"{n_atoms:.3g} atoms {replicas:.3g} times, which need {least / 1e9:.3g} GB or "
+            f"more; this machine has {there / 1e9:.3g} GB. Give a smaller {key}, or "
             "fewer replicas (ensemble.replicas_per_temperature, hops.crossings_per_chunk)."
         )
 

@@ -44,6 +44,9 @@ def open_series(
         is_mobile=ensemble.is_mobile,
         attributes=_attributes(ensemble),
         provenance=_provenance(ensemble, started),
+        atomic_number=None
+        if ensemble.run.system.supercell
+        else np.asarray(ensemble.systems[0].atomic_number),
         n_parts=n_parts,
         digests=digests,
     )
@@ -208,20 +211,30 @@ def date(seconds: float) -> str:
 
 def _attributes(ensemble: Ensemble) -> dict[str, Any]:
     run, n_mobile = ensemble.run, int(ensemble.is_mobile.sum())
-    supercell = Supercell.of(ROCK_SALT, run.system.supercell)
-    number = ensemble.systems[0].atomic_number
     return {
-        **species(supercell, number, ensemble.is_mobile),
         "run_file": runfile.to_toml(run),
         "timestep_fs": run.ensemble.timestep_fs,
         "steps_per_frame": run.steps_per_frame,
         "frame_ps": run.ensemble.timestep_fs * run.steps_per_frame / 1000,
         "dwell_frames": run.hops.dwell_strides,
         "core_radius_angstrom": run.hops.core_radius_angstrom,
-        "network": supercell.network.to_json(),
-        "supercell": supercell.matrix,
         "n_mobile": n_mobile,
         "n_anion": len(ensemble.is_mobile) - n_mobile,
+        **_of_sites(ensemble),
+    }
+
+
+def _of_sites(ensemble: Ensemble) -> dict[str, Any]:
+    """What moves on which network; of any crystal what moves alone."""
+    cells = ensemble.run.system.supercell
+    if cells is None:
+        return {"mobile": ensemble.run.system.mobile}
+    supercell = Supercell.of(ROCK_SALT, cells)
+    number = np.asarray(ensemble.systems[0].atomic_number)
+    return {
+        **species(supercell, number, ensemble.is_mobile),
+        "network": supercell.network.to_json(),
+        "supercell": supercell.matrix,
     }
 
 

@@ -181,7 +181,7 @@ class _Journal:
     def _advance(self, n_steps: int) -> None:
         """To that step of the phase, saving on the way."""
         ensemble, run = self.ensemble, self.run
-        every = run.output.positions_every_ps if self.phase == PRODUCTION else None
+        every = run.positions_every_ps if self.phase == PRODUCTION else None
         conditions = ensemble.conditions(self.phase)
         parts: Iterable[md.Part] = md.advance(
             ensemble.run_chunk,

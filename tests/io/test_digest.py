@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxdiff import checkpoints
-from jaxdiff.analysis.series import open_series
+from jaxdiff.analysis.traces import open_series
 from jaxdiff.io import digest
 
 DATA = Path(__file__).parents[1] / "data"

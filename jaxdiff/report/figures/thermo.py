@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from jaxdiff.analysis.series import Series
+from jaxdiff.analysis.traces import Traces
 from jaxdiff.report.figures.style import new_figure, temperature_colors, to_png
 
 _POINTS = 150  # of a trace that are drawn
 
 
-def draw_thermo(series: Series) -> bytes | None:
+def draw_thermo(series: Traces) -> bytes | None:
     """Temperature, potential and conserved energy over time, averaged over blocks.
 
     Over the replicas that went on for so long; energies from the mean or the start of each,
