@@ -3,7 +3,6 @@
 from collections import Counter
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from jaxdiff.analysis.visits import find_hops
