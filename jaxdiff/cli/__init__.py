@@ -13,6 +13,7 @@ from jaxdiff.cli.compare import compare
 from jaxdiff.cli.export import export
 from jaxdiff.cli.finetune import finetune
 from jaxdiff.cli.frame import command
+from jaxdiff.cli.init import init
 from jaxdiff.cli.lattice import lattice
 from jaxdiff.cli.report import report
 from jaxdiff.cli.schema import schema
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Lithium diffusion from MACE force fields in JAX.",
 )
+app.command()(init)
 app.command()(simulate)
 app.command()(analyze)
 app.command()(report)
