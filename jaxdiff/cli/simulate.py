@@ -90,32 +90,7 @@ def _report(directory: Path) -> None:
     except ValueError as error:
         typer.echo(f"The series is complete, but there is no report: {error}", err=True)
         return
-    typer.echo(_answer(json.loads(path.with_name("report.json").read_text("utf-8"))))
+    record = json.loads(path.with_name("report.json").read_text("utf-8"))
+    for line in record["answer"]:
+        typer.echo(line)
     typer.echo(path)
-
-
-def _answer(record: dict) -> str:
-    """What the report says first, in a line."""
-    if "study" in record:  # of displacements
-        return _diffusivity(record["study"])
-    energy = record.get("activation_energy")
-    if energy is None:
-        return "Too few hops for an activation energy; run longer or hotter."
-    return "Ea = " + _with_interval(energy, ".3f", "eV")
-
-
-def _diffusivity(study: dict) -> str:
-    line, motion = study["tracer_line"], study["rows"][0]["motion"]
-    if line is not None:
-        return "Ea of D* = " + _with_interval(line["activation_energy"], ".3f", "eV")
-    value = _with_interval(motion["tracer"]["mean"], ".2e", "cm²/s")
-    return f"D* at {motion['temperature_kelvin']:g} K = {value}"
-
-
-def _with_interval(estimate: dict, form: str, unit: str) -> str:
-    """A bound may be infinite, and a value unknown: null in JSON."""
-    value, low, high = (
-        "not known" if number is None else format(number, form)
-        for number in (estimate["value"], *estimate["interval"])
-    )
-    return f"{value} {unit}, 95 % interval {low} to {high}"

@@ -57,6 +57,11 @@ class Code:
 Block = Heading | Text | Table | Picture | Code
 
 
+def spoken(blocks: Sequence[Block]) -> list[str]:
+    """The paragraphs of blocks as plain text."""
+    return [b.text.replace("**", "") for b in blocks if isinstance(b, Text)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Document:
     """A title and blocks."""

@@ -10,7 +10,7 @@ from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, summarize
 from jaxdiff.io import durable
 from jaxdiff.report import figures, published
-from jaxdiff.report.document import Block, Document, Heading, Picture, Text
+from jaxdiff.report.document import Block, Document, Heading, Picture, Text, spoken
 from jaxdiff.report.sections import (
     assumptions,
     by_temperature,
@@ -19,11 +19,11 @@ from jaxdiff.report.sections import (
     counters,
     motion,
     outlook,
-    verdict,
 )
 from jaxdiff.report.settings import provenance, settings, source
 from jaxdiff.report.tables import write_tables
 from jaxdiff.report.temperatures import temperatures
+from jaxdiff.report.verdict import verdict
 
 FORMAT, FORMAT_VERSION = "jaxdiff-report", 2
 
@@ -47,12 +47,8 @@ def write_report(run_dir: str | Path, *, allow_incomplete: bool = False) -> Path
 def as_document(series: Series, study: Study) -> Document:
     """The report, verdict first."""
     blocks: list[Block] = [
-        *verdict(study),
-        Picture(
-            "arrhenius",
-            "Diffusivity of the defect by two estimators, and their joint regions.",
-            figures.draw_arrhenius(study),
-        ),
+        *verdict(series, study),
+        *_arrhenius(study),
         *checks(study.checks),
         *by_temperature(study),
         *temperatures(study),
@@ -96,6 +92,14 @@ def as_document(series: Series, study: Study) -> Document:
     return Document(_title(series), blocks)
 
 
+def _arrhenius(study: Study) -> list[Block]:
+    """The figure, where there is more than one temperature to draw a line through."""
+    if len(study.rows) < 2:
+        return []
+    caption = "Diffusivity of the defect by two estimators, and their joint regions."
+    return [Picture("arrhenius", caption, figures.draw_arrhenius(study))]
+
+
 def _title(series: Series) -> str:
     """What moves, and in what, as far as the run says it."""
     what = f"{series.mobile} hops" if series.mobile else "Hops"
@@ -118,6 +122,7 @@ def as_json(series: Series, study: Study) -> dict[str, Any]:
     record = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
+        "answer": spoken(verdict(series, study)),
         "activation_energy": fit and fit.activation_energy,
         "headline_carries_correlation": energies.correlated is not None,
         "activation_energy_without_memory": hops and hops.activation_energy,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from jaxdiff.analysis.arrhenius import ArrheniusFit
 from jaxdiff.analysis.checks import Check
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.memory import PAIRS_PER_ORDER
@@ -17,61 +16,9 @@ from jaxdiff.report import published
 from jaxdiff.report.document import Block, Heading, Table, Text
 
 
-def verdict(study: Study) -> list[Block]:
-    """Activation energy, hops and checks in a few sentences."""
-    energies = study.activation
-    what = defect_name(study.sign)
-    if energies.diffusion and energies.correlated:
-        first = (
-            f"**Ea = {_energy(energies.correlated)}** by hop counts with the measured "
-            f"correlation of jumps; {_energy(energies.diffusion)} if there is none (f = 1)"
-        )
-    elif energies.diffusion:
-        first = f"**Ea = {_energy(energies.diffusion)}** by hop counts, if jumps have no "
-        first += f"memory (f = 1): measuring it takes {PAIRS_PER_ORDER} pairs of hops"
-    else:
-        first = f"**Ea is not identifiable.** {energies.not_identifiable}"
-    if energies.diffusion:
-        if energies.gls:
-            first += f"; {_energy(energies.gls)} by displacements (GLS)"
-        first += f"; diffusion of the {what}."
-    failed = [c.name for c in study.checks if c.passed is False]
-    passed = sum(c.passed is True for c in study.checks)
-    seen = (
-        f"{study.total_hops} hops in {study.exposure_ps / 1000:.3g} ns of exposure at "
-        f"{len(study.rows)} temperatures. Checks: {passed} passed, {len(failed)} failed"
-    )
-    seen += f" (**{', '.join(failed)}**)." if failed else "."
-    return [Text(first, verdict=True), Text(seen), *_parameters(study)]
-
-
 def defect_name(sign: int) -> str:
     """Vacancy or interstitial."""
     return "vacancy" if sign == VACANCY else "interstitial"
-
-
-def _energy(fit: ArrheniusFit) -> str:
-    energy = fit.activation_energy
-    low, high = energy.interval
-    return f"{energy.value:.3f} eV (95 %: {low:.3f} to {high:.3f})"
-
-
-def _parameters(study: Study) -> list[Block]:
-    fit = study.activation.headline
-    if fit is None:
-        return []
-    middle, prefactor = fit.middle, fit.log_prefactor
-    text = (
-        f"ln D0 = {prefactor} (D0 = {math.exp(prefactor.value):.2e} cm²/s), correlated "
-        f"with Ea by {fit.correlation:.3f}. Known best: ln D = {middle} at "
-        f"{fit.middle_temperature_kelvin:.0f} K. Over-dispersion {fit.dispersion:.2f}."
-    )
-    room = study.activation.room
-    if room is not None:
-        kind = "extrapolated to" if room.extrapolated else "at"
-        text += f" D {kind} {room.temperature_kelvin:.0f} K: {_range(room.estimate)} cm²/s"
-        text += ", if the same line goes on." if room.extrapolated else "."
-    return [Text(text)]
 
 
 def checks(made: Sequence[Check]) -> list[Block]:
@@ -107,8 +54,8 @@ def by_temperature(study: Study) -> list[Block]:
                 *(f"{r.lattice_constant_angstrom:.4f}" for _ in own),
                 *(r.n_replicas, *(r.n_stopped for _ in early), f"{r.exposure_ps:.1f}"),
                 *(r.hops, *(r.events_by_class[name] for name in shown)),
-                _range(r.rate.scaled(1000.0, "1/ns"), "{:.3g}"),
-                _range(r.residence, "{:.3g}"),
+                shown_range(r.rate.scaled(1000.0, "1/ns"), "{:.3g}"),
+                shown_range(r.residence, "{:.3g}"),
                 *(_p(r.exponential.p_value), _p(r.stationarity.p_value)),
             )
             for r in study.rows
@@ -136,10 +83,10 @@ def _of_defect(row: TemperatureRow) -> tuple[str, ...]:
     z = f"{row.agreement_z:+.1f}" if math.isfinite(row.agreement_z) else "–"
     return (
         f"{row.temperature_kelvin:.0f}",
-        _range(row.headline_diffusivity),
-        _range(row.defect_diffusivity),
-        _range(row.defect_diffusivity_replicas),
-        _range(row.defect_diffusivity_gls),
+        shown_range(row.headline_diffusivity),
+        shown_range(row.defect_diffusivity),
+        shown_range(row.defect_diffusivity_replicas),
+        shown_range(row.defect_diffusivity_gls),
         z,
     )
 
@@ -147,10 +94,10 @@ def _of_defect(row: TemperatureRow) -> tuple[str, ...]:
 def _of_tracer(row: TemperatureRow) -> tuple[str, ...]:
     return (
         f"{row.temperature_kelvin:.0f}",
-        _range(row.tracer_diffusivity),
-        _range(row.tracer_diffusivity_by_class),
-        _range(row.tracer_diffusivity_uncorrelated),
-        _range(row.tracer_diffusivity_msd),
+        shown_range(row.tracer_diffusivity),
+        shown_range(row.tracer_diffusivity_by_class),
+        shown_range(row.tracer_diffusivity_uncorrelated),
+        shown_range(row.tracer_diffusivity_msd),
     )
 
 
@@ -198,10 +145,10 @@ def motion(series: Series, study: Study) -> list[Block]:
         [
             (
                 f"{r.temperature_kelvin:.0f}",
-                _range(r.correlation_factor, "{:.2f}"),
+                shown_range(r.correlation_factor, "{:.2f}"),
                 r.memory_order or "–",
-                _range(r.tracer_correlation, "{:.2f}"),
-                _range(r.haven_ratio, "{:.2f}"),
+                shown_range(r.tracer_correlation, "{:.2f}"),
+                shown_range(r.haven_ratio, "{:.2f}"),
             )
             for r in study.rows
         ],
@@ -358,7 +305,8 @@ def spread(value: Float[np.ndarray, " replicas"]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _range(estimate: Estimate, form: str = "{:.2e}") -> str:
+def shown_range(estimate: Estimate, form: str = "{:.2e}") -> str:
+    """Value and 95 % interval, or the bound alone; one that says nothing is left out."""
     low, high = estimate.interval
     if math.isnan(estimate.value):
         return "–"
@@ -366,6 +314,8 @@ def _range(estimate: Estimate, form: str = "{:.2e}") -> str:
         return f"> {form.format(low)}"
     if estimate.value == 0 and low == 0:
         return f"< {form.format(high)}"
+    if low == high or (low <= 0 and math.isinf(high)):
+        return f"{form.format(estimate.value)}, error not known"
     text = f"{form.format(estimate.value)} [{form.format(low)}, {form.format(high)}]"
     return text.replace("inf", "∞")
 

@@ -11,7 +11,16 @@ from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.record import parse, plain
 from jaxdiff.analysis.transport_study import Row, TransportStudy
 from jaxdiff.io import durable
-from jaxdiff.report.document import Block, Code, Document, Heading, Picture, Table, Text
+from jaxdiff.report.document import (
+    Block,
+    Code,
+    Document,
+    Heading,
+    Picture,
+    Table,
+    Text,
+    spoken,
+)
 from jaxdiff.report.figures.transport import draw_arrhenius_lines, draw_transport
 from jaxdiff.report.sections import checks
 from jaxdiff.report.site_sections import not_given, sites
@@ -26,7 +35,12 @@ def write_transport_report(
 ) -> Path:
     """Write report.html, .md and .json and the figures; the path of the first."""
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    record = head | {"study": plain(study), "provenance": plain(provenance)}
+    answer = spoken(_verdict(study))
+    record = head | {
+        "answer": answer,
+        "study": plain(study),
+        "provenance": plain(provenance),
+    }
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     durable.write_text(directory / NAME, text)
     return as_document(study, provenance).write(directory, "report")

@@ -125,8 +125,29 @@ def test_diffusivities_are_those_of_the_walk(write_series):
     factor = record["correlation_factor"]
     assert factor["value"] == pytest.approx(1, abs=4 * factor["standard_error"])
     assert record["activation_energy"] is None
+    assert re.search(r"\*\*D of the interstitial at 500 K = \d.\d\de-\d+ \[", text)
     assert "Ea is not identifiable" in text
     assert "at least two temperatures" in text
+    assert not (folder / "figures" / "arrhenius.png").exists()
+
+
+def test_trust_comes_first(write_series):
+    """Few hops, a failed check and what more would take, before any number."""
+    folder = write_series(replicas=2, duration_ps=40.0, provenance={"wall_s": 3600.0})
+    write_report(folder)
+    record, text = read(folder)
+    first, *_ = record["answer"]
+    assert first.startswith("Too few hops for an activation energy: its 95 % interval,")
+    factor = float(re.search(r"([\d.e+]+) times as long", first)[1])
+    hours = float(re.search(r"([\d.e+]+) hours of the machine", first)[1])
+    assert hours == pytest.approx(factor, rel=0.01)  # it ran for one
+    assert text.index("Too few hops") < text.index("Ea = ")
+    write_report(write_series(folder=folder / "b", diverged={0: 20.0}))
+    record, _ = read(folder / "b")
+    assert (
+        record["answer"][0] == "Not to be believed as it stands: a check failed, see below."
+    )
+    assert record["answer"][1].startswith("Ea = ")
 
 
 def test_a_run_without_hops_is_reported(write_series):
