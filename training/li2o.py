@@ -11,9 +11,9 @@ static crystal has no pressure at a = 4.62 Å. The decay length was chosen for a
 the vacancy between 0.2 and 0.5 eV.
 
 LAMMPS moves 2x2x2 cells, whole (96 ions) and with one lithium missing (95), by Langevin
-dynamics at 300 to 1800 K and three edges; frames of validation are from runs of their own at
-two other edges. A cell without one ion is charged: its energy, forces and stress are those
-with a uniform background. Writes OUT/train.extxyz, OUT/valid.extxyz and OUT/li2o.json.
+dynamics at 300 to 1800 K and three edges; frames of validation are from runs of their own
+at two other edges. A cell without one ion is charged: its energy, forces and stress are
+those with a uniform background. Writes OUT/train.extxyz, OUT/valid.extxyz and OUT/li2o.json.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from ase.geometry import get_distances
 from ase.spacegroup import crystal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "md"))
-from ionic import COULOMB, MVV2E, NKTV2P, load_lammps  # noqa: E402, I001
+from ionic import COULOMB, NKTV2P, load_lammps  # noqa: E402, I001
 
 EDGE = 4.62  # Å, of the conventional cell at rest
 RHO_LI_O = 0.28  # Å
