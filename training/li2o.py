@@ -13,7 +13,7 @@ the vacancy between 0.2 and 0.5 eV.
 LAMMPS moves 2x2x2 cells, whole (96 ions) and with one lithium missing (95), by Langevin
 dynamics at 300 to 1800 K and three edges; frames of validation are from runs of their own
 at two other edges. A cell without one ion is charged: its energy, forces and stress are
-those with a uniform background. Writes OUT/train.extxyz, OUT/valid.extxyz and OUT/li2o.json.
+those with a uniform background. Writes train.extxyz, valid.extxyz and li2o.json to OUT.
 """
 
 import dataclasses
@@ -121,8 +121,12 @@ class Ions:
         """)
 
     def run(self, steps: int) -> None:
-        """So many steps; 0: energy and forces of the positions as they are."""
+        """So many steps."""
         self.lmp.command(f"run {steps}")
+
+    def position(self) -> np.ndarray:
+        """Å, [N, 3], in the cell."""
+        return np.array(self.lmp.gather_atoms("x", 1, 3)).reshape(-1, 3)
 
     def thermalise(self, kelvin: float, seed: int) -> None:
         """Langevin dynamics from now on."""
@@ -132,14 +136,20 @@ class Ions:
             fix move all nve
         """)
 
-    def labelled(self) -> ase.Atoms:
-        """The present positions with REF_energy, REF_forces and REF_stress.
+    def labelled(self, position: np.ndarray) -> ase.Atoms:
+        """REF_energy, REF_forces and REF_stress at these positions, without a thermostat.
 
-        LAMMPS adds the energy of the background, -π k q² / (2 g² V), to that of a charged
-        cell, and not its pressure, which is that energy over the volume.
+        A thermostat's forces would be among those of the ions. LAMMPS adds the energy of
+        the background, -π k q² / (2 g² V), to that of a charged cell, and not its
+        pressure, which is that energy over the volume.
         """
+        if self.lmp.has_id("fix", "bath"):
+            raise ValueError("the thermostat's forces are on; label with other Ions.")
         atoms = self.atoms.copy()
-        atoms.positions = np.array(self.lmp.gather_atoms("x", 1, 3)).reshape(-1, 3)
+        atoms.positions = position
+        inside = atoms.get_positions(wrap=True).ravel().copy()
+        self.lmp.scatter_atoms("x", 1, 3, np.ctypeslib.as_ctypes(inside))
+        self.run(0)
         require_apart(atoms)
         force = np.array(self.lmp.gather_atoms("f", 1, 3)).reshape(-1, 3)
         pressure = np.array(self.lmp.numpy.extract_compute("virial", 0, 1)) / NKTV2P
@@ -168,9 +178,7 @@ def require_apart(atoms: ase.Atoms) -> None:
 
 def label(atoms: ase.Atoms, amplitude: float) -> ase.Atoms:
     """Energy, forces and stress of a structure as it is."""
-    ions = Ions(atoms, amplitude)
-    ions.run(0)
-    return ions.labelled()
+    return Ions(atoms, amplitude).labelled(atoms.positions)
 
 
 def fitted_amplitude() -> float:
@@ -186,15 +194,17 @@ def frames_of(plan: Plan, part: str, amplitude: float) -> list[ase.Atoms]:
         for edge in plan.edges[part]:
             for vacancy in (False, True):
                 name = "vacancy" if vacancy else "bulk"
-                ions = Ions(antifluorite(edge, vacancy=vacancy), amplitude)
+                start = antifluorite(edge, vacancy=vacancy)
+                still, ions = Ions(start, amplitude), Ions(start, amplitude)
                 ions.thermalise(kelvin, seed=1 + round(1000 * edge) + kelvin)
                 ions.run(plan.settle - plan.stride)
                 for _ in range(plan.frames[part]):
                     ions.run(plan.stride)
-                    atoms = ions.labelled()
+                    atoms = still.labelled(ions.position())
                     atoms.info |= {"config_type": name, "kelvin": kelvin}
                     found.append(atoms)
                 ions.lmp.close()
+                still.lmp.close()
     return found
 
 
