@@ -11,18 +11,17 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
+import jax
 import numpy as np
 import typer
-from ase import units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.geometry import find_mic, get_distances
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.mep import NEB
 from ase.optimize import FIRE
 from li2o import EDGE, Ions, antifluorite, fitted_amplitude
 
 from jaxdiff.calculator import MaceCalculator
+from jaxdiff.lammps import drive
 
 KELVIN = 1500.0
 
@@ -100,28 +99,18 @@ def barrier(calculator: Calculator, size: Size) -> float:
     return max(energy) - energy[0]
 
 
-def by_ase(calculator: Calculator, size: Size) -> Iterator[tuple[float, np.ndarray]]:
-    """Temperature, K, and positions, Å, of frames."""
-    atoms = antifluorite(EDGE, vacancy=True)
-    atoms.calc = calculator
-    rng = np.random.default_rng(1)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * KELVIN, rng=rng)
-    bath = Langevin(
-        atoms,
-        units.fs,
-        temperature_K=KELVIN,
-        friction=0.01 / units.fs,
-        fixcm=False,
-        rng=rng,
-    )
-    for _ in range(size.steps // size.stride):
-        bath.run(size.stride)
-        yield atoms.get_temperature(), atoms.positions
-
-
-def by_lammps(amplitude: float, size: Size) -> Iterator[tuple[float, np.ndarray]]:
-    """The same of the rigid ions, which LAMMPS moves faster."""
+def dynamics(
+    amplitude: float, size: Size, model: str | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Temperature, K, and positions, Å, of frames by LAMMPS, with ions or a model."""
     ions = Ions(antifluorite(EDGE, vacancy=True), amplitude)
+    if model is not None:
+        ions.lmp.commands_string("""
+            kspace_style none
+            pair_style zero 8.0
+            pair_coeff * *
+        """)
+        drive(ions.lmp, model, ["Li", "O"])
     ions.thermalise(KELVIN, seed=1)
     for _ in range(size.steps // size.stride):
         ions.run(size.stride)
@@ -171,14 +160,15 @@ def main(
     ] = False,
 ) -> None:
     """Print properties of a Li2O model next to those of the rigid ions."""
+    jax.config.update("jax_enable_x64", True)  # as positions need
     size = TINY if tiny else WHOLE
     amplitude, ours = fitted_amplitude(), MaceCalculator(model)
     ions = IonCalculator(amplitude)
     for name, calculator in {"ions": ions, "model": ours}.items():
         print(f"{name}: edge at rest {edge_at_rest(calculator):.4f} Å", flush=True)
         print(f"{name}: barrier {barrier(calculator, size):.3f} eV", flush=True)
-    print(f"ions: {motion(by_lammps(amplitude, size))}", flush=True)
-    print(f"model: {motion(by_ase(ours, size))}")
+    print(f"ions: {motion(dynamics(amplitude, size))}", flush=True)
+    print(f"model: {motion(dynamics(amplitude, size, model))}")
 
 
 if __name__ == "__main__":
