@@ -91,7 +91,8 @@ def barrier(calculator: Calculator, size: Size) -> float:
     images = [start, *(start.copy() for _ in range(size.images)), end]
     for atoms in images[1:-1]:
         atoms.calc = calculator
-    band = NEB(images, climb=True, allow_shared_calculator=True)
+    method = "improvedtangent"
+    band = NEB(images, climb=True, method=method, allow_shared_calculator=True)
     band.interpolate(mic=True)
     if not FIRE(band, logfile=None).run(fmax=size.force, steps=300):
         raise SystemExit("the band has not converged in 300 steps; look at its images.")
