@@ -81,13 +81,20 @@ def process_of(planned, index):
     return next((number for number, words in found if words[-1:] == [file]), None)
 
 
-def frozen(planned, index, ready, what):
-    """The process of a unit, frozen as soon as it is `ready`: no end of it before ours."""
-    wait_for(ready, f"{what} of unit {index}", every_s=0.02)
-    number = process_of(planned, index)
-    assert number, f"unit {index} has ended before it was frozen:\n{log(planned, index)}"
-    os.kill(number, signal.SIGSTOP)
-    return number
+def frozen(planned, ready):
+    """Processes of both units, each frozen as soon as it is `ready`: neither can end."""
+    found = {}
+
+    def both():
+        for index in {0, 1} - found.keys():
+            if ready(planned, index):
+                found[index] = process_of(planned, index)
+                assert found[index], f"unit {index} has ended:\n{log(planned, index)}"
+                os.kill(found[index], signal.SIGSTOP)
+        return len(found) == 2
+
+    wait_for(both, f"what is {ready.__name__}", every_s=0.02)
+    return [found[0], found[1]]
 
 
 def in_production(planned, index):
@@ -134,10 +141,7 @@ def test_requeued_ended_by_its_time_and_without_its_node_the_bits_are_the_same(
     planned = campaign.plan(run, tmp_path / "there", replicas_per_unit=1)
     job = submit(planned)
     ask("scontrol", "release", job)
-    first = [
-        frozen(planned, index, lambda i=index: in_production(planned, i), "production")
-        for index in (0, 1)
-    ]
+    first = frozen(planned, in_production)
 
     ask("scontrol", "requeue", f"{job}_0")  # which wakes it
     wait_for(lambda: is_requeued(planned, 0, 1), "the return of unit 0 to the queue")
@@ -150,13 +154,12 @@ def test_requeued_ended_by_its_time_and_without_its_node_the_bits_are_the_same(
     assert "Stopped by signal 15" in log(planned, 1)
     ask("scontrol", "update", f"JobId={job}_1", "TimeLimit=60")
 
-    units = [
-        frozen(planned, index, lambda i=index: goes_on(planned, i), "more")
-        for index in (0, 1)
-    ]
+    units = frozen(planned, goes_on)
     scripts = [slurm_node.parent_of(number) for number in units]
     slurms_own = [slurm_node.parent_of(number) for number in scripts]
+    os.kill(units[1], signal.SIGCONT)  # Linux ends what is frozen and loses its parent
     slurm_node.lose(node, [*slurms_own, *scripts, units[0]])
+    os.kill(units[1], signal.SIGSTOP)
     for index in (0, 1):
         wait_for(lambda i=index: is_requeued(planned, i, 2), f"the loss of unit {index}")
     assert status(planned).count("requeued by Slurm") == 2
