@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+import threading
 
 import ase.io
 import h5py
@@ -139,7 +140,7 @@ def test_an_earlier_start_that_has_not_ended_is_waited_for_if_wanted(
     def told(line, *given, **named):
         said.append(line)
         if "waiting for it, up to 60 s" in line:
-            earlier_start.kill()
+            threading.Timer(1.0, earlier_start.kill).start()
         echo(line, *given, **named)
 
     monkeypatch.setattr(typer, "echo", told)
