@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 STUDY = (
-    "production.duration_ps=0.6",
+    "production.duration_ps=0.4",
     "output.chunk_ps=0.02",
     "output.checkpoint_minutes=0",
 )
@@ -130,10 +130,18 @@ def submit(planned, **options):
     return ask("sbatch", "--parsable", "--hold", str(script))
 
 
+def check_each_has_a_core(planned):
+    """The node has two and binds nobody."""
+    assert all("in all on 1 core(s)" in log(planned, index) for index in (0, 1))
+    outputs = [p.read_text() for p in sorted(planned.directory.glob("units/slurm-*.out"))]
+    cores = [re.findall("new affinity list: (.*)", text) for text in outputs]
+    assert sorted(cores) == [["0"], ["1"]]
+
+
 def test_requeued_ended_by_its_time_and_without_its_node_the_bits_are_the_same(
     tmp_path, study, node
 ):
-    """Of a unit each; then both lose their node, and one of them leaves its lock."""
+    """A unit each; then both lose their node, and one leaves a process with its lock."""
     run = study(1, *STUDY)
     here = campaign.plan(run, tmp_path / "here", replicas_per_unit=1)  # first: it compiles
     assert run_local(here.units, workers=2).exit_code == {0: 0, 1: 0}
@@ -142,6 +150,7 @@ def test_requeued_ended_by_its_time_and_without_its_node_the_bits_are_the_same(
     job = submit(planned)
     ask("scontrol", "release", job)
     first = frozen(planned, in_production)
+    check_each_has_a_core(planned)
 
     ask("scontrol", "requeue", f"{job}_0")  # which wakes it
     wait_for(lambda: is_requeued(planned, 0, 1), "the return of unit 0 to the queue")
@@ -178,18 +187,6 @@ def test_requeued_ended_by_its_time_and_without_its_node_the_bits_are_the_same(
     assert_same_series(joined / "series.h5", whole / "series.h5")
     final = [(path / "final.extxyz").read_bytes() for path in (joined, whole)]
     assert final[0] == final[1]
-
-
-def test_two_units_at_once_have_a_core_each(tmp_path, study, node):
-    """The node has two and binds nobody."""
-    planned = campaign.plan(study(1), tmp_path / "c", replicas_per_unit=1)
-    ask("scontrol", "release", submit(planned))
-    wait_for(lambda: not slurm.queued(planned), "the end of the job")
-    logs = [unit.log.read_text() for unit in planned.units]
-    assert all("in all on 1 core(s)" in log for log in logs), logs
-    outputs = [p.read_text() for p in sorted(planned.directory.glob("units/slurm-*.out"))]
-    cores = [re.findall("new affinity list: (.*)", text) for text in outputs]
-    assert sorted(cores) == [["0"], ["1"]]
 
 
 @pytest.mark.parametrize(
