@@ -18,23 +18,29 @@ def simulate(
         list[str] | None,
         typer.Option(help="Change a key: --set production.duration_ps=10."),
     ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(help="Wait so many seconds for another process in its folder.", min=0),
+    ] = None,
 ) -> None:
     """Run an ensemble, count hops, and report the activation energy.
 
     In a folder where the same run was cut off, it goes on from its last checkpoint.
     """
-    directory, diverged = run_in_folder(run_file, set or [], barostat=False)
+    overrides = set or []
+    directory, diverged = run_in_folder(run_file, overrides, barostat=False, wait_s=wait)
     _report(directory)
     if diverged:
         raise typer.Exit(DIVERGED)
 
 
 def run_in_folder(
-    run_file: Path, overrides: list[str], *, barostat: bool
+    run_file: Path, overrides: list[str], *, barostat: bool, wait_s: float | None = None
 ) -> tuple[Path, tuple[str, ...]]:
     """Run what the file says; its folder, and why replicas diverged.
 
     - `barostat`: whether the cell is to vary.
+    - `wait_s`: how long another process in the folder is waited for; None: a moment.
     """
     from jaxdiff.devices import use_every_core
 
@@ -47,7 +53,9 @@ def run_in_folder(
     check_barostat(run, barostat)
     directory = Path(run.output.directory)
     with progress_bar() as progress:
-        diverged = simulation.simulate(run, directory, progress, typer.echo)
+        diverged = simulation.simulate(
+            run, directory, progress, typer.echo, patience_s=wait_s
+        )
     for why in diverged:
         typer.echo(
             f"diverged: {why}. It was stopped there, the others went on; use a shorter "

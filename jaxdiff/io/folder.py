@@ -14,7 +14,7 @@ from jaxdiff.io import durable
 LOCK, PROGRESS = "lock", "progress.json"
 
 PATIENCE_S = 3.0
-"""How long a lock is waited for: one that is only probed is free again at once."""
+"""A moment: a lock that is only probed is free again at once."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,24 @@ class RunFolder:
     free: Collection[str] = ()
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self, patience_s: float | None = None) -> Iterator[None]:
         """Keep other processes out of the folder, which is made if need be.
 
-        Raises `ValueError` where another process has it, and `OSError` where it cannot be
-        written.
+        - `patience_s`: how long another process that has it is waited for; None: a moment.
+
+        Raises `ValueError` where another process still has it, and `OSError` where it
+        cannot be written.
         """
-        lock = filelock.FileLock(self.directory / LOCK, timeout=PATIENCE_S)
+        patience_s = PATIENCE_S if patience_s is None else patience_s
+        lock = filelock.FileLock(self.directory / LOCK, timeout=patience_s)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except filelock.Timeout:
             raise ValueError(
-                f"another process is running in {self.directory}; wait for it or stop it, "
-                f"or give another folder ({self._another})."
+                f"another process is running in {self.directory}, after a wait of "
+                f"{patience_s:g} s; wait for it or stop it, or give another folder "
+                f"({self._another})."
             ) from None
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
             raise OSError(

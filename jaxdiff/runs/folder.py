@@ -30,12 +30,15 @@ def run_folder(directory: Path) -> RunFolder:
 
 
 @contextmanager
-def claimed(directory: Path) -> Iterator[None]:
-    """Keep other processes out of the folder; one with files of no run is refused."""
+def claimed(directory: Path, patience_s: float | None = None) -> Iterator[None]:
+    """Keep other processes out of the folder; one with files of no run is refused.
+
+    - `patience_s`: how long another process that has it is waited for; None: a moment.
+    """
     if not _has_begun(directory):  # or was cut off before its first checkpoint
         ours = (RUN_FILE, PROGRESS, PARTS, f"{checkpoint.LATEST}.new")
         run_folder(directory).require_empty(ours)
-    with run_folder(directory).claimed():
+    with run_folder(directory).claimed(patience_s):
         yield
 
 

@@ -34,13 +34,21 @@ def simulate(
     progress: Progress,
     say: Say = print,
     load: Load | None = None,
+    patience_s: float | None = None,
 ) -> tuple[str, ...]:
     """Run it, go on with it, or find it complete; why each replica that diverged did so.
+
+    - `patience_s`: how long another process in its folder is waited for; None: a moment.
 
     Raises `Stopped` after a signal, once everything is saved; `ValueError` or `OSError`
     for what the user can mend.
     """
-    with folder.claimed(directory):
+    if patience_s and folder.run_folder(directory).is_claimed():
+        say(
+            f"Another process is running in {directory}, such as an earlier start of this "
+            f"run that has not ended yet; waiting for it, up to {patience_s:g} s."
+        )
+    with folder.claimed(directory, patience_s):
         begun = folder.prepare(run, directory)
         ensemble = build(run, load)
         with StopRequest() as stop:

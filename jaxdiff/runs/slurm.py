@@ -19,6 +19,9 @@ _ARRAY_SIZE = 1001  # Slurm's own MaxArraySize, where there is none to ask
 _TIME_MIN = 24 * 60
 _PATIENCE_S = 20.0
 
+_FOR_THE_LAST_S = 600  # as long as a file system may keep the lock of a node that is gone
+_UNIT = (*SIMULATE, "--wait", str(_FOR_THE_LAST_S))
+
 _PERMANENT = re.compile(
     r"PartitionConfig|PartitionNodeLimit|PartitionTimeLimit|BadConstraints|JobHeld\w+"
     r"|Account\w*|Invalid\w+|DependencyNeverSatisfied|QOSNotAllowed|\w+PerJob\w*"
@@ -70,7 +73,7 @@ class Queued:
 
 
 def write_slurm(
-    campaign: Campaign, units: Sequence[Unit], *, command: tuple[str, ...] = SIMULATE
+    campaign: Campaign, units: Sequence[Unit], *, command: tuple[str, ...] = _UNIT
 ) -> Path:
     """Write an array job of units; the path of the script.
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 import tomllib
 from pathlib import Path
 
@@ -184,4 +185,6 @@ def test_mutated_run_files_are_right_or_a_sentence(tmp_path, n):
             assert runfile.parse(tomllib.loads(runfile.to_toml(run))) == run
             assert math.isfinite(run.steps(run.production.duration_ps))
             assert run.frames_per_chunk < 2**63
+    counts = {"right": right, "refused": n - right}
+    print(f"\nrun files: {n} files, {counts}", file=sys.stderr)
     assert n / 50 < right < n / 2

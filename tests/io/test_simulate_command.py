@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import subprocess
+import sys
+import threading
 
 import ase.io
 import h5py
@@ -12,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from jaxdiff.analysis import load_series
+from jaxdiff.io import folder as io_folder
 from jaxdiff.runs import build
 from jaxdiff.system import read_structure
 
@@ -102,6 +106,48 @@ def test_positions_are_kept_at_their_stride_if_wanted(invoke):
         last = [frame.positions for frame in ase.io.read(out / "final.extxyz", index=":")]
         np.testing.assert_allclose(file["positions/position"][:, -1], last, atol=2e-6)
     assert load_series(out / "series.h5").position.shape == (4, 5, 64, 3)
+
+
+HOLD = """
+import sys, time, filelock
+with filelock.FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def earlier_start(tmp_path):
+    """A process that has the folder of the run, for a minute."""
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "out/lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_an_earlier_start_that_has_not_ended_is_waited_for_if_wanted(
+    invoke, earlier_start, monkeypatch
+):
+    """As a batch system needs it, which starts a run again while the last one dies."""
+    monkeypatch.setattr(io_folder, "PATIENCE_S", 0.0)
+    result, _ = invoke()
+    assert result.exit_code == 2
+    assert "another process is running" in " ".join(result.output.split())
+    echo, said = typer.echo, []
+
+    def told(line, *given, **named):
+        said.append(line)
+        if "waiting for it, up to 60 s" in line:
+            threading.Timer(1.0, earlier_start.kill).start()
+        echo(line, *given, **named)
+
+    monkeypatch.setattr(typer, "echo", told)
+    result, out = invoke("--wait", "60")
+    assert result.exit_code == 0, result.output
+    assert said[0].startswith("Another process is running"), said
+    assert load_series(out / "series.h5").status == "complete"
 
 
 def test_a_full_directory_is_left_alone(invoke):

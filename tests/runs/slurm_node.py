@@ -1,6 +1,7 @@
 """A real Slurm of one node, this machine, with all of its files in one folder.
 
 It needs slurmctld, slurmd, munged and sbatch (Debian: slurm-wlm, munge), and no root.
+Processes of its jobs can be found, so that a test can end or freeze them.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -26,7 +27,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 # a job that is requeued may begin again once its credential has expired
-AuthInfo=socket={folder}/munge.socket,cred_expire=10
+AuthInfo=socket={folder}/munge.socket,cred_expire=20
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -42,6 +43,8 @@ MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
 MaxArraySize={max_array_size}
 KillWait=10
+# a node that is silent for so long is gone
+SlurmdTimeout=10
 NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000
 PartitionName=main Nodes={name} Default=YES MaxTime=60 State=UP
 """
@@ -81,6 +84,41 @@ def running(folder: Path, max_array_size: int = 1001) -> Iterator[dict[str, str]
         for name in ("slurmd", "slurmctld", "munge"):
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int((folder / f"{name}.pid").read_text()), signal.SIGTERM)
+
+
+def lose(folder: Path, processes: Iterable[int]) -> None:
+    """End the daemon of the node and processes of it, as a loss of power does."""
+    for number in (int((folder / "slurmd.pid").read_text()), *processes):
+        os.kill(number, signal.SIGKILL)
+
+
+def come_back() -> None:
+    """The node, once it was lost."""
+    subprocess.run(["slurmd", "-N", NAME], check=True, timeout=60)
+
+
+def parent_of(process: int) -> int:
+    """By the system's table."""
+    text = Path(f"/proc/{process}/stat").read_text()
+    return int(text.rpartition(")")[2].split()[1])
+
+
+def processes_in(directory: Path) -> dict[int, list[str]]:
+    """Processes whose current directory it is -> their arguments."""
+    found: dict[int, list[str]] = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(place / "cwd") == str(directory):
+                words = (place / "cmdline").read_text().split("\0")
+                found[int(place.name)] = words[:-1]
+    return found
+
+
+def is_asked_to_stop(process: int) -> bool:
+    """Whether a SIGTERM waits for it, since it is frozen."""
+    text = Path(f"/proc/{process}/status").read_text()
+    pending = [line.split()[1] for line in text.splitlines() if "Pnd:" in line]
+    return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in pending)
 
 
 def _wait_until_idle(own: dict[str, str], limit_s: float = 60) -> None:

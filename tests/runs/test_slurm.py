@@ -74,7 +74,9 @@ def test_without_slurm_the_script_is_written_and_that_is_said(planned, no_slurm)
     code, said = submit(planned[0])
     assert code == 0
     assert "could not be asked whether it can run them (sinfo does not answer" in said
-    assert "-m jaxdiff simulate" in (planned[0].directory / "submit.sbatch").read_text()
+    text = (planned[0].directory / "submit.sbatch").read_text()
+    # a unit that was requeued may meet the lock of its last start
+    assert '-m jaxdiff simulate --wait 600 "$unit.toml"' in text
 
 
 def test_what_slurm_refuses_is_said_and_edits_are_kept(planned, cluster):

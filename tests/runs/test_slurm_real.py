@@ -5,7 +5,9 @@
 Slurm comes with `apt-get install slurm-wlm munge`, or as your system has it.
 """
 
+import os
 import re
+import signal
 import subprocess
 import time
 
@@ -29,8 +31,7 @@ pytestmark = [
 ]
 
 STUDY = (
-    "equilibration.duration_ps=0.2",
-    "production.duration_ps=4",  # long enough to be interrupted twice
+    "production.duration_ps=0.4",
     "output.chunk_ps=0.02",
     "output.checkpoint_minutes=0",
 )
@@ -39,11 +40,12 @@ LIMIT_S = 900
 
 @pytest.fixture
 def node(tmp_path, monkeypatch, compiled_once):
-    """The node; its commands are those that this process and its own see."""
-    with slurm_node.running(tmp_path / "slurm") as own:
+    """The folder of the node; its commands are those that this process and its own see."""
+    folder = tmp_path / "slurm"
+    with slurm_node.running(folder) as own:
         for name, text in own.items():
             monkeypatch.setenv(name, text)
-        yield
+        yield folder
 
 
 def ask(*command):
@@ -53,11 +55,11 @@ def ask(*command):
     return found.stdout.strip()
 
 
-def wait_for(condition, what):
+def wait_for(condition, what, every_s=0.5):
     until = time.monotonic() + LIMIT_S
     while not (found := condition()):
         assert time.monotonic() < until, f"{what} did not happen in {LIMIT_S} s"
-        time.sleep(1)
+        time.sleep(every_s)
     return found
 
 
@@ -67,17 +69,41 @@ def is_requeued(planned, index, restarts):
     return entry and entry.state == "PENDING" and entry.restarts == restarts
 
 
-def goes_on(planned, index, times):
-    """Whether a unit runs, and went on from its checkpoint so many times."""
-    unit = planned.units[index]
-    log = unit.log.read_text() if unit.log.exists() else ""
-    # a new start is found by its own line: a later one has more of them
-    return campaign.is_locked(unit) and log.count("Going on in") == times
+def log(planned, index):
+    path = planned.units[index].log
+    return path.read_text() if path.exists() else ""
+
+
+def process_of(planned, index):
+    """Number of the process of a unit, None where there is none."""
+    file = f"units/{index:04d}.toml"
+    found = slurm_node.processes_in(planned.directory).items()
+    return next((number for number, words in found if words[-1:] == [file]), None)
+
+
+def frozen(planned, ready):
+    """Processes of both units, each frozen as soon as it is `ready`: neither can end."""
+    found = {}
+
+    def both():
+        for index in {0, 1} - found.keys():
+            if ready(planned, index):
+                found[index] = process_of(planned, index)
+                assert found[index], f"unit {index} has ended:\n{log(planned, index)}"
+                os.kill(found[index], signal.SIGSTOP)
+        return len(found) == 2
+
+    wait_for(both, f"what is {ready.__name__}", every_s=0.02)
+    return [found[0], found[1]]
 
 
 def in_production(planned, index):
     found = campaign.unit_status(planned.units[index])
     return found.phase == "production" and (found.done_ps or 0) > 0
+
+
+def goes_on(planned, index):
+    return "Going on in" in log(planned, index)
 
 
 def minutes_of(job, task):
@@ -104,58 +130,63 @@ def submit(planned, **options):
     return ask("sbatch", "--parsable", "--hold", str(script))
 
 
+def check_each_has_a_core(planned):
+    """The node has two and binds nobody."""
+    assert all("in all on 1 core(s)" in log(planned, index) for index in (0, 1))
+    outputs = [p.read_text() for p in sorted(planned.directory.glob("units/slurm-*.out"))]
+    cores = [re.findall("new affinity list: (.*)", text) for text in outputs]
+    assert sorted(cores) == [["0"], ["1"]]
+
+
 def test_requeued_ended_by_its_time_and_without_its_node_the_bits_are_the_same(
     tmp_path, study, node
 ):
+    """A unit each; then both lose their node, and one leaves a process with its lock."""
     run = study(1, *STUDY)
+    here = campaign.plan(run, tmp_path / "here", replicas_per_unit=1)  # first: it compiles
+    assert run_local(here.units, workers=2).exit_code == {0: 0, 1: 0}
+
     planned = campaign.plan(run, tmp_path / "there", replicas_per_unit=1)
     job = submit(planned)
     ask("scontrol", "release", job)
+    first = frozen(planned, in_production)
+    check_each_has_a_core(planned)
 
-    wait_for(lambda: in_production(planned, 0), "production of unit 0")
-    ask("scontrol", "requeue", f"{job}_0")
+    ask("scontrol", "requeue", f"{job}_0")  # which wakes it
     wait_for(lambda: is_requeued(planned, 0, 1), "the return of unit 0 to the queue")
     assert f"0): requeued by Slurm as job {job}_0" in status(planned)
 
-    wait_for(lambda: in_production(planned, 1), "production of unit 1")
     ask("scontrol", "update", f"JobId={job}_1", f"TimeLimit={minutes_of(job, 1) + 2}")
+    wait_for(lambda: slurm_node.is_asked_to_stop(first[1]), "the warning of unit 1")
+    os.kill(first[1], signal.SIGCONT)
     wait_for(lambda: is_requeued(planned, 1, 1), "the end of the time of unit 1")
-    assert "Stopped by signal 15" in planned.units[1].log.read_text()
+    assert "Stopped by signal 15" in log(planned, 1)
     ask("scontrol", "update", f"JobId={job}_1", "TimeLimit=60")
 
+    units = frozen(planned, goes_on)
+    scripts = [slurm_node.parent_of(number) for number in units]
+    slurms_own = [slurm_node.parent_of(number) for number in scripts]
+    os.kill(units[1], signal.SIGCONT)  # Linux ends what is frozen and loses its parent
+    slurm_node.lose(node, [*slurms_own, *scripts, units[0]])
+    os.kill(units[1], signal.SIGSTOP)
     for index in (0, 1):
-        wait_for(lambda index=index: goes_on(planned, index, 1), f"more of unit {index}")
-    ask("scontrol", "update", f"NodeName={slurm_node.NAME}", "State=DOWN", "Reason=test")
-    for index in (0, 1):
-        wait_for(lambda index=index: is_requeued(planned, index, 2), "the loss of the node")
-    wait_for(lambda: status(planned).count("requeued by Slurm") == 2, "a word of it")
-    ask("scontrol", "update", f"NodeName={slurm_node.NAME}", "State=RESUME")
+        wait_for(lambda i=index: is_requeued(planned, i, 2), f"the loss of unit {index}")
+    assert status(planned).count("requeued by Slurm") == 2
+    slurm_node.come_back()
 
+    wait_for(lambda: "Another process is running" in log(planned, 1), "the wait of unit 1")
+    os.kill(units[1], signal.SIGKILL)
     wait_for(lambda: not slurm.queued(planned), "the end of the job")
     found = campaign.status(planned)
-    logs = "".join(unit.log.read_text() for unit in planned.units)
-    assert [s.state for s in found] == ["complete"] * 2, logs
-    assert all(unit.log.read_text().count("Going on in") >= 2 for unit in planned.units)
+    logs = [log(planned, index) for index in (0, 1)]
+    assert [s.state for s in found] == ["complete"] * 2, "".join(logs)
+    assert [text.count("Going on in") for text in logs] == [2, 2]
     assert all(s.ns_per_day for s in found)
 
-    here = campaign.plan(run, tmp_path / "here", replicas_per_unit=1)
-    assert run_local(here.units, workers=2).exit_code == {0: 0, 1: 0}
     joined, whole = (merge(each).parent for each in (planned, here))
     assert_same_series(joined / "series.h5", whole / "series.h5")
     final = [(path / "final.extxyz").read_bytes() for path in (joined, whole)]
     assert final[0] == final[1]
-
-
-def test_two_units_at_once_have_a_core_each(tmp_path, study, node):
-    """The node has two and binds nobody."""
-    planned = campaign.plan(study(1), tmp_path / "c", replicas_per_unit=1)
-    ask("scontrol", "release", submit(planned))
-    wait_for(lambda: not slurm.queued(planned), "the end of the job")
-    logs = [unit.log.read_text() for unit in planned.units]
-    assert all("in all on 1 core(s)" in log for log in logs), logs
-    outputs = [p.read_text() for p in sorted(planned.directory.glob("units/slurm-*.out"))]
-    cores = [re.findall("new affinity list: (.*)", text) for text in outputs]
-    assert sorted(cores) == [["0"], ["1"]]
 
 
 @pytest.mark.parametrize(
