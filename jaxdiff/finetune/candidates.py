@@ -56,7 +56,7 @@ class Request:
     - `count`: how many in all, or `quota`: (config_type, how many).
     - `by`: "descriptors" or "committee". `compare`: "environments" or "frames".
     - `lowest`, `highest`, eV/Å: of the deviation of the forces of a committee.
-    - `head`: of the models of a committee.
+    - `head`: of the models of a committee; None: their own.
     """
 
     frames: tuple[Path, ...]
@@ -70,7 +70,7 @@ class Request:
     given: tuple[Path, ...] = ()
     lowest: float = 0.0
     highest: float = np.inf
-    head: str | int = 0
+    head: str | int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, before any file is read."""
