@@ -51,6 +51,7 @@ def test_calculator_agrees_with_ase_conventions():
 @pytest.mark.parametrize(
     "dtype", ["float32", pytest.param("float64", marks=pytest.mark.long)]
 )
+@pytest.mark.slow
 def test_places_of_a_row_leave_no_trace_in_multiples_of_32(request, dtype, compiled):
     """Energy, forces and strain of one crystal, to the last bit."""
     if compiled and dtype == "float32" and not has_avx512():

@@ -11,6 +11,7 @@ from jaxdiff.jaxmd import jax_md_model
 
 
 @pytest.mark.filterwarnings("ignore")  # of jax-md
+@pytest.mark.slow
 def test_energy_and_forces_through_jax_md(model):
     from jax_md import energy, space
 

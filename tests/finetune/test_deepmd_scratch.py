@@ -72,6 +72,7 @@ def run(tmp_path):
     return read
 
 
+@pytest.mark.slow
 def test_training_and_the_file_of_deepmd_kit(run, tmp_path):
     model = loop.train(run()).model
     lines = (tmp_path / "out/metrics.jsonl").read_text().splitlines()

@@ -192,6 +192,7 @@ def test_weight_of_a_configuration_multiplies_its_terms(files, model):
         assert min(parts) > 0
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_not_full_counts_its_own_frames(files, model):
     """Two frames with a place left over have the loss of two frames alone."""
     energies = np.asarray(model.constants["atomic_energies"])[0]
@@ -211,6 +212,7 @@ def test_a_batch_that_is_not_full_counts_its_own_frames(files, model):
         np.testing.assert_allclose(whole, part, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_missing_labels_have_no_gradient(files, model):
     """Of a frame without stress the stress does not matter, in any loss."""
     batch = ours(model, files, [0, 0, 0])

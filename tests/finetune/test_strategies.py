@@ -295,6 +295,7 @@ except Stopped as error:
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_folder_of_another_run(folder, tmp_path, change, message):
     """Refused, and what is there stays; more epochs are the same run."""
     run = run_of(folder, tmp_path / "run")
@@ -311,6 +312,7 @@ def test_a_folder_of_another_run(folder, tmp_path, change, message):
     assert (tmp_path / "run/run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_process_in_the_folder(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(io_folder, "PATIENCE_S", 0.0)
     run = run_of(folder, tmp_path / "taken")

@@ -103,6 +103,7 @@ def test_command_trains_a_model_that_others_can_load(folder, tmp_path):
     assert table[0]["forces_rmse"] == pytest.approx(rmse, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_error_table_of_the_labelling_model_is_zero(folder, model):
     rows = error_table(model, {"train": read_frames([folder / "train.extxyz"])})
     # extxyz keeps 8 decimals
@@ -189,6 +190,7 @@ def test_stage_two_starts_from_energies_that_fit_the_composition(folder, tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_were_made(folder, tmp_path):
     """The best so far comes back; but stage two cannot begin in the past."""
     made = train(read_train_file(run_file(folder, tmp_path / "long", 2)))

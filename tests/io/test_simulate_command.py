@@ -127,6 +127,7 @@ def earlier_start(tmp_path):
         process.kill()
 
 
+@pytest.mark.slow
 def test_an_earlier_start_that_has_not_ended_is_waited_for_if_wanted(
     invoke, earlier_start, monkeypatch
 ):

@@ -146,6 +146,7 @@ def test_exactly_the_steps_asked_for(lab):
     assert crystal.run(0, "nve") == []
 
 
+@pytest.mark.slow
 def test_one_compilation_for_a_whole_run(lab):
     """First force, equilibration, production and a short last chunk: one program."""
     counted, traces = potentials.counting(potentials.pairs)
@@ -177,6 +178,7 @@ def force_error(crystal, state):
     return float(jnp.abs(state.force - exact).max())
 
 
+@pytest.mark.slow
 def test_force_and_energy_belong_to_the_position(lab):
     """At the start, after every chunk, and after lists have been rebuilt."""
     crystal = hot(lab, capacity=80)

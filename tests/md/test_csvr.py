@@ -146,6 +146,7 @@ def test_noise_is_fresh_in_every_step_and_replica(kinetic):
     assert np.unique(kinetic).size == kinetic.size
 
 
+@pytest.mark.slow
 def test_steps_are_independent_of_each_other(kinetic):
     """What a frame adds to c^5 times the last has no memory of what was added before."""
     kept = np.exp(-5 / 20)

@@ -138,6 +138,7 @@ def test_kinetic_energy_has_the_distribution_of_3n_minus_3(lab, name):
 
 
 @by_name
+@pytest.mark.slow
 def test_kinds_of_ions_share_the_temperature(lab, name):
     """<K> of a kind is (3/2) kT Σ (1 - m/M), since the total momentum is zero.
 

@@ -69,6 +69,7 @@ def test_energy_force_and_virial_of_one_configuration():
         ("nose-hoover", "fix move all nvt temp {T} {T} 0.1"),
     ],
 )
+@pytest.mark.slow
 def test_trajectories_are_equal_to_round_off(supercell, thermostat, fix):
     """400 steps: positions, temperature, energy and pressure.
 

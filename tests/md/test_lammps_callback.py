@@ -67,6 +67,7 @@ def mass_of(crystal, number):
     return float(crystal.get_masses()[crystal.numbers == number][0])
 
 
+@pytest.mark.slow
 def test_energy_forces_and_pressure_are_the_calculators(crystal, started):
     drive(started, "lif-compact", ["Li", "F"], precision="float64", tolerance=None)
     started.command("run 0 post no")

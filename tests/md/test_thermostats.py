@@ -68,6 +68,7 @@ def test_nose_hoover_holds_the_temperature_of_3n_minus_3(thermal):
     assert abs(temperature.mean() - 600) < 4 * error
 
 
+@pytest.mark.slow
 def test_nose_hoover_samples_the_canonical_spread_of_kinetic_energy(thermal):
     """Var(K) = (3N - 3)/2 (kT)^2; at constant energy it is about half of that."""
     lab, state = thermal

@@ -183,6 +183,7 @@ def test_tabulated_functions_have_the_error_that_is_asked_for(small, crystal):
     assert errors[1] < 1e-7
 
 
+@pytest.mark.slow
 def test_forces_are_differences_of_the_tabulated_energy(small, crystal):
     numbers, position, cell, lists = crystal
     params, function = potential.evaluator(small, numbers, "compiled", tolerance=1e-3)[:2]
@@ -242,6 +243,7 @@ def test_auto_is_a_choice_by_device(small, crystal, monkeypatch):
 
 
 @pytest.mark.parametrize("block_size", [1, 5, 64])
+@pytest.mark.slow
 def test_size_of_blocks_does_not_matter(small, crystal, block_size):
     prepare = functools.partial(compiled.prepare, block_size=block_size)
     kernel = replace(compiled.COMPILED, prepare=prepare)
@@ -267,6 +269,7 @@ def test_blocks_are_as_even_as_the_species_allow(limit, shape):
     assert blocks_of(species, limit).atom.shape == shape
 
 
+@pytest.mark.slow
 def test_unused_places_change_nothing(small, crystal):
     numbers, position, cell, lists = crystal
     wide = neighbors.grow(lists, lists.capacity + 32)

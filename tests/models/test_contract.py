@@ -88,6 +88,7 @@ def test_no_net_force(model, atoms):
     np.testing.assert_allclose(forces.sum(axis=0), 0, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_energy_and_force_vanish_smoothly_at_the_cutoff(model):
     """The envelope ends as (1 - u)^3: the force as its square, and nothing beyond."""
     cutoff = model.architecture.cutoff
@@ -101,6 +102,7 @@ def test_energy_and_force_vanish_smoothly_at_the_cutoff(model):
     assert force(-1e-3) == 0.0
 
 
+@pytest.mark.slow
 def test_padding_is_inert(model, atoms):
     rng = np.random.default_rng(0)
     displacement = rng.normal(0, 2.0, (6, 5, 3))
@@ -152,6 +154,7 @@ def test_derivatives_over_weights_are_finite(model):
     assert np.mean(flat != 0) > 0.5
 
 
+@pytest.mark.slow
 def test_float32_is_close_to_float64(model, atoms):
     one, other = predict_atoms(model, atoms), predict_atoms(cast(model, "float32"), atoms)
     np.testing.assert_allclose(other.forces, one.forces, rtol=0, atol=2e-5)

@@ -48,6 +48,7 @@ def test_value_and_derivative_are_those_of_the_dense_product(given):
         )
 
 
+@pytest.mark.slow
 def test_derivative_over_coefficients_and_second_derivative(given):
     degrees, u_matrices, weights, x = given
     table = monomials(*degrees)

@@ -43,6 +43,7 @@ def parts():
         pytest.param(3, 0, 3, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_written_out_is_the_dense_product(parts, max_ell, ell, correlation):
     given = parts(max_ell, ell, correlation)
 

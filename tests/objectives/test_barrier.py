@@ -98,6 +98,7 @@ def test_a_band_through_another_minimum_is_refused(collinear, compact):
     assert failed.value.band is band
 
 
+@pytest.mark.slow
 def test_ends_that_are_one_minimum_are_refused(compact, collinear):
     surface, found = collinear
     path = dataclasses.replace(
@@ -192,6 +193,7 @@ def test_gradient_of_a_random_model(model):
     check_gradient(model, surface, crystal.position, lowest.position, 1e-4)
 
 
+@pytest.mark.slow
 def test_the_surface_is_that_of_the_calculator_wherever_atoms_go(compact, collinear):
     """Its lists are of the position asked for, not of the one it was made for."""
     surface, found = collinear
@@ -204,6 +206,7 @@ def test_the_surface_is_that_of_the_calculator_wherever_atoms_go(compact, collin
     np.testing.assert_allclose(force, expected.forces, rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_crowded_neighbours_are_no_number(compact):
     system = lithium_path("collinear", (3, 3, 3)).system
     surface = make_surface(compact, system)

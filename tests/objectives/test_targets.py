@@ -126,6 +126,7 @@ def test_a_restart_between_epochs_changes_nothing(folder, collinear, moved):
         assert one | {"compilations": 0} == other | {"compilations": 0}
 
 
+@pytest.mark.slow
 def test_the_value_of_a_barrier_is_the_barrier(compact, collinear):
     own = target(collinear)
     assert float(own.value(compact)) == pytest.approx(collinear[1].forward_ev, abs=1e-9)

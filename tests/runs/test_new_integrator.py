@@ -23,6 +23,7 @@ def text(directory, production="andersen", equilibration="langevin"):
     )
 
 
+@pytest.mark.slow
 def test_it_runs_is_saved_and_is_reported(tmp_path, monkeypatch):
     message = '"andersen": give one of nve, nose-hoover, langevin, csvr'
     with pytest.raises(runfile.RunFileError, match=f"production.thermostat = {message}"):

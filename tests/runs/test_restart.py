@@ -264,6 +264,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
     assert [p.name for p in (tmp_path / "run").iterdir()] == [folder.LOCK]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_sentence_and_what_there_was_goes_on(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(simulation, "PART_SECONDS", 0.0)
     writes, real = [0], os.fsync
