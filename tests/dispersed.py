@@ -20,6 +20,10 @@ def structures() -> dict[str, Atoms]:
     plutonia.rattle(0.1, seed=3)
     layer = Atoms("BN", [[0, 0, 0], [1.25, 0.72, 0.3]], pbc=[True, True, False])
     layer.set_cell([[2.5, 0, 0], [1.25, 2.165, 0], [0, 0, 9]])
+    doped = bulk("MgO", "rocksalt", a=4.2, cubic=True)
+    doped.symbols[0] = "Pu"
+    doped.rattle(0.1, seed=2)
+    doped.set_cell(doped.cell.array + [[0.2, 0, 0.3], [0, 0.1, 0], [0, 0.3, 0]])
     grid = np.array(list(np.ndindex(5, 5, 5))[:103], float)
     every = Atoms(np.arange(1, 104), 2.6 * grid)
     every.rattle(0.4, seed=4)
@@ -28,6 +32,7 @@ def structures() -> dict[str, Atoms]:
         "sheared": sheared,
         "plutonia": plutonia,
         "layer": layer,
+        "doped": doped,
         "ethanol": molecule("CH3CH2OH"),
         "every element": every,
     }
@@ -39,6 +44,12 @@ def reference(atoms: Atoms, functional="pbe", cutoff=CUTOFF, three_body=None):
     found = model.get_dispersion(damping, grad=True)
     energy, slope = found["energy"] * HARTREE, found["gradient"] * HARTREE / BOHR
     return float(energy), -slope, found["virial"] * HARTREE
+
+
+def three_body_reference(atoms: Atoms, cutoff: float):
+    """As `reference`, of the three-body term alone."""
+    pairs = zip(reference(atoms, three_body=cutoff), reference(atoms), strict=True)
+    return [both - alone for both, alone in pairs]
 
 
 def reference_hessian(atoms: Atoms, functional="pbe", cutoff=CUTOFF):

@@ -98,6 +98,8 @@ class ForceField(ModelFile):
     """Functional of the model's data, for the damping of dispersion; left out: "pbe"."""
     dispersion_cutoff_angstrom: float | None = Field(None, gt=0, le=200, examples=[21.0])
     """Of the pairs of dispersion; left out: 40 bohr."""
+    dispersion_three_body_angstrom: float | None = Field(None, gt=0, le=50, examples=[6.0])
+    """Cutoff of its three-body term (Axilrod-Teller-Muto); left out: without this term."""
 
     @model_validator(mode="after")
     def _dispersion_is_meant(self) -> "ForceField":

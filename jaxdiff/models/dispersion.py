@@ -84,7 +84,7 @@ class Dispersion(Term):
 
         def add(total, block):
             own, radius = block
-            pair = sums.values(_count(radius, self.radius), own, self._counting)
+            pair = sums.values(_count(radius, self.radius), own, self.counting)
             return total + pair.sum(axis=0), pair.sum(axis=1)
 
         first = jnp.zeros_like(sums.position[:, 0])
@@ -97,7 +97,7 @@ class Dispersion(Term):
         return jax.nn.softmax(exponent, axis=1, where=self.belongs)
 
     @property
-    def _counting(self) -> float:
+    def counting(self) -> float:
         return min(self.cutoff, CUTOFF)
 
     def _pairs(
@@ -129,7 +129,7 @@ class Dispersion(Term):
             own, (radius, mine) = block
             factor = mine[:, None] + slope[None]
             function = _count(radius, self.radius)
-            _, received, sent = sums.derivatives(function, own, self._counting, factor)
+            _, received, sent = sums.derivatives(function, own, self.counting, factor)
             return jax.tree.map(jnp.add, total, sent), received
 
         total, received = sums.over_rows(add, sums.nothing(), (self.radius, slope))

@@ -7,6 +7,7 @@ import numpy as np
 from jaxdiff.io.runfile import ForceField, ModelFile
 from jaxdiff.models.contract import Model, Term
 from jaxdiff.models.dispersion import CUTOFF, dispersion
+from jaxdiff.models.three_body import three_body
 from jaxdiff.system import System
 
 
@@ -33,23 +34,27 @@ def terms_of(
     """
     if section.dispersion is None:
         return ()
+    number, cell = np.asarray(system.atomic_number), np.asarray(system.cell)
     try:
-        term = dispersion(
-            np.asarray(system.atomic_number),
-            np.asarray(system.cell),
+        pairs = dispersion(
+            number,
+            cell,
             section.dispersion_functional or "pbe",
             cutoff=section.dispersion_cutoff_angstrom or CUTOFF,
             compression=compression,
             dtype=dtype,
         )
+        if (cutoff := section.dispersion_three_body_angstrom) is None:
+            return (pairs,)
+        position, shrinks = np.asarray(system.position), {"compression": compression}
+        return pairs, three_body(pairs, number, position, cell, cutoff, **shrinks)
     except ValueError as error:
         raise ValueError(f"model.dispersion: {error}") from None
-    return (term,)
 
 
 def what_counts(section: ModelFile) -> dict[str, Any]:
     """Keys beside the file that decide energies, where they are not the defaults."""
-    added = ("dispersion", "dispersion_functional", "dispersion_cutoff_angstrom")
+    added = {key for key in type(section).model_fields if key.startswith("dispersion")}
     return section.model_dump(
-        include={"head", "charge", "multiplicity", *added}, exclude_defaults=True
+        include={"head", "charge", "multiplicity"} | added, exclude_defaults=True
     )

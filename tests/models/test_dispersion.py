@@ -1,5 +1,6 @@
 """DFT-D3(BJ) against the program of its authors, live and as kept."""
 
+import dataclasses
 import json
 import tomllib
 from pathlib import Path
@@ -10,10 +11,17 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.geometry import complete_cell
-from dispersed import reference, reference_hessian, structures
+from dispersed import (
+    reference,
+    reference_hessian,
+    structures,
+    three_body_reference,
+)
 
 from jaxdiff.models.dispersion import CUTOFF, dispersion
 from jaxdiff.models.dispersion_tables import damping_of, functionals, references
+from jaxdiff.models.three_body import three_body
+from jaxdiff.neighbors import allocate
 
 KEPT = Path(__file__).parents[1] / "data" / "dispersion.json"
 STRUCTURES = structures()
@@ -109,6 +117,27 @@ def test_replicas_and_a_cell_too_small():
         assert abs(energy[r] - found(one, cutoff=8.0)[0]) < 1e-12
     assert np.isnan(energy[2])
     assert np.isnan(force[2]).all()
+
+
+@pytest.mark.slow
+def test_three_bodies_same_as_dftd3_and_kept_values():
+    atoms, cutoff = STRUCTURES["doped"], 5.5
+    term, cell = term_of(atoms)
+    three = three_body(term, atoms.numbers, atoms.positions, cell, cutoff)
+    result = evaluate(three, jnp.asarray(atoms.positions), jnp.asarray(cell))
+    kept = json.loads(KEPT.read_text())["three bodies"]
+    assert_same(atoms, result, [kept[k] for k in ("energy", "forces", "strain")])
+    full = dataclasses.replace(three, lists=allocate(atoms.positions, cell, cutoff, 0.0))
+    crowded = jnp.asarray(0.9 * atoms.positions), jnp.asarray(0.9 * cell)
+    assert np.isnan(evaluate(full, *crowded)[0])
+    assert_same(atoms, result, three_body_reference(atoms, cutoff))
+
+
+def test_three_bodies_of_a_molecule_are_refused():
+    atoms = STRUCTURES["ethanol"]
+    term, cell = term_of(atoms)
+    with pytest.raises(ValueError, match="the three-body term is that of crystals"):
+        three_body(term, atoms.numbers, atoms.positions, cell, 5.0)
 
 
 def test_damping_parameters_of_every_functional():
