@@ -54,7 +54,7 @@ def test_a_run_says_that_dispersion_was_added(tmp_path):
     assert 'dispersion_functional = "pbesol"' in text
     assert "diverged" not in ionic_run.run(text)
     series = load_series(tmp_path / "run/series.h5")
-    assert "DFT-D3(BJ) of pbesol, pairs up to 8 Å" in series.provenance
+    assert "DFT-D3(BJ) of pbesol, pairs up to 8" in series.provenance
     said = str(source(series))
     assert "added to the energies of the model" in said
     assert "DFT-D3(BJ) of pbesol" in said
