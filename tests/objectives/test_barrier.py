@@ -229,7 +229,7 @@ def test_an_unknown_path_is_named_with_those_there_are():
         lithium_path("colinear", (2, 2, 2))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_surface_with_dispersion_beside_the_model(compact, collinear):
     """Energy, forces and curvature of both; an end of the jump has other dispersion."""
     system = lithium_path("collinear", (2, 2, 2)).system
