@@ -10,10 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
-from jaxtyping import Int
+from ase.geometry import complete_cell
+from jaxtyping import Float, Int
 
 from jaxdiff.checkpoints import FOUNDATIONS, load
 from jaxdiff.models.contract import Model
+from jaxdiff.models.dispersion import CUTOFF
+from jaxdiff.models.dispersion import dispersion as d3
+from jaxdiff.models.dispersion_tables import damping_of
 from jaxdiff.models.edges import Edges, host_edges
 from jaxdiff.potential import Prediction, cast, predict, species_index
 from jaxdiff.system import require_apart
@@ -81,6 +85,9 @@ class MaceCalculator(Calculator):
     - `precision`: "float32" or "float64"; the model's own if None. `default_dtype`, as
       mace-torch calls it, instead.
     - `device`: "cpu", "cuda", "cuda:1" or "tpu"; JAX's first choice if None.
+    - `dispersion`: whether to add DFT-D3, with damping "bj", of the functional
+      `dispersion_xc`, for pairs up to `dispersion_cutoff`, Å; keywords of `mace_mp`. There
+      are no energies of atoms then.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -94,11 +101,24 @@ class MaceCalculator(Calculator):
         device: str | None = None,
         model_paths: str | Path | Sequence[str | Path] | None = None,
         default_dtype: str | None = None,
+        dispersion: bool = False,
+        damping: str = "bj",
+        dispersion_xc: str = "pbe",
+        dispersion_cutoff: float = CUTOFF,
         **others: Any,
     ):
         if others:
             raise TypeError(_foreign_keywords(others))
         super().__init__()
+        self.dispersion = (dispersion_xc, dispersion_cutoff) if dispersion else None
+        if dispersion:
+            damping_of(dispersion_xc)  # before anything is computed
+            if damping != "bj":
+                raise ValueError(
+                    f"damping={damping!r}; dispersion is DFT-D3 with Becke-Johnson damping "
+                    "here: use damping='bj'."
+                )
+            self.implemented_properties = ["energy", "free_energy", "forces", "stress"]
         if model_paths is not None:
             model = _only(model_paths)
         precision = precision or default_dtype or None
@@ -125,9 +145,41 @@ class MaceCalculator(Calculator):
             "energies": np.asarray(prediction.node_energy),
             "forces": np.asarray(prediction.forces),
         }
-        if np.all(np.isfinite(prediction.stress)):
-            stress = np.asarray(prediction.stress)
+        stress = np.asarray(prediction.stress)
+        if self.dispersion is not None:
+            stress = stress + self._add_dispersion()
+        if np.all(np.isfinite(stress)):
             self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+
+    def _add_dispersion(self) -> np.ndarray:
+        """To energy and forces; its stress. It has no energies of atoms: none remain."""
+        assert self.atoms is not None
+        assert self.dispersion is not None
+        with jax.enable_x64(True), jax.default_device(_device(self.device)):
+            found = dispersion_of(self.atoms, *self.dispersion, dtype=self.model.dtype)
+        energy, forces, strain = found
+        for name in ("energy", "free_energy"):
+            self.results[name] += energy
+        self.results["forces"] = self.results["forces"] + forces
+        del self.results["energies"]
+        return strain / (self.atoms.cell.volume or np.nan)
+
+
+def dispersion_of(
+    atoms: ase.Atoms, functional: str, cutoff: float = CUTOFF, dtype: Any = "float64"
+) -> tuple[float, Float[np.ndarray, "atoms 3"], Float[np.ndarray, "3 3"]]:
+    """Energy, eV, forces, eV/Å, and dE/dstrain, eV, of DFT-D3(BJ) alone; needs float64."""
+    cell, pbc = np.asarray(complete_cell(atoms.cell)), tuple(atoms.pbc.tolist())
+    given = {"cutoff": cutoff, "pbc": pbc, "dtype": dtype}
+    term = d3(atoms.numbers, cell, functional, **given)
+    found = _compiled_term()(term, jnp.asarray(atoms.positions), jnp.asarray(cell))
+    energy, forces, strain = jax.device_get(found)
+    return float(energy), forces, strain
+
+
+@functools.cache
+def _compiled_term() -> Any:
+    return jax.jit(lambda term, *where: term.energy_force_strain(*where))
 
 
 def mace_mp(
@@ -175,6 +227,7 @@ def _device(name: str | None) -> Any:
 def _foreign_keywords(others: dict[str, Any]) -> str:
     return (
         f"MaceCalculator has no {', '.join(others)}; leave that out. It takes model (or "
-        "model_paths), head, precision (or default_dtype) and device; what else that of "
-        "mace-torch takes belongs to PyTorch, or to models that are not read."
+        "model_paths), head, precision (or default_dtype), device, dispersion, damping, "
+        "dispersion_xc and dispersion_cutoff; what else that of mace-torch takes belongs "
+        "to PyTorch, or to models that are not read."
     )

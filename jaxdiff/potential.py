@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdiff import neighbors
 from jaxdiff.models import evaluators
-from jaxdiff.models.contract import Evaluate, Kernel, Model, Request, cast
+from jaxdiff.models.contract import Evaluate, Kernel, Model, Request, Term, cast
 from jaxdiff.models.derivative import (
     PRECISION,
     forces_from_gradient,
@@ -35,6 +35,7 @@ __all__ = [
     "make_energy_and_force",
     "predict",
     "species_index",
+    "with_terms",
 ]
 
 
@@ -170,6 +171,20 @@ def make_energy_and_force(
     """
     evaluate = evaluators.of_nodes(species_index(atomic_number, model.species))
     return _energy_and_force(evaluate, lambda model: model.dtype, model.cutoff)
+
+
+def with_terms(
+    found: tuple[Array, Array, Array],
+    terms: Sequence[Term],
+    position: Float[Array, "atoms 3"],
+    cell: Float[Array, "3 3"],
+) -> tuple[Array, Array, Array]:
+    """Energy, forces and dE/dstrain of a model with what stands beside it."""
+    with jax.default_matmul_precision(PRECISION):
+        for term in terms:
+            own = term.energy_force_strain(position, cell)
+            found = jax.tree.map(jnp.add, found, own)
+    return found
 
 
 def _energy_and_force(evaluate: Evaluate, dtype_of: Callable, cutoff: float) -> Callable:

@@ -22,3 +22,9 @@ GIGAPASCAL = 1e9 * 1e-30 / _ELEMENTARY_CHARGE
 
 CM2_PER_S = 1e-4
 """One Å^2/ps in cm^2/s: diffusivities are reported in cm^2/s."""
+
+BOHR = 0.529177210903
+"""One bohr in Å."""
+
+HARTREE = 27.211386245988
+"""One hartree in eV."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from jaxdiff.calculator import MaceCalculator, mace_mp
+from jaxdiff.calculator import MaceCalculator, dispersion_of, mace_mp
 from jaxdiff.checkpoints import FOUNDATIONS
 from jaxdiff.checkpoints.errors import CheckpointError
 
@@ -88,3 +88,40 @@ def test_names_of_mace_torch():
     assert mace_mp("lif-compact").model.dtype == np.float32
     names = [known.upstream for known in FOUNDATIONS.values() if known.upstream]
     assert len(set(names)) == len(names) == 16
+
+
+def test_dispersion_is_that_of_mace_mp(crystal):
+    """Energy, forces and stress of both; energies of atoms there are none."""
+    pure, both = (
+        MaceCalculator("lif-compact", default_dtype="float64", **more)
+        for more in ({}, {"dispersion": True, "dispersion_xc": "pbe", "damping": "bj"})
+    )
+    found = {}
+    for name, calculator in (("pure", pure), ("both", both)):
+        crystal.calc = calculator
+        found[name] = [
+            crystal.get_potential_energy(),
+            crystal.get_forces(),
+            crystal.get_stress(voigt=False),
+        ]
+    energy, forces, strain = dispersion_of(crystal, "pbe")
+    expected = energy, forces, strain / crystal.get_volume()
+    for pure_one, sum_of_both, own in zip(
+        found["pure"], found["both"], expected, strict=True
+    ):
+        np.testing.assert_allclose(sum_of_both - pure_one, own, rtol=0, atol=1e-10)
+    assert energy < -0.1
+    assert "energies" not in both.results
+    crystal.calc = None
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"damping": "zero"}, r"damping='zero'; .* use damping='bj'"),
+        ({"dispersion_xc": "nothing"}, r"'nothing' has no parameters .* pbe, "),
+    ],
+)
+def test_dispersion_that_is_not_offered(keywords, message):
+    with pytest.raises(ValueError, match=message):
+        MaceCalculator("lif-compact", dispersion=True, **keywords)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from jaxdiff.io.config import Section, checked, read_table
-from jaxdiff.io.runfile import CrystalSection, ModelFile
+from jaxdiff.io.runfile import CrystalSection, ForceField
 from jaxdiff.lattice.rock_salt import ROCK_SALT
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class BarrierFile(Section):
     Saddles need float64, so there is no choice of precision.
     """
 
-    model: ModelFile
+    model: ForceField
     system: SystemSection | None = None
     ends: dict[str, EndsSection] = {}
     error: ErrorSection | None = None

@@ -26,6 +26,7 @@ __all__ = [
     "MOST_CELLS",
     "BarostatSection",
     "CrystalSection",
+    "ForceField",
     "ModelFile",
     "ModelSection",
     "RunFile",
@@ -86,7 +87,32 @@ class ModelFile(Section):
     """2S + 1 of the cell, for models that take it; others ignore it."""
 
 
-class ModelSection(ModelFile):
+class ForceField(ModelFile):
+    """A model, and what is added to its energies."""
+
+    dispersion: Literal["d3bj"] | None = Field(None, examples=["d3bj"])
+    """Added to the energies of the model: "d3bj" is DFT-D3 with Becke-Johnson damping; left
+    out: nothing.
+    """
+    dispersion_functional: str | None = Field(None, min_length=1, examples=["pbe"])
+    """Functional of the model's data, for the damping of dispersion; left out: "pbe"."""
+    dispersion_cutoff_angstrom: float | None = Field(None, gt=0, le=200, examples=[21.0])
+    """Of the pairs of dispersion; left out: 40 bohr."""
+    dispersion_three_body_angstrom: float | None = Field(None, gt=0, le=50, examples=[6.0])
+    """Cutoff of its three-body term (Axilrod-Teller-Muto); left out: without this term."""
+
+    @model_validator(mode="after")
+    def _dispersion_is_meant(self) -> "ForceField":
+        given = [key for key in self.model_fields_set if key.startswith("dispersion_")]
+        if given and not self.dispersion:
+            raise ValueError(
+                f"{sorted(given)[0]} says nothing without dispersion; add "
+                'dispersion = "d3bj"'
+            )
+        return self
+
+
+class ModelSection(ForceField):
     """Which force field, and how it is evaluated.
 
     Evaluators: "compiled" is folded for the composition, with tabulated radial functions;

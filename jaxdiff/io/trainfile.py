@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -22,6 +22,17 @@ class StartSection(ModelFile):
     """Which of its heads training starts from, where it has several."""
     elements: Literal["data", "all"] = "data"
     """"data" keeps the elements of the data, "all" all that the model has."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_dispersion(cls, given: Any) -> Any:
+        if isinstance(given, dict) and any("dispersion" in str(key) for key in given):
+            raise ValueError(
+                "dispersion is no part of a model that is trained; leave it out here, give "
+                "labels without it, and add it where the model is used (jaxdiff simulate, "
+                "lattice, barrier)"
+            )
+        return given
 
 
 class ScratchSection(Section, extra="allow"):

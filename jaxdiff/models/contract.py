@@ -153,6 +153,26 @@ class Model:
         return {"class": type(self).__name__}
 
 
+class Term:
+    """An energy that is added to that of any model, beside it; its parameters are a pytree.
+
+    It is a function of positions and cell alone, with a cutoff of its own.
+    """
+
+    def energy_force_strain(
+        self, position: Float[Array, "atoms 3"], cell: Float[Array, "3 3"]
+    ) -> tuple[Float[Array, ""], Float[Array, "atoms 3"], Float[Array, "3 3"]]:
+        """Energy, eV, forces, eV/Å, and dE/dstrain, eV, in float64.
+
+        Of positions and lattice vectors (rows), Å; can be differentiated over positions.
+        """
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """What it is, in words, for reports."""
+        raise NotImplementedError
+
+
 def _kind(model: Model) -> str:
     return f"a model of the kind {type(model).__name__}"
 

@@ -12,7 +12,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxdiff import neighbors, potential
-from jaxdiff.models.contract import Model
+from jaxdiff.models.contract import Model, Term
 from jaxdiff.neighbors import Neighbors
 from jaxdiff.system import System
 
@@ -30,12 +30,14 @@ class Surface:
     - `cell` [3, 3], Å; `mass` [atoms], u.
     - `lists`: of some configuration; their capacity counts, their content does not.
     - `atomic_number`: static.
+    - `terms`: energies beside that of the model.
     """
 
     cell: Float[Any, "3 3"]
     mass: Float[Any, " atoms"]
     lists: Neighbors
     atomic_number: tuple[int, ...] = struct.field(pytree_node=False)
+    terms: tuple[Term, ...] = ()
 
     def energy_force_strain(
         self, model: Model, position: Float[Array, "atoms 3"]
@@ -46,6 +48,7 @@ class Surface:
         number = np.array(self.atomic_number)
         function = potential.make_energy_and_force(model, number)
         found = function(model, position, self.cell, lists)
+        found = potential.with_terms(found, self.terms, position, self.cell)
         valid = jnp.where(lists.overflow, jnp.nan, 1.0)
         energy, force, strain_gradient = (x * valid for x in found)
         return energy, force, strain_gradient
@@ -124,7 +127,7 @@ EnergyAndForce = Callable[
 """Positions, Å, to energy, eV, and forces, eV/Å: what searches are given."""
 
 
-def make_surface(model: Model, system: System) -> Surface:
+def make_surface(model: Model, system: System, terms: tuple[Term, ...] = ()) -> Surface:
     """The surface of a system, for models with the cutoff of this one."""
     potential.species_index(np.asarray(system.atomic_number), model.species)
     position, cell, cutoff = system.position, system.cell, model.cutoff
@@ -136,4 +139,5 @@ def make_surface(model: Model, system: System) -> Surface:
         mass=jnp.asarray(system.mass),
         lists=lists,
         atomic_number=tuple(int(z) for z in system.atomic_number),
+        terms=terms,
     )

@@ -25,6 +25,7 @@ _WORDS = {
     "xla_flags": "XLA flags",
     "model": "model",
     "evaluator": "evaluator of the model",
+    "added": "added to the energies of the model",
 }
 
 

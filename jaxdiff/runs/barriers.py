@@ -37,7 +37,7 @@ from jaxdiff.objectives.last_layer import LastLayer, energy_feature, fit_last_la
 from jaxdiff.objectives.relax import Relaxed
 from jaxdiff.objectives.surface import Surface, make_surface
 from jaxdiff.potential import cast
-from jaxdiff.runs.levels import for_structures, what_counts
+from jaxdiff.runs.levels import for_structures, terms_of, what_counts
 from jaxdiff.system import System, from_ase, to_ase
 
 RESULTS, DIFFUSION = "barriers.json", "diffusion.json"
@@ -152,7 +152,7 @@ def _searched(
     started = time.perf_counter()
     number = tuple(sorted({int(z) for z in path.system.atomic_number}))
     small = model.restrict(number)
-    surface = make_surface(small, path.system)
+    surface = make_surface(small, path.system, terms_of(run.model, path.system))
     try:
         barrier = find_barrier(small, surface, path, settings)
     except SearchFailed as error:

@@ -15,8 +15,9 @@ from jaxdiff.io.runfile import ModelSection, RunFile
 from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.md import kinetics
+from jaxdiff.models.contract import Term
 from jaxdiff.runs import memory, start
-from jaxdiff.runs.levels import for_structures
+from jaxdiff.runs.levels import for_structures, terms_of
 from jaxdiff.system import System
 
 EQUILIBRATION, PRODUCTION = "equilibration", "production"
@@ -33,7 +34,7 @@ _COMPRESSION = 0.05  # by which the edges of a cell may shrink at constant press
 class Potential:
     """A force field ready for dynamics: its parameters, its function, its provenance.
 
-    `evaluator`: its name, and why it was taken, in words.
+    `evaluator`: its name, and why it was taken, in words. `terms`: energies beside it.
     """
 
     params: Any
@@ -41,6 +42,17 @@ class Potential:
     cutoff: float
     sha256: str
     evaluator: str = "not known"
+    terms: tuple[Term, ...] = ()
+
+    def beside(self, terms: tuple[Term, ...]) -> "Potential":
+        """The same with these energies added; they travel with the parameters."""
+
+        def energy_and_force(params, position, cell, lists):
+            found = self.energy_and_force(params[0], position, cell, lists)
+            return potential.with_terms(found, params[1], position, cell)
+
+        both = {"params": (self.params, terms), "energy_and_force": energy_and_force}
+        return dataclasses.replace(self, terms=terms, **both) if terms else self
 
 
 Load = Callable[[ModelSection, System], Potential]
@@ -132,7 +144,14 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
         list(run.ensemble.temperatures_kelvin), run.ensemble.replicas_per_temperature
     )
     temperature, seed_index = (column[slice(*run.replica_range)] for column in grid)
-    force_field = (load or load_potential)(run.model, systems[0])
+    force_field = (load or load_potential)(run.model, systems[0]).beside(
+        terms_of(
+            run.model,
+            min(study, key=lambda system: abs(np.linalg.det(system.cell))),
+            compression=0.0 if run.barostat is None else _COMPRESSION,
+            dtype=run.model.precision,
+        )
+    )
     devices = devices_for(run.n_replicas)
     plan = md.Plan(
         cutoff=force_field.cutoff,

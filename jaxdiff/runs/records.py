@@ -239,7 +239,8 @@ def _of_sites(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _provenance(ensemble: Ensemble, started: float) -> dict[str, Any]:
-    run = ensemble.run
+    run, terms = ensemble.run, ensemble.potential.terms
+    added = {"added": "; ".join(map(str, terms))} if terms else {}
     return provenance(
         n_devices=len(devices_for(run.n_replicas)),
         group_size=ensemble.plan.group_size,
@@ -254,6 +255,7 @@ def _provenance(ensemble: Ensemble, started: float) -> dict[str, Any]:
         model=run.model.name_or_path,
         model_sha256=ensemble.potential.sha256,
         evaluator=ensemble.potential.evaluator,
+        **added,
         cutoff_angstrom=ensemble.potential.cutoff,
         neighbor_capacity=ensemble.capacity,
         seed=run.ensemble.seed,

@@ -12,6 +12,7 @@ import pytest
 
 from jaxdiff import units
 from jaxdiff.calculator import predict_atoms
+from jaxdiff.models.dispersion import dispersion
 from jaxdiff.objectives import barrier as barriers
 from jaxdiff.objectives.barrier import SearchFailed, Settings, find_barrier
 from jaxdiff.objectives.paths import NAMES, lithium_path
@@ -229,3 +230,27 @@ def test_ends_are_sites_and_differ_by_the_jump(name):
 def test_an_unknown_path_is_named_with_those_there_are():
     with pytest.raises(ValueError, match="no path 'colinear'; there are collinear"):
         lithium_path("colinear", (2, 2, 2))
+
+
+@pytest.mark.slow
+def test_a_surface_with_dispersion_beside_the_model(compact, collinear):
+    """Energy, forces and curvature of both; an end of the jump has other dispersion."""
+    system = lithium_path("collinear", (2, 2, 2)).system
+    number, cell = np.asarray(system.atomic_number), np.asarray(system.cell)
+    term = dispersion(number, cell, "pbe", cutoff=8.0)
+    surface, place = collinear[0], collinear[1].saddle.position
+    both = make_surface(compact, system, (term,))
+    own = jax.jit(term.energy_force_strain)(place, both.cell)
+    pairs = zip(
+        evaluate(both, compact, place),
+        evaluate(surface, compact, place),
+        own[:2],
+        strict=True,
+    )
+    for with_it, without, added in pairs:
+        np.testing.assert_allclose(with_it - without, added, rtol=0, atol=1e-10)
+    assert np.abs(own[1]).max() > 1e-3
+    along = jnp.zeros_like(place).at[0].set(1.0)
+    forces = [evaluate(both, compact, place + s * along)[1] for s in (1e-4, -1e-4)]
+    product = hessian_product(both, compact, place, along)
+    np.testing.assert_allclose(product, (forces[1] - forces[0]) / 2e-4, rtol=0, atol=1e-4)

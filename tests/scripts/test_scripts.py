@@ -62,6 +62,7 @@ TINY = {
     "benchmarks/detector_cost.py": Tiny(
         "{record} --tiny", '"with_over_without"', is_long=True
     ),
+    "benchmarks/dispersion.py": Tiny("{record} --tiny", '"float64"', is_long=True),
     "benchmarks/ensembles.py": Tiny(
         "{record} --tiny --only embedded", "embedded: time ~ atoms^", is_long=True
     ),
