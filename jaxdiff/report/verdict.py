@@ -59,8 +59,9 @@ def _cost(series: Series, study: Study) -> str:
         "replica time"
     )
     walls = [unit.get("wall_s") for unit in units_of(series.provenance)]
-    if walls and all(isinstance(wall, int | float) for wall in walls):
-        hours = plan.factor * sum(walls) / 3600
+    known = [wall for wall in walls if isinstance(wall, int | float)]
+    if known and len(known) == len(walls):
+        hours = plan.factor * sum(known) / 3600
         text += f", {hours:.3g} hours of the machine that ran it"
     return f"{text}."
 
