@@ -139,7 +139,8 @@ def _vacancies(row: SiteRow) -> str:
         return ""
     d = row.hop_diffusivity.scaled(row.n_atoms / n_empty, "cm^2/s")
     return (
-        f"At {row.temperature_kelvin:g} K {n_empty} of {n_sites} sites are vacant: a "
+        f"At {row.temperature_kelvin:g} K {n_empty} of {n_sites} sites "
+        f"{'is' if n_empty == 1 else 'are'} vacant: a "
         f"vacancy diffuses with {_shown(d, '{:.2e}')} cm²/s if its jumps have no memory. "
     )
 

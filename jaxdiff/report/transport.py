@@ -24,6 +24,7 @@ from jaxdiff.report.document import (
 from jaxdiff.report.figures.transport import draw_arrhenius_lines, draw_transport
 from jaxdiff.report.sections import checks
 from jaxdiff.report.site_sections import not_given, sites
+from jaxdiff.report.verdict import distrust
 
 FORMAT, FORMAT_VERSION = "jaxdiff-transport", 1
 
@@ -113,7 +114,8 @@ def _verdict(study: TransportStudy) -> list[Block]:
         text += f" Hops are not counted: {study.why}."
     else:
         text += f" {sum(row.n_hops for row in study.sites.rows)} hops between sites."
-    return [Text(first, verdict=True), Text(text)]
+    lines = *distrust(study.checks), first
+    return [*(Text(line, verdict=True) for line in lines), Text(text)]
 
 
 def _by_temperature(study: TransportStudy) -> list[Block]:

@@ -1,8 +1,10 @@
 """The first lines of a report: whether to believe it, what it found, what it would take."""
 
 import math
+from collections.abc import Sequence
 
 from jaxdiff.analysis.arrhenius import ArrheniusFit
+from jaxdiff.analysis.checks import Check
 from jaxdiff.analysis.memory import PAIRS_PER_ORDER
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
@@ -31,11 +33,7 @@ def verdict(series: Series, study: Study) -> list[Block]:
 
 def _trust(series: Series, study: Study) -> list[str]:
     """Why the answer is not to be believed, or does not say much."""
-    lines = []
-    failed = sum(c.passed is False for c in study.checks)
-    if failed:
-        word = "a check" if failed == 1 else f"{failed} checks"
-        lines.append(f"**Not to be believed as it stands:** {word} failed, see below.")
+    lines = distrust(study.checks)
     fit = study.activation.headline
     if fit is None:
         return lines
@@ -46,6 +44,15 @@ def _trust(series: Series, study: Study) -> list[str]:
             f"{high - low:.2f} eV wide, cannot tell 0.1 from 0.4 eV.{_cost(series, study)}"
         )
     return lines
+
+
+def distrust(made: Sequence[Check]) -> list[str]:
+    """A sentence where checks failed."""
+    failed = sum(c.passed is False for c in made)
+    word = "a check" if failed == 1 else f"{failed} checks"
+    if not failed:
+        return []
+    return [f"**Not to be believed as it stands:** {word} failed, see below."]
 
 
 def _cost(series: Series, study: Study) -> str:
