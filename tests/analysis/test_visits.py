@@ -183,7 +183,7 @@ def test_the_vacancy_of_an_antifluorite_jumps_eleven_times(invoke, shared, tmp_p
     assert row["n_hops"] == 11
     assert [(c["n"], round(c["length"], 2)) for c in row["classes"]] == [(11, 2.31)]
     assert row["hop_diffusivity"]["value"] == pytest.approx(3.79e-7, rel=0.01)
-    assert "1 of 216 sites are vacant" in (tmp_path / "out" / "report.md").read_text()
+    assert "1 of 216 sites is vacant" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_many_empty_sites_are_no_vacancies(shared, invoke, tmp_path):
