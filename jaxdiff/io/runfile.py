@@ -103,10 +103,11 @@ class ForceField(ModelFile):
 
     @model_validator(mode="after")
     def _dispersion_is_meant(self) -> "ForceField":
-        given = [key for key in self.model_fields_set if key.startswith("dispersion_")]
+        keys = [key for key in type(self).model_fields if key.startswith("dispersion_")]
+        given = [key for key in keys if getattr(self, key) is not None]
         if given and not self.dispersion:
             raise ValueError(
-                f"{sorted(given)[0]} says nothing without dispersion; add "
+                f"{given[0]} says nothing without dispersion; add "
                 'dispersion = "d3bj"'
             )
         return self
