@@ -107,8 +107,7 @@ class ForceField(ModelFile):
         given = [key for key in keys if getattr(self, key) is not None]
         if given and not self.dispersion:
             raise ValueError(
-                f"{given[0]} says nothing without dispersion; add "
-                'dispersion = "d3bj"'
+                f'{given[0]} says nothing without dispersion; add dispersion = "d3bj"'
             )
         return self
 

@@ -22,11 +22,13 @@ STUDY = {  # target and replay frames, as the study's names say
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_valid_and_their_data_are_there(path, shared):
     run = with_family(read_train_file(path, shared / "data"))
+    assert run.directory.parts[0] == "runs"
+    if path.stem == "li2o":  # training/li2o.py makes its frames
+        return
     files = [*run.data.train, *run.data.valid, *sum(run.data.test.values(), [])]
     if run.replay:
         files += [*run.replay.train, *run.replay.valid]
     assert [file for file in files if not file.exists()] == []
-    assert run.directory.parts[0] == "runs"
 
 
 def test_sets_of_the_study(shared):

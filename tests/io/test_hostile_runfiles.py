@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxdiff.io import barrierfile, runfile, trainfile
-from jaxdiff.runs import memory
+from jaxdiff.runs import memory, start
 
 ROOT = Path(__file__).parents[2]
 SIMULATE = (ROOT / "simulate/lif_demo.toml").read_text()
@@ -95,8 +95,8 @@ def test_memory_is_estimated_before_it_is_taken(monkeypatch, change):
     table = changed(*change)
     table["system"]["supercell"] = max(table["system"]["supercell"], 20)
     with pytest.raises(ValueError, match=r"need [0-9.e+]+ GB or more; this machine has 16"):
-        memory.require_room(runfile.parse(table))
-    memory.require_room(runfile.parse(tomllib.loads(SIMULATE)))
+        start.systems(runfile.parse(table))
+    start.systems(runfile.parse(tomllib.loads(SIMULATE)))
 
 
 NAMES = ["\U0001f600", "\x7f", "a\nb", "a\tb\x1b[2J", 'q"\\', "[/red]", "日本", "é" * 40]

@@ -152,7 +152,9 @@ def test_structures_one_file_with_a_frame_for_each_replica(tmp_path):
         system__structure_files=json.dumps([str(tmp_path / "start.extxyz")]),
         system__lattice_constant_angstrom=4.2,
     )
-    with pytest.raises(ValueError, match=r"but system.supercell and the lattice constant"):
+    with pytest.raises(
+        ValueError, match=r"but system.supercell and system.lattice_constant_angstrom make"
+    ):
         build.build(wrong, ionic_run.load)
     moving = parse(
         system__structure_files=json.dumps([str(tmp_path / "start.extxyz")]),
