@@ -200,6 +200,7 @@ def test_tuned_model_with_its_base(upstream, foundation, tuned, tmp_path):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("head", ["pt_head", "lif"])
+@pytest.mark.slow
 def test_one_head_of_the_tuned_model(upstream, tuned, tmp_path, head):
     out = tmp_path / "out.model"
     result = export(tuned, out, "--head", head)

@@ -88,6 +88,7 @@ def test_training_and_the_file_of_deepmd_kit(run, tmp_path):
     assert kept["resnet_dt"] is True
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_frames(run):
     read = run("selection = { F = 20, Li = 30 }")
     frames = read_frames(read.data.train)

@@ -181,6 +181,7 @@ def memory_of_a_pass(trajectory):
     return n_frames, peak
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(dump):
     """400 frames x 300 atoms are 2.9 MB of positions; a quarter of them is read first."""
     text = lammps_frames(walk(n_frames=1, n_atoms=300))[0]

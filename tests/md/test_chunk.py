@@ -249,6 +249,7 @@ STOPPING = {  # of three replicas: one program for sound ones, one for explosive
 }
 
 
+@pytest.mark.slow
 def test_a_replica_that_diverges_stops_and_the_others_keep_their_bits(lab):
     """It stays at its last good frame; nothing of it is counted from there on."""
     options = STOPPING | {"temperature": [20.0, 1000.0, 25.0]}

@@ -164,6 +164,7 @@ def test_kinds_of_ions_share_the_temperature(lab, name):
 
 
 @by_name
+@pytest.mark.slow
 def test_equipartition_by_physical_validation(lab, name):
     """Li against F. The package takes 3/N from every ion, whatever its mass: for nine
     ions that is 5 % too little for Li, so it is given the numbers of the test above. It

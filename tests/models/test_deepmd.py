@@ -135,6 +135,7 @@ def test_activations_by_their_definitions():
             activation(name)
 
 
+@pytest.mark.slow
 def test_flat_edges_padding_and_crowds():
     """Both layouts of edges, with places left over, keep the same nearest neighbours."""
     model = jax.tree.map(jnp.asarray, checkpoints.load(DATA / "crowded.dp"))

@@ -25,6 +25,7 @@ def given(request):
     return (max_ell, ell, correlation), u_matrices, weights, x
 
 
+@pytest.mark.slow
 def test_value_and_derivative_are_those_of_the_dense_product(given):
     (max_ell, ell, correlation), u_matrices, weights, x = given
     table = monomials(max_ell, ell, correlation)

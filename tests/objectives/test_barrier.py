@@ -111,6 +111,7 @@ def test_ends_that_are_one_minimum_are_refused(compact, collinear):
         find_barrier(compact, surface, path, Settings(n_images=3))
 
 
+@pytest.mark.slow
 def test_a_search_that_may_not_try_says_how_far_it_came(compact, collinear):
     surface, _ = collinear
     path = lithium_path("collinear", (2, 2, 2))

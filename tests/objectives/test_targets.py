@@ -134,6 +134,7 @@ def test_the_value_of_a_barrier_is_the_barrier(compact, collinear):
     assert float(target_loss(compact, (own, own))) == pytest.approx(2 * score**2, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_values_of_a_network_of_two_paths(compact, collinear):
     """Equal barriers: Ea is the barrier, and D the sum over 4 and 12 ways."""
     both = {"paths": ["collinear", "noncollinear_2"], "temperature_kelvin": 500.0}

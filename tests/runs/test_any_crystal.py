@@ -278,6 +278,7 @@ def test_positions_filled_in_part_are_no_structure(run, tmp_path):
     refused(run, r"holds 0.5 Na, but atoms are whole; give an ordered", name)
 
 
+@pytest.mark.slow
 def test_other_rock_salt_has_hops(run, tmp_path):
     """NaBr by its supercell: followed on the device, as LiF."""
     edge = 5.97

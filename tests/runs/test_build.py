@@ -89,6 +89,7 @@ def test_the_kernel_for_gpus_is_refused_elsewhere(monkeypatch, backend, reason):
 @pytest.mark.parametrize(
     "evaluator", ["plain", pytest.param("compiled", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_no_operation_of_a_run_is_for_cpus_alone(monkeypatch, evaluator):
     """JAX translates the program, evaluator and detector included, for accelerators."""
     monkeypatch.setattr(build, "devices_for", lambda _: jax.devices()[:1])
@@ -104,6 +105,7 @@ def test_no_operation_of_a_run_is_for_cpus_alone(monkeypatch, evaluator):
         assert "custom_call" not in program  # of a solver, say
 
 
+@pytest.mark.slow
 def test_each_temperature_has_its_own_lattice_constant(tmp_path):
     """a(T) = 4.05 Å + 1e-4 Å/K (T - 300 K), from a file of jaxdiff lattice."""
     kelvin = np.repeat([900.0, 1100.0, 1300.0, 1500.0], 2)

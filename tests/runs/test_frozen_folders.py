@@ -45,6 +45,7 @@ def go_on(text, said):
 @pytest.mark.parametrize(
     ("name", "more"), [("simulate", ""), ("lattice", make_folders.BAROSTAT)]
 )
+@pytest.mark.slow
 def test_a_run_of_dynamics_goes_on(frozen, name, more):
     """Half of it was run; what was measured then stays as it is."""
     parts = sorted((frozen / name / "parts").iterdir())
@@ -68,6 +69,7 @@ def test_a_run_of_dynamics_goes_on(frozen, name, more):
         assert np.ptp(after, axis=1).max() < 3 * np.ptp(before, axis=1).max()
 
 
+@pytest.mark.slow
 def test_training_goes_on(frozen):
     """An epoch was done; a second is made from its state."""
     first = (frozen / "finetune/metrics.jsonl").read_text()

@@ -46,6 +46,7 @@ def test_it_runs_is_saved_and_is_reported(tmp_path, monkeypatch):
     assert f"| thermostat of the production | {ANDERSEN.title} |" in report
 
 
+@pytest.mark.slow
 def test_a_program_holds_what_its_run_uses():
     run = runfile.parse(tomllib.loads(text("nowhere", "nose-hoover")))
     ensemble = build.build(run, ionic_run.load)

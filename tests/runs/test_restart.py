@@ -155,6 +155,7 @@ def test_kill_twenty_times(whole, programs, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_signal_saves_and_ends(whole, tmp_path, monkeypatch, number):
     monkeypatch.setattr(simulation, "PART_SECONDS", 0.0)
     asked = []
@@ -195,6 +196,7 @@ def assert_report_of_what_there_is(directory):
     assert write_report(directory, allow_incomplete=True).exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_leaves_the_one_before(whole, tmp_path, monkeypatch):
     stop_half_way(tmp_path / "run", monkeypatch)
     path = tmp_path / "run" / checkpoint.LATEST
@@ -304,6 +306,7 @@ def test_the_checkpoint_holds_the_whole_state(tmp_path, monkeypatch):
         assert file.attrs["phase"] == "production"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_version_1_goes_on(whole, tmp_path, monkeypatch):
     """The layout of version 1, made from today's: to the last bit as if never stopped."""
     stop_half_way(tmp_path / "run", monkeypatch)

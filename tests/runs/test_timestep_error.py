@@ -25,6 +25,7 @@ def text(directory, thermostat):
     )
 
 
+@pytest.mark.slow
 def test_the_error_of_the_time_step_is_said_before_a_run(tmp_path):
     """Ions at their sites: the highest mode bounds the mean over all."""
     lines = []
