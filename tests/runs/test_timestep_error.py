@@ -7,6 +7,7 @@ import tomllib
 import h5py
 import ionic_run
 import numpy as np
+import pytest
 
 from jaxdiff import units
 from jaxdiff.analysis.series import load_series
