@@ -113,7 +113,8 @@ def _verdict(study: TransportStudy) -> list[Block]:
     if study.sites is None:
         text += f" Hops are not counted: {study.why}."
     else:
-        text += f" {sum(row.n_hops for row in study.sites.rows)} hops between sites."
+        hops = sum(row.n_hops for row in study.sites.rows)
+        text += f" {hops} hop{'s' if hops != 1 else ''} between sites."
     lines = *distrust(study.checks), first
     return [*(Text(line, verdict=True) for line in lines), Text(text)]
 

@@ -22,7 +22,8 @@ def verdict(series: Series, study: Study) -> list[Block]:
     passed = sum(c.passed is True for c in study.checks)
     n = len(study.rows)
     seen = (
-        f"{study.total_hops} hops in {study.exposure_ps / 1000:.3g} ns of exposure at "
+        f"{study.total_hops} hop{'s' if study.total_hops != 1 else ''} in "
+        f"{study.exposure_ps / 1000:.3g} ns of exposure at "
         f"{n} temperature{'s' if n != 1 else ''}. Checks: {passed} passed, "
         f"{len(failed)} failed"
     )

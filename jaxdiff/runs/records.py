@@ -91,7 +91,8 @@ def estimate(ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleSt
     if jax.default_backend() == "cpu":
         place = f"{min(n_devices, given_cores())} core(s)"
     return (
-        f"{n_replicas} replicas of {n_atoms} atoms, {total_ns:.3g} ns in all: about "
+        f"{n_replicas} replica{'s' if n_replicas != 1 else ''} of {n_atoms} atoms, "
+        f"{total_ns:.3g} ns in all: about "
         f"{_duration(n_steps * step_s)} ({1e6 * step_s / n_replicas / n_atoms:.3g} µs per "
         f"atom and step, {nanoseconds:.3g} ns/day in all on {place}). "
         "Memory: "
