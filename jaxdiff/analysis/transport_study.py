@@ -131,7 +131,7 @@ def _straight(motions: Sequence[Transport]) -> Check:
         f"tracer displacements, smallest p at {kelvin:g} K, {joint:.2g} over all (limit "
         f"{STRAIGHT_LIMIT})",
         "The motion is not diffusive over the lags of the fit: run longer, or leave out "
-        "equilibration by --start.",
+        "the beginning (--start), or equilibrate longer (equilibration.duration_ps).",
     )
 
 

@@ -193,6 +193,10 @@ class SystemSection(CrystalSection):
     """How often the cell of a file is repeated along each axis, without `supercell`."""
     mobile: str = Field("Li", min_length=1, max_length=3)
     """Element of the atoms that move."""
+    mobile_charge: float | None = Field(None, ge=-8, le=8, examples=[1.0])
+    """Of a mobile ion, e, for the conductivity of a crystal without `supercell`; left out:
+    its common oxidation state.
+    """
     keep_velocities: bool = False
     """Start from the velocities of the structure files."""
 
@@ -223,6 +227,12 @@ class SystemSection(CrystalSection):
                     "system.repeat is for crystals without system.supercell; leave one out"
                 )
             return self._sites_enough(4 * math.prod(self.supercell))
+        if self.keep_velocities and self.repeat != (1, 1, 1):
+            raise ValueError(
+                "system.keep_velocities is true, but the images of an atom that "
+                "system.repeat makes would move alike for ever; set it to false, or give "
+                "a structure of the whole cell"
+            )
         if not self.structure_files:
             raise ValueError(
                 "give system.supercell, for LiF that is built, or system.structure_files, "

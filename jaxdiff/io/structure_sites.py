@@ -75,7 +75,7 @@ def sites_of_structure(
 def _read(path: Path) -> ase.Atoms:
     if not path.is_file():
         raise ValueError(
-            f"--network {path} is neither a file nor a name: give rock-salt, none, maxima, "
+            f"--network {path} is no file: give none, maxima, "
             "or a structure file (CIF, POSCAR, extxyz)."
         )
     options: dict[str, Any] = {}

@@ -215,7 +215,8 @@ def _over_temperatures(study: TransportStudy) -> list[Block]:
     if len(study.rows) < 2:
         text = (
             f"Activation energy and values at {ROOM_TEMPERATURE:g} K need trajectories at "
-            "two temperatures: give them together, with --temperature-kelvin for each."
+            "two temperatures: give them together (--temperature-kelvin for each), or run "
+            "at more of them (ensemble.temperatures_kelvin)."
         )
         return [Heading("Over temperatures"), Text(text)]
     rows, notes = [], []

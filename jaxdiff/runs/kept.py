@@ -18,19 +18,10 @@ from jaxdiff.io.parts import SERIES
 from jaxdiff.io.trajectory import Trajectory, trajectory_of
 from jaxdiff.io.trajectory_source import RawFrame, Source, Tally
 from jaxdiff.runs.displacements import Displacements
+from jaxdiff.runs.start import in_keys
 
 ATOMS = "positions/atomic_number"
 """The dataset of a series without a network of sites."""
-
-_KEYS = {
-    "--network": "hops.network",
-    "--mobile": "system.mobile",
-    "--core-radius-angstrom": "hops.core_radius_angstrom",
-    "--dwell-frames": "hops.dwell_strides",
-    "--start": "equilibration.duration_ps",
-    "--temperature-kelvin": "ensemble.temperatures_kelvin",
-}
-"""Options of `jaxdiff analyze`, as a run file has them."""
 
 
 def is_kept(directory: Path, *, allow_incomplete: bool = False) -> bool:
@@ -67,7 +58,7 @@ def study_kept(
                 trajectories, asked, "hops.network is none"
             ).results()
         except ValueError as error:
-            raise ValueError(_in_keys(str(error))) from None
+            raise ValueError(in_keys(str(error))) from None
     study = replace(study, checks=(*check_traces(traces), *study.checks))
     left_out = sorted(set(range(len(frames))) - set(whole))
     run = json.loads(traces.provenance)
@@ -81,7 +72,7 @@ def _asked(table: dict[str, Any], kelvin: list[float], time: np.ndarray) -> dict
     return {
         "mobile": table["system"]["mobile"],
         "temperature_kelvin": kelvin,
-        "charge": None,
+        "charge": table["system"].get("mobile_charge"),
         "network": hops["network"],
         "dwell_frames": max(1, round(dwell_ps / every)),
         "core_radius_angstrom": hops["core_radius_angstrom"],
@@ -107,9 +98,3 @@ def _replica(path: Path, file: h5py.File, replica: int, time: np.ndarray) -> Tra
         frames=frames,
     )
     return trajectory_of(path.with_name(f"replica {replica} of {path.name}"), source)
-
-
-def _in_keys(message: str) -> str:
-    for option, key in _KEYS.items():
-        message = message.replace(f"{option} ", f"{key} ")
-    return message

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float
 from jaxdiff.analysis.lattice import LatticeStudy
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.structure_sites import sites_of_structure
+from jaxdiff.lattice.charges import charge
 from jaxdiff.lattice.lithium_fluoride import rock_salt
 from jaxdiff.runs import memory
 from jaxdiff.runs.displacements import WITHOUT
@@ -18,6 +20,22 @@ from jaxdiff.runs.sites import MAXIMA
 from jaxdiff.system import System, read_structure, read_structures
 
 _VACANCIES = 3  # a purpose of random numbers
+
+_KEYS = {
+    "--network": "hops.network",
+    "--mobile": "system.mobile",
+    "--charge": "system.mobile_charge",
+    "--core-radius-angstrom": "hops.core_radius_angstrom",
+    "--dwell-frames": "hops.dwell_strides",
+    "--temperature-kelvin": "ensemble.temperatures_kelvin",
+}
+
+
+def in_keys(message: str) -> str:
+    """A sentence on options of `jaxdiff analyze`, on the keys of a run file."""
+    for option, key in _KEYS.items():
+        message = re.sub(rf"{option}(?![\w-])", key, message)
+    return message
 
 
 def systems(run: RunFile) -> list[System]:
@@ -29,6 +47,7 @@ def systems(run: RunFile) -> list[System]:
     if section.supercell is None:
         found = _any_crystal(run)
     elif section.structure_files:
+        _require_own_defects(run)
         memory.require_room(run, 8 * math.prod(section.supercell))
         found = _of_files(run)
         _require_cells(run, found)
@@ -79,6 +98,17 @@ def _of_files(run: RunFile) -> list[System]:
     return found if len(found) == n else found[-1:] * n
 
 
+def _require_own_defects(run: RunFile) -> None:
+    """Rock salt of files has the defects that are in them, and no others."""
+    for name in ("vacancies", "frenkel_pairs"):
+        if number := getattr(run.system, name):
+            raise ValueError(
+                f"system.{name} = {number}, but the structures of system.structure_files "
+                "have their defects already; leave it out, or leave "
+                "system.structure_files out, so that the crystal is built."
+            )
+
+
 def _require_same_atoms(run: RunFile, found: list[System]) -> None:
     for replica, system in enumerate(found):
         if not np.array_equal(system.atomic_number, found[0].atomic_number):
@@ -114,6 +144,11 @@ def _any_crystal(run: RunFile) -> list[System]:
             f"{section.structure_files[0]} is not periodic in all directions; diffusion is "
             "that of a crystal: give a cell."
         )
+    is_mobile(run, found[0])
+    try:
+        charge(section.mobile, section.mobile_charge)
+    except ValueError as error:
+        raise ValueError(in_keys(str(error))) from None
     whole = [_repeated(system, section.repeat) for system in found]
     _require_sites(run, whole[0])
     return [_without(system, run, replica) for replica, system in enumerate(whole)]
@@ -131,7 +166,7 @@ def _require_sites(run: RunFile, system: System) -> None:
     try:
         sites_of_structure(Path(network), run.system.mobile, cell, place, number)
     except ValueError as error:
-        raise ValueError(str(error).replace("--network ", "hops.network ")) from None
+        raise ValueError(in_keys(str(error))) from None
 
 
 def _repeated(system: System, repeats: tuple[int, int, int]) -> System:

@@ -255,7 +255,11 @@ def test_refusals(run, tmp_path):
     refused(run, "interstitials needs sites", "system.interstitials=1")
     refused(run, "crossings_per_chunk needs sites", "hops.crossings_per_chunk=2")
     refused(run, "system.vacancies = 99, but the cell has 27", vacancies=99)
-    refused(run, "hops.network .*nowhere.cif is neither", network="nowhere.cif")
+    refused(
+        run,
+        "hops.network .*nowhere.cif is no file: give none, maxima",
+        network="nowhere.cif",
+    )
     refused(run, "system.repeat .* need", "system.repeat=[90,90,90]",
             "ensemble.replicas_per_temperature=20000")  # fmt: skip
     refused(run, "give system.supercell, for LiF", "system.structure_files=[]")
@@ -268,6 +272,43 @@ def test_refusals(run, tmp_path):
     other.write(tmp_path / "other.extxyz")
     refused(run, "hops.network .*other.extxyz repeated to the cell of the trajectory has 8",
             network=tmp_path / "other.extxyz")  # fmt: skip
+
+
+def test_images_of_an_atom_do_not_start_alike(run, tmp_path):
+    """With the velocities of a file they would move alike for ever."""
+    refused(
+        run, "images of an atom that system.repeat makes", "system.keep_velocities=true"
+    )
+
+
+def test_files_of_rock_salt_have_their_own_defects(run):
+    given = ["system.supercell=2", "system.repeat=1", "system.mobile=Na"]
+    refused(run, "vacancies = 1, but the structures of system.structure_files have", *given)
+
+
+def test_the_charge_of_the_ion_is_known_before_anything_runs(run, done, tmp_path):
+    atoms = cell_of_two()
+    atoms.symbols[1] = "Gd"
+    atoms.write(tmp_path / "gdbr.extxyz")
+    given = [f"system.structure_files=['{tmp_path / 'gdbr.extxyz'}']", "system.mobile=Gd"]
+    refused(run, "charge of Gd .* not known; give it by system.mobile_charge,", *given)
+    assert start.systems(run(overrides=[*given, "system.mobile_charge=3"]))
+    refused(run, "system.mobile_charge 0 is no charge of an ion", "system.mobile_charge=0")
+    study = record(done)["study"]
+    assert (study["charge"], study["charge_from"]) == (1, "the common oxidation state")
+
+
+def test_the_charge_that_is_given_is_that_of_the_report(run):
+    """σ grows with its square."""
+    short = ["production.duration_ps=1.6", "equilibration.duration_ps=0.1"]
+    directory = simulated(run(overrides=short))
+    reports.write(directory)
+    before = record(directory)["study"]["rows"][0]["nernst_einstein"]["value"]
+    twice = simulated(run("twice", overrides=[*short, "system.mobile_charge=2"]))
+    reports.write(twice)
+    study = record(twice)["study"]
+    assert (study["charge"], study["charge_from"]) == (2, "as given")
+    assert study["rows"][0]["nernst_einstein"]["value"] == pytest.approx(4 * before)
 
 
 def test_positions_filled_in_part_are_no_structure(run, tmp_path):
