@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import computing
 from jaxdiff.cli.trajectory_options import (
     CellAngstrom,
@@ -115,4 +116,4 @@ def analyze(
     for one in opened:
         if one.note:
             typer.echo(f"{one.path}: {one.note}")
-    typer.echo(target)
+    tell(target)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from jaxdiff.cli import plain
+from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import command
 from jaxdiff.stop import DIVERGED, FAILED
 
@@ -140,7 +141,7 @@ def merge(directory: Directory) -> None:
 
     typer.echo(join(load(directory)))
     # no unit is incomplete; some replica may have been frozen
-    typer.echo(reports.write(directory))
+    tell(reports.write(directory))
 
 
 def _say_plan(run: "RunFile", planned: "Campaign") -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import command
 
 
@@ -25,6 +26,6 @@ def report(
     analyzed = not any((run_dir / name).exists() for name in (SERIES, PARTS))
     transport = read_transport(run_dir) if analyzed else None
     if transport is not None:
-        typer.echo(write_transport_report(*transport, run_dir))
+        tell(write_transport_report(*transport, run_dir))
         return
-    typer.echo(reports.write(run_dir, allow_incomplete=allow_incomplete))
+    tell(reports.write(run_dir, allow_incomplete=allow_incomplete))

@@ -1,11 +1,11 @@
 """`jaxdiff simulate`: from a run file to a raw series and a report."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import computing
 from jaxdiff.cli.progress import progress_bar
 from jaxdiff.stop import DIVERGED
@@ -98,7 +98,4 @@ def _report(directory: Path) -> None:
     except ValueError as error:
         typer.echo(f"The series is complete, but there is no report: {error}", err=True)
         return
-    record = json.loads(path.with_name("report.json").read_text("utf-8"))
-    for line in record["answer"]:
-        typer.echo(line)
-    typer.echo(path)
+    tell(path)
