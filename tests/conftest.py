@@ -56,6 +56,17 @@ def unchecked(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports are not drawn; they have nothing to say."""
+
+    def write(directory):
+        (directory / "report.json").write_text('{"answer": []}')
+        return directory / "report.html"
+
+    monkeypatch.setattr("jaxdiff.report.write_report", write)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with the LiF data set and the old checkpoints."""

@@ -38,9 +38,7 @@ def frames(temperature=500, thermal=0.1, wrap=False):
 
 
 @pytest.fixture
-def invoke(tmp_path, monkeypatch):
-    report = importlib.import_module("jaxdiff.report")
-    monkeypatch.setattr(report, "write_report", lambda directory: directory / "report.md")
+def invoke(tmp_path, undrawn):
     app = typer.Typer()
     app.command()(command.analyze)
 

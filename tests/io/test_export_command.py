@@ -171,10 +171,8 @@ def test_mdanalysis_reads_the_same(run, tmp_path):
 
 
 @pytest.fixture
-def analyze(monkeypatch):
+def analyze(undrawn):
     """The command, without its report."""
-    report = importlib.import_module("jaxdiff.report")
-    monkeypatch.setattr(report, "write_report", lambda directory: directory / "report.md")
     own = typer.Typer()
     own.command()(importlib.import_module("jaxdiff.cli.analyze").analyze)
     return lambda *arguments: CliRunner().invoke(own, [str(a) for a in arguments])
