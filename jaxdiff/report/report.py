@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxdiff.analysis.study import Study, summarize
 from jaxdiff.io import durable
 from jaxdiff.report import figures, published
 from jaxdiff.report.document import Block, Document, Heading, Picture, Text, spoken
+from jaxdiff.report.model_error import model_error, read_model_error
 from jaxdiff.report.sections import (
     assumptions,
     by_temperature,
@@ -38,19 +40,22 @@ def write_report(run_dir: str | Path, *, allow_incomplete: bool = False) -> Path
         raise FileNotFoundError(f"{run_dir} is not a folder; give the folder of a run.")
     series = load_series(run_dir, allow_incomplete=allow_incomplete)
     study = summarize(series)
-    record = json.dumps(as_json(series, study), indent=2, allow_nan=False) + "\n"
+    own = read_model_error(run_dir)
+    content = as_json(series, study) | {"model_error": own}
+    record = json.dumps(content, indent=2, allow_nan=False) + "\n"
     durable.write_text(run_dir / "report.json", record)
     write_tables(run_dir, series, study)
-    return as_document(series, study).write(run_dir, "report")
+    return as_document(series, study, model_error(own, study)).write(run_dir, "report")
 
 
-def as_document(series: Series, study: Study) -> Document:
+def as_document(series: Series, study: Study, own_error: Sequence[Block] = ()) -> Document:
     """The report, verdict first."""
     blocks: list[Block] = [
         *verdict(series, study),
         *_arrhenius(study),
         *checks(study.checks),
         *by_temperature(study),
+        *own_error,
         *temperatures(study),
         *comparison(series, study),
         Heading("Motion"),
