@@ -15,7 +15,7 @@ from jaxdiff.io.runfile import ModelSection, RunFile
 from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.md import kinetics
-from jaxdiff.models.contract import Term
+from jaxdiff.models.contract import Model, Term
 from jaxdiff.runs import memory, start
 from jaxdiff.runs.levels import for_structures, terms_of
 from jaxdiff.system import System
@@ -35,6 +35,7 @@ class Potential:
     """A force field ready for dynamics: its parameters, its function, its provenance.
 
     `evaluator`: its name, and why it was taken, in words. `terms`: energies beside it.
+    `model`: what was evaluated, as it was loaded; None where it is no model of ours.
     """
 
     params: Any
@@ -43,6 +44,7 @@ class Potential:
     sha256: str
     evaluator: str = "not known"
     terms: tuple[Term, ...] = ()
+    model: Model | None = None
 
     def beside(self, terms: tuple[Term, ...]) -> "Potential":
         """The same with these energies added; they travel with the parameters."""
@@ -193,6 +195,14 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
     return dataclasses.replace(ensemble, plan=plan, run_chunk=run_chunk, memory=used)
 
 
+def with_plain(ensemble: Ensemble, why: str) -> Ensemble:
+    """The same ensemble with the plain evaluator of its model; `why`, in words."""
+    model = ensemble.run.model.model_copy(update={"evaluator": "plain"})
+    found = build(ensemble.run.model_copy(update={"model": model}))
+    force_field = dataclasses.replace(found.potential, evaluator=f"plain: {why}")
+    return dataclasses.replace(found, run=ensemble.run, potential=force_field)
+
+
 def load_potential(section: ModelSection, system: System) -> Potential:
     """The model that a run file names, restricted to the species of the system (exact)."""
     with checkpoints.locate(section.name_or_path) as path:
@@ -207,7 +217,14 @@ def load_potential(section: ModelSection, system: System) -> Potential:
         dtype=section.precision,
     )
     evaluator = f"{found.name}: {found.reason}"
-    return Potential(found.params, found.energy_and_force, found.cutoff, sha256, evaluator)
+    return Potential(
+        found.params,
+        found.energy_and_force,
+        found.cutoff,
+        sha256,
+        evaluator,
+        model=model,
+    )
 
 
 def site_settings(run: RunFile) -> observables.SiteSettings:
