@@ -146,7 +146,10 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
         list(run.ensemble.temperatures_kelvin), run.ensemble.replicas_per_temperature
     )
     temperature, seed_index = (column[slice(*run.replica_range)] for column in grid)
-    force_field = (load or load_potential)(run.model, systems[0]).beside(
+    devices = devices_for(run.n_replicas)
+    at_once = run.ensemble.group_size or math.ceil(run.n_replicas / len(devices))
+    load = load or functools.partial(load_potential, replicas=at_once)
+    force_field = load(run.model, systems[0]).beside(
         terms_of(
             run.model,
             min(study, key=lambda system: abs(np.linalg.det(system.cell))),
@@ -154,7 +157,6 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
             dtype=run.model.precision,
         )
     )
-    devices = devices_for(run.n_replicas)
     plan = md.Plan(
         cutoff=force_field.cutoff,
         skin=run.neighbors.skin_angstrom,
@@ -203,8 +205,11 @@ def with_plain(ensemble: Ensemble, why: str) -> Ensemble:
     return dataclasses.replace(found, run=ensemble.run, potential=force_field)
 
 
-def load_potential(section: ModelSection, system: System) -> Potential:
-    """The model that a run file names, restricted to the species of the system (exact)."""
+def load_potential(section: ModelSection, system: System, replicas: int = 1) -> Potential:
+    """The model that a run file names, restricted to the species of the system (exact).
+
+    - `replicas`: the most that are computed at once.
+    """
     with checkpoints.locate(section.name_or_path) as path:
         sha256 = digest_of(path)
         model = checkpoints.load(path)
@@ -215,6 +220,7 @@ def load_potential(section: ModelSection, system: System) -> Potential:
         section.evaluator,
         tolerance=section.radial_tolerance or None,
         dtype=section.precision,
+        replicas=replicas,
     )
     evaluator = f"{found.name}: {found.reason}"
     return Potential(
@@ -257,5 +263,5 @@ def _capacity(systems: list[System], radius: float, headroom: float) -> int:
         neighbors.neighbor_rows(system.position, system.cell, radius)[0].shape[1]
         for system in distinct
     )
-    step = neighbors.PLACES_MULTIPLE
+    step = neighbors.places_multiple()
     return step * math.ceil(headroom * largest / step)

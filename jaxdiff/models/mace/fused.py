@@ -65,7 +65,7 @@ def convolve(arch: Architecture, radial, function, harmonic, sent):
     """
     try:
         import cuequivariance_jax as cuex
-    except ImportError:
+    except (ImportError, OSError):  # the second: its operations without a driver
         raise ValueError(
             "the fused sum over neighbours needs cuequivariance_jax; install it with "
             'pip install "jaxdiff[cuda]", or use "compiled".'
