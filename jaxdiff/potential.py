@@ -89,7 +89,7 @@ def predict(
     gradient = gradient.astype(displacement.dtype)
     isolated = jnp.asarray(model.isolated)[head, species]
     node = energy.astype(isolated.dtype) + isolated
-    strain = jnp.einsum("...a,...b->ab", displacement, gradient)
+    strain = jnp.einsum("...a,...b->ab", displacement, gradient, precision=PRECISION)
     return Prediction(
         energy=jnp.sum(node),
         node_energy=node,

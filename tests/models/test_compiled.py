@@ -106,6 +106,16 @@ def test_one_operation_needs_its_package(monkeypatch, unchecked):
         fused.convolve(*[None] * 5)
 
 
+def test_its_operations_without_a_driver_are_a_sentence(monkeypatch, tmp_path, unchecked):
+    """They cannot be loaded then, which is another error than a package that is missing."""
+    text = 'raise OSError("libcuda.so.1: cannot open shared object file")'
+    (tmp_path / "cuequivariance_jax.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "cuequivariance_jax", raising=False)
+    with pytest.raises(ValueError, match='or use "compiled"'):
+        fused.convolve(*[None] * 5)
+
+
 def require_the_operation():
     pytest.importorskip("cuequivariance_jax")
     if reason := fused.reason_against_versions():
