@@ -1,4 +1,4 @@
-"""Kernels of a program that XLA has compiled for a GPU, from its text: how many, what they move.
+"""Kernels of a program compiled for a GPU, from XLA's text: how many, what they move.
 
 A kernel reads its operands and writes its result, each once: of what it slices or updates
 in place, the slice alone. Loops count by their known turns, others once; caches are left

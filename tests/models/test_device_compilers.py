@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import importlib
 import re
-import sys
 from pathlib import Path
 
 import hlo
@@ -91,15 +90,11 @@ def require(found, most):
         assert found[name] <= limit, name
 
 
-@pytest.fixture(scope="module")
-def mpa():
-    """MACE-MPA-0's architecture with random weights."""
-    path = str(Path(__file__).parents[2] / "benchmarks")
-    sys.path.insert(0, path)
-    try:
-        return importlib.import_module("harness").start()
-    finally:
-        sys.path.remove(path)
+@pytest.fixture
+def benchmark(monkeypatch):
+    """A module of benchmarks by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    return importlib.import_module
 
 
 def chunk(model, kind, steps=8):
@@ -142,13 +137,14 @@ def test_steps_of_the_embedded_model(target, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("kind", MOST_OF_MPA)
-def test_energy_and_forces_of_mpa(target, mpa, kind):
+def test_energy_and_forces_of_mpa(target, benchmark, kind):
+    model = benchmark("harness").start()  # of that architecture, with random weights
     system = rock_salt_interstitial(EDGE)
     draw = np.random.default_rng(0)
     shape = (REPLICAS, *system.position.shape)
     position = system.position + draw.normal(0, 0.08, shape)
     found = potential.evaluator(
-        mpa, system.atomic_number, kind, tolerance=1e-6, replicas=REPLICAS
+        model, system.atomic_number, kind, tolerance=1e-6, replicas=REPLICAS
     )
     step = neighbors.places_multiple()
     rows = [neighbors.neighbor_rows(p, system.cell, 6.0)[0].shape[1] for p in position]
@@ -163,3 +159,10 @@ def test_energy_and_forces_of_mpa(target, mpa, kind):
     measured = figures(program, REPLICAS * ATOMS)
     require(measured, MOST_OF_MPA[kind])
     assert measured["widest_f64"] <= REPLICAS * ATOMS * 9 * capacity
+
+
+def test_training_of_mpa(target, benchmark, tmp_path):
+    step, given = benchmark("training_step").step_here(tmp_path / "frames", 2, 4)
+    found = figures(compiled_for(target, step, *given), 4 * 64)
+    require(found, MOST_OF_TRAINING)
+    assert found["widest_f64"] <= 4 * 64 * 9
