@@ -72,10 +72,12 @@ def settled(
     """The ensemble to run, compared with the plain evaluator; and what was found.
 
     Where they differ too much, an error, or the same ensemble with the plain evaluator, as
-    the run file tells.
+    the run file tells. Nothing where the force field is no model.
     """
+    if ensemble.potential.model is None:
+        return ensemble, {}
     name, model = _name(ensemble), ensemble.run.model
-    found = compare(ensemble, conditions, state)
+    found = compare(ensemble, ensemble.potential.model, conditions, state)
     if isinstance(found, str):
         say(f"Self-check: nothing was compared, for {found}.")
         return ensemble, {"not_compared": found}
@@ -99,15 +101,13 @@ def settled(
 
 
 def compare(
-    ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleState
+    ensemble: Ensemble, model: Model, conditions: md.Conditions, state: md.EnsembleState
 ) -> SelfCheck | str:
     """Of the first replica that has not stopped; or why nothing was compared, in words.
 
     The run's own program makes one step of length zero; the plain evaluator is compiled for
     one configuration.
     """
-    if (model := ensemble.potential.model) is None:
-        return "the force field has no plain evaluator"
     going = np.flatnonzero(np.asarray(state.bad_step) < 0)
     own = _of_the_run(ensemble, conditions, state, int(going[0])) if len(going) else None
     if own is None:

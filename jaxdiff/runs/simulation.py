@@ -184,7 +184,8 @@ class _Journal:
 
     def _series(self, n_parts: int, digests: tuple[str, ...] = ()) -> SeriesWriter:
         given = (self.ensemble, self.directory, self.started, n_parts, digests)
-        return records.open_series(*given, self_check=self.self_check)
+        checked = {"self_check": self.self_check} if self.self_check else {}
+        return records.open_series(*given, **checked)
 
     def _start_production(self) -> None:
         hops = self.state.hops
