@@ -1,7 +1,9 @@
 """What programs are on accelerators: traced as there, translated, run on the CPU."""
 
 import re
+from dataclasses import replace
 
+import ase.io
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,9 @@ import pytest
 from ase.build import bulk
 
 from jaxdiff import neighbors, potential
+from jaxdiff.finetune import read_frames
+from jaxdiff.finetune.batches import join, make_graph, make_plan
+from jaxdiff.finetune.loss import Loss, batch_loss
 from jaxdiff.models.mace import compiled
 from jaxdiff.models.mace.folded import fold
 
@@ -60,6 +65,44 @@ def test_sums_of_an_evaluator_have_one_order(model, crystal, computing_on, kind)
     for backend in ("gpu", "tpu"):
         computing_on(backend)
         assert sums_in_any_order(traced()) == []
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """Two labelled crystals of different sizes."""
+    frames = []
+    for seed, repeats in enumerate((1, (2, 1, 1))):
+        atoms = bulk("LiF", "rocksalt", a=4.08, cubic=True) * repeats
+        atoms.rattle(0.1, seed=seed)
+        atoms.arrays["REF_forces"] = np.random.default_rng(seed).normal(
+            size=(len(atoms), 3)
+        )
+        atoms.info |= {"REF_energy": -5.0 * len(atoms), "REF_stress": np.zeros(9)}
+        frames.append(atoms)
+    ase.io.write(tmp_path / "frames.extxyz", frames)
+    read = read_frames([tmp_path / "frames.extxyz"])
+    graphs = [make_graph(frame, (3, 9), np.zeros(2), 4.0) for frame in read]
+    return join(graphs, make_plan(graphs, batch_size=2))
+
+
+@pytest.mark.slow
+def test_sums_of_training_have_one_order_and_the_same_value(model, batch, computing_on):
+    def slope(model):
+        given = batch, Loss("universal"), (1.0, 10.0, 10.0)
+        return jax.grad(lambda w: batch_loss(replace(model, weights=w), *given))(
+            model.weights
+        )
+
+    assert sums_in_any_order(jax.make_jaxpr(slope)(model))
+    expected = jax.jit(slope)(model)
+    computing_on("gpu")
+    jax.clear_caches()  # of functions that were traced as on a CPU
+    assert sums_in_any_order(jax.make_jaxpr(slope)(model)) == []
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12),
+        jax.jit(slope)(model),
+        expected,
+    )
 
 
 @pytest.mark.slow
