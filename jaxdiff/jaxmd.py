@@ -31,7 +31,7 @@ def jax_md_model(
             displacement, box, model=apply, config=config, z_atomic=numbers,
             r_cutoff=config["r_max"])
     """
-    model = model.of_head(head)
+    model = jax.tree.map(jnp.asarray, model.of_head(head))
     config = {"atomic_numbers": model.species, "r_max": model.cutoff}
 
     def apply(

@@ -6,15 +6,18 @@ products with ones and zeros there, whose derivatives are products, too.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdiff.models.derivative import PRECISION
 
 
-def rows_of(table: Float[Array, "rows ..."], index: Int[Array, " n"]) -> Array:
+def rows_of(
+    table: Float[Array | np.ndarray, "rows ..."], index: Int[Array | np.ndarray, " n"]
+) -> Array:
     """Rows of a table with weights, [n, ...]."""
     if jax.default_backend() == "cpu":
-        return table[index]
+        return jnp.asarray(table)[index]
     chosen = jax.nn.one_hot(index, len(table), dtype=table.dtype)
     return jnp.tensordot(chosen, table, 1, precision=PRECISION)
 

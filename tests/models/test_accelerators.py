@@ -82,7 +82,7 @@ def batch(tmp_path):
     ase.io.write(tmp_path / "frames.extxyz", frames)
     read = read_frames([tmp_path / "frames.extxyz"])
     graphs = [make_graph(frame, (3, 9), np.zeros(2), 4.0) for frame in read]
-    return join(graphs, make_plan(graphs, batch_size=2))
+    return jax.tree.map(jnp.asarray, join(graphs, make_plan(graphs, batch_size=2)))
 
 
 @pytest.mark.slow
