@@ -6,6 +6,7 @@ The atoms of the first configuration are moved a little first: in a perfect crys
 forces vanish, right or wrong. Nothing of this enters the run.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -40,12 +41,14 @@ class SelfCheck:
     - `energy_ev_per_atom`, `force_ev_per_angstrom` (the largest of all components),
       `stress_gpa` (the same).
     - `allowed`: the same, in the order of the fields above.
+    - `seconds`: CPU time of the plain evaluator, compilation included.
     """
 
     energy_ev_per_atom: float
     force_ev_per_angstrom: float
     stress_gpa: float
     allowed: tuple[float, float, float]
+    seconds: float = 0.0
 
     @property
     def found(self) -> tuple[float, float, float]:
@@ -82,7 +85,7 @@ def settled(
         say(f"Self-check: nothing was compared, for {found}.")
         return ensemble, {"not_compared": found}
     said = f"{name} in {model.precision} differs from plain in float64 by {found}"
-    say(f"Self-check of the evaluator: {said}.")
+    say(f"Self-check of the evaluator: {said}; {found.seconds} s of CPU time.")
     if found.passed:
         return ensemble, {**asdict(found), "in_words": str(found)}
     if name == PLAIN.name:
@@ -113,6 +116,7 @@ def compare(
     if own is None:
         return "no forces are finite"
     *place, energy, force, stress = own
+    begin = time.process_time()
     reference = _plain(model, ensemble, *place)
     if isinstance(reference, str):
         return reference
@@ -122,6 +126,7 @@ def compare(
         float(np.abs(force - reference[1]).max()),
         float(np.abs(stress - reference[2]).max() / units.GIGAPASCAL),
         (most, most * max(1.0, largest), 100 * most),
+        round(time.process_time() - begin, 1),
     )
 
 
