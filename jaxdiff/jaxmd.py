@@ -3,11 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdiff.models.contract import Model
-from jaxdiff.models.derivative import forces_from_gradient, interaction_gradient
+from jaxdiff.models.derivative import (
+    PRECISION,
+    forces_from_gradient,
+    interaction_gradient,
+)
 from jaxdiff.models.edges import Edges
 
 
@@ -26,7 +31,7 @@ def jax_md_model(
             displacement, box, model=apply, config=config, z_atomic=numbers,
             r_cutoff=config["r_max"])
     """
-    model = model.of_head(head)
+    model = jax.tree.map(jnp.asarray, model.of_head(head))
     config = {"atomic_numbers": model.species, "r_max": model.cutoff}
 
     def apply(
@@ -46,7 +51,8 @@ def jax_md_model(
         vector = position[receiver] - position[sender] + batch["shifts"].astype(dtype)
         edges = Edges(vector, sender, receiver)
         if not compute_force:
-            node, gradient = model.node_energy(edges, species), None
+            with jax.default_matmul_precision(PRECISION):
+                node, gradient = model.node_energy(edges, species), None
         else:
             node, gradient = interaction_gradient(model, edges, species)
         energy = jnp.sum(node.astype(isolated.dtype) + isolated[species])

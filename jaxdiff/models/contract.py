@@ -199,12 +199,14 @@ class Request:
       present, in the precision of its file.
     - `dtype`: to compute in. `tolerance`: of tabulated radial functions relative to the
       largest, None: exact.
+    - `replicas`: the most configurations that are evaluated at once, by `jax.vmap`.
     """
 
     species: Int[np.ndarray, " atoms"]
     dtype: Any
     head: int = 0
     tolerance: float | None = None
+    replicas: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
