@@ -14,6 +14,7 @@ from jaxdiff.cli.export import export
 from jaxdiff.cli.finetune import finetune
 from jaxdiff.cli.frame import command
 from jaxdiff.cli.init import init
+from jaxdiff.cli.label import label, label_unit
 from jaxdiff.cli.lattice import lattice
 from jaxdiff.cli.report import report
 from jaxdiff.cli.schema import schema
@@ -33,6 +34,8 @@ app.command()(compare)
 app.command()(export)
 app.command()(finetune)
 app.command()(select)
+app.command()(label)
+app.command(hidden=True)(label_unit)
 app.command()(lattice)
 app.command()(barrier)
 app.command()(schema)

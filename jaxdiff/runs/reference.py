@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from jaxdiff.checkpoints.families import FAMILIES
 from jaxdiff.io.barrierfile import BarrierFile
 from jaxdiff.io.config import UNITS, Section, unit_of
+from jaxdiff.io.labelfile import LabelFile
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.trainfile import ScratchSection, TrainFile
 
@@ -17,6 +18,7 @@ RUN_FILES: dict[str, type[Section]] = {
     "simulate": RunFile,
     "finetune": TrainFile,
     "barrier": BarrierFile,
+    "label": LabelFile,
 }
 """What a command reads."""
 
