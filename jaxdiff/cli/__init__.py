@@ -16,6 +16,7 @@ from jaxdiff.cli.frame import command
 from jaxdiff.cli.init import init
 from jaxdiff.cli.label import label, label_unit
 from jaxdiff.cli.lattice import lattice
+from jaxdiff.cli.loop import loop
 from jaxdiff.cli.report import report
 from jaxdiff.cli.schema import schema
 from jaxdiff.cli.select import select
@@ -35,6 +36,7 @@ app.command()(export)
 app.command()(finetune)
 app.command()(select)
 app.command()(label)
+app.command()(loop)
 app.command(hidden=True)(label_unit)
 app.command()(lattice)
 app.command()(barrier)

@@ -65,6 +65,8 @@ def label(
             labels.forget_failed(planned)
         left = _left(planned, slurm.queued(planned) if launcher == "slurm" else {})
         if left and not collect:
+            if launcher == "local":
+                labels.require_program(run)
             how = Launch(launcher, workers, retries, parsl_config)
             outcome = launch(how, planned, left, LABEL_UNIT)
         found = labels.collect(planned)

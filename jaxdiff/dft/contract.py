@@ -14,7 +14,7 @@ from jaxdiff.io.labelfile import DftSection
 PSEUDO = "pseudo"
 """Folder of the files that settings name, beside that of the frames."""
 
-NET_FORCE = 0.01  # eV/Å; forces that add up to more are not the derivative of an energy
+NET_FORCE = 0.005  # eV/Å per atom; forces that add up to more are not converged
 
 
 class Failed(Exception):
@@ -84,7 +84,9 @@ def checked(label: Label, atoms: ase.Atoms) -> Label:
         raise Failed("energy, forces or stress are not finite")
     if label.forces.shape != (len(atoms), 3):
         raise Failed(f"{len(label.forces)} forces for {len(atoms)} atoms")
-    net = float(np.abs(label.forces.sum(axis=0)).max())
+    net = float(np.linalg.norm(label.forces.sum(axis=0))) / len(atoms)
     if net > NET_FORCE:
-        raise Failed(f"forces add up to {net:.3g} eV/Å, more than {NET_FORCE} eV/Å")
+        raise Failed(
+            f"forces add up to {net:.3g} eV/Å per atom, more than {NET_FORCE} eV/Å"
+        )
     return label

