@@ -206,11 +206,11 @@ def collect(run: LabelRun) -> Collected:
 
 def require_program(run: LabelFile) -> None:
     """An error where the command is none on this machine."""
-    first, *_ = shlex.split(run.dft.command)
+    first = next(iter(shlex.split(run.dft.command)), "")
     if shutil.which(first) is None:
         raise ValueError(
-            f"dft.command: {first} is not installed here or not on the path; install it, "
-            "or give its path."
+            f"dft.command: {first or 'nothing'} is not installed here or not on the path; "
+            "install it, or give its path."
         )
 
 

@@ -93,6 +93,12 @@ def read_recipes(run: LoopFile) -> Recipes:
             f"{run.train.run_file} has the keys {', '.join(keys)}, and the labels of a "
             f"loop are called {', '.join(_KEYS)}; name those of data.train alike."
         )
+    for path in (*train.data.train, *train.data.valid):
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: no such data file, and {run.train.run_file} names it; give one, "
+                "or label its frames first (jaxdiff label)."
+            )
     label = labelfile.load(run.label.run_file)
     labels.require_program(label)
     return Recipes(sample, label, train)

@@ -32,7 +32,7 @@ class FakePw:
         self.path.chmod(self.path.stat().st_mode | stat.S_IXUSR)
 
     def tell(self, number: int, what: str) -> None:
-        """Do this the next time: die, the name of an output, or hold until told otherwise."""
+        """Do this next time: die, hold until told otherwise, or the name of an output."""
         (self.folder / f"told-{number:04d}").write_text(what)
 
     def starts(self, number: int) -> list[int]:

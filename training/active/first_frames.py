@@ -1,4 +1,4 @@
-"""First frames for the loop of this folder: rattled cells of LiF, with and without a defect.
+"""First frames for the loop of this folder: rattled cells of LiF, half with a defect.
 
     python training/active/first_frames.py
 
