@@ -27,6 +27,7 @@ from jaxdiff import checkpoints
 from jaxdiff.finetune import Reports, error_table, read_frames, results, train_to_folder
 from jaxdiff.finetune.environments import Around
 from jaxdiff.finetune.errors import ErrorRow
+from jaxdiff.finetune.scratch import with_family
 from jaxdiff.io import durable, labelfile, runfile
 from jaxdiff.io.ase_frames import read_atoms
 from jaxdiff.io.folder import RunFolder
@@ -86,7 +87,7 @@ def read_recipes(run: LoopFile) -> Recipes:
     for name, one in sample.items():
         loop_sample.check(one, name)
         _around(run, one)
-    train = read_train_file(run.train.run_file)
+    train = with_family(read_train_file(run.train.run_file))
     keys = (train.data.energy_key, train.data.forces_key, train.data.stress_key)
     if keys != _KEYS:
         raise ValueError(

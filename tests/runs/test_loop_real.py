@@ -26,7 +26,7 @@ def place(tmp_path, monkeypatch):
     for name, old, new in (
         ("first_frames.py", "frames(12, 1)", "frames(6, 1)"),
         ("first_frames.py", "frames(6, 2)", "frames(2, 2)"),
-        ("finetune.toml", "epochs = 60", "epochs = 20"),
+        ("finetune.toml", "epochs = 25", "epochs = 8"),
         ("loop.toml", "count = 4", "count = 2"),
         ("loop.toml", "rounds = 3", "rounds = 2"),
         ("loop.toml", "per_angstrom = 0.1", "per_angstrom = 1e-6"),
