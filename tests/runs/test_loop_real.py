@@ -1,4 +1,4 @@
-"""Two rounds of the loop of training/active, with real DFT, killed on the way."""
+"""Two rounds of the loop of simulate/active, with real DFT, killed on the way."""
 
 import json
 import os
@@ -14,14 +14,14 @@ import ase.io
 import pytest
 from quantum_espresso import pseudopotentials
 
-RECIPE = Path(__file__).parents[2] / "training/active"
+RECIPE = Path(__file__).parents[2] / "simulate/active"
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """The recipe in a folder of its own, shorter, with its first labels."""
     pseudopotentials()
-    folder = tmp_path / "training/active"
+    folder = tmp_path / "simulate/active"
     shutil.copytree(RECIPE, folder, ignore=shutil.ignore_patterns("*.extxyz", "pseudo"))
     for name, old, new in (
         ("first_frames.py", "frames(12, 1)", "frames(6, 1)"),
@@ -37,11 +37,11 @@ def place(tmp_path, monkeypatch):
         assert old in text
         (folder / name).write_text(text.replace(old, new))
     monkeypatch.chdir(tmp_path)
-    subprocess.run([sys.executable, "training/active/first_frames.py"], check=True)
-    label = ["label", "training/active/label.toml"]
-    jaxdiff(*label, "training/active/first.extxyz")
-    held_out = "--set=output.directory=runs/active_held_out"
-    jaxdiff(*label, "training/active/held_out.extxyz", held_out)
+    subprocess.run([sys.executable, "simulate/active/first_frames.py"], check=True)
+    label = ["label", "simulate/active/label.toml"]
+    jaxdiff(*label, "runs/lif_active/first.extxyz")
+    held_out = "--set=output.directory=runs/lif_active/held_out"
+    jaxdiff(*label, "runs/lif_active/held_out.extxyz", held_out)
     return tmp_path
 
 
@@ -71,8 +71,8 @@ def test_it_is_a_recipe_of_the_run_files():
 
 @pytest.mark.long
 def test_two_rounds_with_real_labels(place):
-    process = start("loop", "training/active/loop.toml")
-    label = place / "runs/active/round-01/chosen.extxyz"
+    process = start("loop", "simulate/active/loop.toml")
+    label = place / "runs/lif_active/loop/round-01/chosen.extxyz"
     limit = time.monotonic() + 600
     while not label.exists():  # the labels of the first round come next
         assert process.poll() is None
@@ -82,22 +82,23 @@ def test_two_rounds_with_real_labels(place):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     before = {
-        p: p.stat().st_mtime_ns for p in (place / "runs/active").glob("round-0*/*.json")
+        p: p.stat().st_mtime_ns
+        for p in (place / "runs/lif_active/loop").glob("round-0*/*.json")
     }
     assert {path.stem for path in before} >= {"train", "sample"}
-    said = jaxdiff("loop", "training/active/loop.toml")
+    said = jaxdiff("loop", "simulate/active/loop.toml")
     for path, changed in before.items():  # what was done is not done again
         assert path.stat().st_mtime_ns == changed
     assert "round 1: sample" not in said
-    table = json.loads((place / "runs/active/rounds.json").read_text())
+    table = json.loads((place / "runs/lif_active/loop/rounds.json").read_text())
     assert table["ended"] == "2 rounds are done (stop.rounds)"
     frames = [one["train"]["frames"] for one in table["rounds"]]
     assert frames == [6, 9, 12]
-    labels = ase.io.read(place / "runs/active/labels/labels.extxyz", ":")
+    labels = ase.io.read(place / "runs/lif_active/loop/labels/labels.extxyz", ":")
     assert len(labels) == 6
     assert {a.info["config_type"] for a in labels} == {"interstitial", "bulk"}
     assert all(a.info["label_source"].startswith("round ") for a in labels)
-    for unit in (place / "runs/active/labels/units").glob("*.log"):
+    for unit in (place / "runs/lif_active/loop/labels/units").glob("*.log"):
         assert len(re.findall("eV, after", unit.read_text())) == 1  # each label once
     errors = [one["train"]["errors"][0]["forces_rmse"] for one in table["rounds"]]
     assert min(errors[1:]) < errors[0]  # meV/Å on frames that no training saw

