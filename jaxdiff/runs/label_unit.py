@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ LABEL_UNIT = (sys.executable, "-m", "jaxdiff", "label-unit")
 RUNNING = "running"
 """A file that the program holds locked while it lives, also without us."""
 
-_POLL_S = 0.1
+_POLL_S, _PATIENCE_S = 0.1, 30.0
 _ERRORS = "errors.txt"
 _KEPT_LINES = 5
 
@@ -120,12 +121,21 @@ def _run(
         )
         while (exit_code := process.poll()) is None:
             if stop.signal is not None:
-                process.terminate()
-                process.wait()
+                _end(process)
                 _stopped(directory, stop.signal)
             time.sleep(_POLL_S)
     with (directory / _ERRORS).open("a", encoding="utf-8") as errors:
         errors.write(f"exit code {exit_code}\n")
+
+
+def _end(process: subprocess.Popen) -> None:
+    """The program and all that it started."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _earlier(program: Code, directory: Path) -> dict[str, Any] | None:

@@ -24,13 +24,21 @@ import jax
 import numpy as np
 
 from jaxdiff import checkpoints
-from jaxdiff.finetune import Reports, error_table, read_frames, results, train_to_folder
+from jaxdiff.finetune import (
+    Keys,
+    Reports,
+    error_table,
+    read_frames,
+    results,
+    train_to_folder,
+)
 from jaxdiff.finetune.environments import Around
 from jaxdiff.finetune.errors import ErrorRow
 from jaxdiff.finetune.scratch import with_family
 from jaxdiff.io import durable, labelfile, runfile
 from jaxdiff.io.ase_frames import read_atoms
 from jaxdiff.io.folder import RunFolder
+from jaxdiff.io.frames import split_isolated
 from jaxdiff.io.labelfile import LabelFile
 from jaxdiff.io.loopfile import LoopFile
 from jaxdiff.io.provenance import provenance, sha256
@@ -93,6 +101,11 @@ def read_recipes(run: LoopFile) -> Recipes:
         raise ValueError(
             f"{run.train.run_file} has the keys {', '.join(keys)}, and the labels of a "
             f"loop are called {', '.join(_KEYS)}; name those of data.train alike."
+        )
+    if train.data.head is not None:
+        raise ValueError(
+            f"{run.train.run_file} has data.head, and the labels of a loop have no head; "
+            "write the frames of that head to a file of their own."
         )
     for path in (*train.data.train, *train.data.valid):
         if not path.exists():
@@ -240,7 +253,7 @@ class _Loop:
         """Deviation of the committee on all sampled frames, and the frames to label."""
         paths = self._models(number - 1)
         models = [checkpoints.load(path) for path in paths]
-        known = [a for path in self._data(number - 1) for a in _crystals(path)]
+        known = _crystals(self._data(number - 1))
         chosen: list[ase.Atoms] = []
         found: Stage = {"deviation": {}, "chosen": {}}
         for name, section in self.run.sample.items():
@@ -260,7 +273,8 @@ class _Loop:
             for row, why in zip(selected.rows, selected.why, strict=True):
                 atoms = frames[row]
                 atoms.info["select_force_deviation"] = why["deviation_ev_per_angstrom"]
-                atoms.info["select_distance"] = why["distance"]
+                if why["distance"] is not None:
+                    atoms.info["select_distance"] = why["distance"]
                 chosen.append(atoms)
         labels.write_extxyz(self._round(number) / CHOSEN, chosen)
         worst = max(found["deviation"].values(), key=lambda one: one["nine_of_ten"])
@@ -343,9 +357,10 @@ def _around(run: LoopFile, sample: RunFile) -> Around:
     return Around(section.around, section.radius_angstrom, sample.system.mobile)
 
 
-def _crystals(path: Path) -> Sequence[ase.Atoms]:
+def _crystals(paths: Sequence[Path]) -> list[ase.Atoms]:
     """Frames of training data without isolated atoms."""
-    return [atoms for atoms in read_atoms(path) if len(atoms) > 1]
+    frames, _ = split_isolated(read_frames(paths, Keys(needed=())))
+    return [ase.Atoms(f.atomic_number, f.position, cell=f.cell, pbc=f.pbc) for f in frames]
 
 
 def _reason(unit: labels.LabelUnit) -> str:

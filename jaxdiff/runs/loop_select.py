@@ -78,7 +78,7 @@ def choose(
     disputed = highest_within(deviation, limit, 0.0, highest).index
     model = cast(_for_frames(model, [*frames, *known]), "float64")
     pool = _described(model, [frames[k] for k in disputed], around)
-    given = _described(model, known, around)
+    given = _described(model, known, around) if known else None
     choice = farthest_points(pool, min(count, len(disputed)), given)
     rows, why = [], []
     for place, distance in zip(choice.index, choice.value, strict=True):
@@ -89,7 +89,7 @@ def choose(
                 "deviation_ev_per_angstrom": float(deviation[rows[-1]]),
                 "rank_by_deviation": int(place) + 1,
                 "of": len(frames),
-                "distance": float(distance),
+                "distance": None if np.isnan(distance) else float(distance),
             }
         )
     return Chosen(rows, why)

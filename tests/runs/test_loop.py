@@ -287,6 +287,7 @@ def test_labels_of_another_method(place, monkeypatch):
         ("sample.toml", "positions_every_ps = 0.02\n", "", "keeps no positions"),
         ("sample.toml", "[output]", "[barostat]\n[output]", "has [barostat]"),
         ("train.toml", "[scratch]", 'energy_key = "E"\n[scratch]', "has the keys E, REF_"),
+        ("train.toml", "[scratch]", 'head = "a"\n[scratch]', "has data.head, and"),
         ("train.toml", '"first.extxyz"', '"none.extxyz"', "none.extxyz"),
         ("label.toml", "bin/pw.x", "bin/none", "bin/none is not installed here"),
         ("loop.toml", "[label]", '[select]\naround = "Xx"\n[label]', "around 'Xx' is not"),
