@@ -238,6 +238,7 @@ def test_killed_before_the_end_of_any_stage(place, monkeypatch):
     said = len(place.said)
     assert place.run()["ended"]
     assert len(place.said) == said  # nothing is left to do
+    monkeypatch.setattr(loop.durable, "write_json", write_json)
     more = place.run("stop.rounds=3")
     assert more["rounds"][:3] == found["rounds"]
     assert more["rounds"][3]["train"]["frames"] == 8
