@@ -10,8 +10,8 @@ ROOT = Path(jaxdiff.__file__).parent
 
 LAYERS = (
     "units", "stop", "devices", "system", "neighbors", "lattice", "observables", "md", "io",
-    "models", "checkpoints", "potential", "calculator", "descriptors", "jaxmd", "lammps",
-    "analysis", "objectives", "finetune", "report", "runs", "cli", "__main__",
+    "dft", "models", "checkpoints", "potential", "calculator", "descriptors", "jaxmd",
+    "lammps", "analysis", "objectives", "finetune", "report", "runs", "cli", "__main__",
 )  # fmt: skip
 """Files and folders of the library: each imports only from those before it."""
 

@@ -14,7 +14,9 @@ from jaxdiff.cli.export import export
 from jaxdiff.cli.finetune import finetune
 from jaxdiff.cli.frame import command
 from jaxdiff.cli.init import init
+from jaxdiff.cli.label import label, label_unit
 from jaxdiff.cli.lattice import lattice
+from jaxdiff.cli.loop import loop
 from jaxdiff.cli.report import report
 from jaxdiff.cli.required import AsksAtOnce
 from jaxdiff.cli.schema import schema
@@ -34,6 +36,9 @@ app.command()(compare)
 app.command(cls=AsksAtOnce)(export)
 app.command()(finetune)
 app.command()(select)
+app.command()(label)
+app.command()(loop)
+app.command(hidden=True)(label_unit)
 app.command()(lattice)
 app.command()(barrier)
 app.command()(schema)

@@ -11,6 +11,7 @@ import typer
 from jaxdiff.cli import plain
 from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import command
+from jaxdiff.cli.launching import Launch, launch
 from jaxdiff.stop import DIVERGED, FAILED
 
 if TYPE_CHECKING:
@@ -100,33 +101,14 @@ def run(
     ] = None,
 ) -> None:
     """Run the units that are not complete; they go on from their checkpoints."""
-    names = tuple(filter(None, (accelerators or "").split(",")))
-    count = workers if workers is not None else max(1, len(names))
     from jaxdiff.runs import campaign, launchers, slurm
 
-    if parsl_config is not None and launcher != "parsl":
-        raise ValueError("--parsl-config is for --launcher parsl; add that.")
     loaded = campaign.load(directory)
     left = _left(campaign.status(loaded), slurm.queued(loaded))
-    if launcher == "slurm":
-        _submit_by_hand(loaded, left)
+    how = Launch(launcher, workers, retries, parsl_config, accelerators)
+    outcome = launch(how, loaded, left, launchers.SIMULATE)
+    if outcome is None:
         return
-    if launcher == "local":
-        outcome = launchers.run_local(
-            left, workers=count, accelerators=names, retries=retries, say=typer.echo
-        )
-    else:
-        from jaxdiff.runs import parsl_launcher
-
-        outcome = parsl_launcher.run_parsl(
-            loaded,
-            left,
-            workers=count,
-            accelerators=names,
-            retries=retries,
-            config_file=parsl_config,
-            say=typer.echo,
-        )
     after = campaign.status(loaded)
     _end(directory, outcome, after)
 
@@ -174,31 +156,6 @@ def _left(found: "list[UnitStatus]", queued: "dict[int, Queued]") -> "list[Unit]
         else:
             left.append(state.unit)
     return left
-
-
-def _submit_by_hand(campaign: "Campaign", left: "list[Unit]") -> None:
-    """Write the script, and say whether Slurm can run it as it is."""
-    from jaxdiff.runs import slurm
-
-    if not left:
-        typer.echo("Nothing to submit.")
-        return
-    path = slurm.write_slurm(campaign, left)
-    submit = f"sbatch {shlex.quote(str(path))}"
-    try:
-        why_not = slurm.refusal(path)
-    except slurm.NoSlurm as why:
-        typer.echo(
-            f"{len(left)} units in {path}. Slurm could not be asked whether it can run "
-            f"them ({why}). Edit its options, then: {submit}"
-        )
-        return
-    if why_not is not None:
-        raise ValueError(
-            f"Slurm would never run {path} as it is ({why_not}); edit its options, and "
-            "give this command again, which keeps them."
-        )
-    typer.echo(f"{len(left)} units in {path}, and Slurm can run it. Next: {submit}")
 
 
 def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None:

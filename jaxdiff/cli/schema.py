@@ -11,7 +11,8 @@ from jaxdiff.cli.frame import command
 @command
 def schema(
     kind: Annotated[
-        Literal["simulate", "lattice", "campaign", "finetune", "barrier"] | None,
+        Literal["simulate", "lattice", "campaign", "finetune", "barrier", "label", "loop"]
+        | None,
         typer.Argument(help="Whose run file; without it, all kinds by name."),
     ] = None,
     keys: Annotated[
