@@ -3,20 +3,18 @@
 import contextlib
 import dataclasses
 import json
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ase
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.build import bulk, make_supercell
 from ase.calculators.calculator import Calculator
 
-from jaxdiff import checkpoints, neighbors
+from jaxdiff import checkpoints
 from jaxdiff.calculator import MaceCalculator
 from jaxdiff.checkpoints import CheckpointError
 from jaxdiff.io import durable
@@ -33,7 +31,7 @@ from jaxdiff.objectives.phonons import phonons
 from jaxdiff.objectives.point_defects import CHARGE, pair_energies
 from jaxdiff.objectives.surface import make_surface
 from jaxdiff.potential import cast, species_index
-from jaxdiff.runs.build import load_potential
+from jaxdiff.runs.cost import cost
 from jaxdiff.runs.levels import for_structures, terms_of, what_counts
 from jaxdiff.system import System, from_ase, read_structure, to_ase
 
@@ -45,8 +43,6 @@ JUMP = "collinear"
 
 _CUBIC = np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])  # of primitive vectors of fcc
 _SKEW = 1e-3  # relative difference of edges and angles that are one
-_LEAST_CALLS, _MOST_CALLS, _LONG_ENOUGH_S = 3, 20, 2.0  # of an evaluation, timed
-_SKIN, _CLOSE_HEADROOM = 0.5, 1.1  # Å, and places in rows, as in runs
 
 Found = dict[str, Any]
 Report = Callable[[str, str, Found | None], None]
@@ -347,33 +343,9 @@ def _require_stable(subject: Subject) -> None:
 
 
 def _cost(subject: Subject) -> Found:
-    """Energy, forces and strain of the supercell, as dynamics evaluates them here."""
+    """Of the supercell."""
     supercell = make_supercell(subject.at_rest, subject.conditions.repeats)
-    system, section = from_ase(supercell), subject.section
-    dtype = section.precision
-    terms = terms_of(section, system, dtype=dtype)
-    field = load_potential(section, system).beside(terms)
-    position, cell = jnp.asarray(system.position), jnp.asarray(system.cell)
-    now = neighbors.neighbor_rows(system.position, system.cell, field.cutoff)[0].shape[1]
-    close = round(_CLOSE_HEADROOM * now)
-    lists = neighbors.allocate(position, cell, field.cutoff, _SKIN, close=close)
-    given = field.params, position, cell, lists
-    program = jax.jit(field.energy_and_force).lower(*given).compile()
-    jax.block_until_ready(program(*given))
-    seconds: list[float] = []
-    while len(seconds) < _LEAST_CALLS or (
-        sum(seconds) < _LONG_ENOUGH_S and len(seconds) < _MOST_CALLS
-    ):
-        begin = time.perf_counter()
-        jax.block_until_ready(program(*given))
-        seconds.append(time.perf_counter() - begin)
-    return {
-        "microseconds_per_atom": 1e6 * statistics.median(seconds) / system.n_atoms,
-        "atoms": system.n_atoms,
-        "edges_per_atom": now,
-        "precision": dtype,
-        "evaluator": field.evaluator,
-    }
+    return cost(subject.section, from_ase(supercell))
 
 
 QUANTITIES: Mapping[str, Callable[[Subject], Found]] = {
