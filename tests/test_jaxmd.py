@@ -55,8 +55,8 @@ def test_forces_and_energy_of_dispersion(model, lengths):
         "positions": jnp.asarray(atoms.positions),
         "cell": jnp.asarray(cell.T)[None],
         "node_attrs": jnp.asarray(np.eye(2)[(atoms.numbers == 9) * 1]),
-        "edge_index": jnp.zeros((2, 0), jnp.int32),
-        "shifts": jnp.zeros((0, 3)),
+        "edge_index": jnp.array([[0], [1]]),  # beyond the cutoff
+        "shifts": jnp.array([[30.0, 0.0, 0.0]]),
     }
     alone, both = (
         jax_md_model(model, **added)[0](batch, compute_force=True)

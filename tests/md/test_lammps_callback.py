@@ -109,7 +109,7 @@ def test_dispersion_follows_a_cell_that_shrinks(crystal, started):
     """It then has more images in reach than it was made for."""
     drive(started, "lif-compact", ["Li", "F"], precision="float64", **D3)
     started.command("run 0 post no")
-    edge = 0.9 * crystal.cell.array[0, 0]
+    edge = float(0.9 * crystal.cell.array[0, 0])
     crystal.set_cell(0.9 * crystal.cell.array, scale_atoms=True)
     box = " ".join(f"{axis} final 0 {edge!r}" for axis in "xyz")
     started.command(f"change_box all {box} remap")

@@ -223,13 +223,16 @@ def test_frames_of_a_batch_have_charges_of_their_own(tmp_path):
     frames, atoms = charged_frames(tmp_path, model)
     found = predictions(model, frames, batch_size=3)
     for frame, one in zip(found, atoms, strict=True):
-        assert frame.energy == pytest.approx(one.info["REF_energy"], abs=1e-6)
-        np.testing.assert_allclose(frame.forces, one.arrays["REF_forces"], atol=1e-6)
+        assert frame.energy == pytest.approx(one.info["REF_energy"], rel=1e-8)
+        # extxyz keeps 8 decimals of a position
+        expected = one.arrays["REF_forces"]
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(frame.forces, expected, rtol=0, atol=1e-7 * size)
     states = found[0].energy - found[3].energy, found[0].forces - found[3].forces
     assert min(np.abs(state).max() for state in states) > 1e-3  # it is not the geometry
     (errors,) = error_table(model, {"all": frames}, batch_size=3)
-    assert errors.energy_rmse < 1e-3
-    assert errors.forces_rmse < 1e-2
+    assert errors.energy_rmse < 0.01
+    assert errors.forces_relative < 1e-4
 
 
 @pytest.mark.parametrize(
