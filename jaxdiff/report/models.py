@@ -22,6 +22,7 @@ _COLUMNS = (
     ("defects", "frenkel_ev", "Frenkel pair, far apart (eV)", ".2f"),
     ("defects", "schottky_ev", "Schottky pair, far apart (eV)", ".2f"),
     ("cost", "microseconds_per_atom", "cost (µs per atom and evaluation)", ".3g"),
+    ("cost", "processor_microseconds_per_atom", "the same, all cores together", ".3g"),
 )
 """Quantity, key, title, format."""
 
