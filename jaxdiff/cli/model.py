@@ -7,10 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from jaxdiff.cli import plain
+from jaxdiff.cli.compare_models import compare
 from jaxdiff.cli.frame import command
 from jaxdiff.io.shown import visible
 
-app = typer.Typer(no_args_is_help=True, help="Look at, convert, export and fetch models.")
+app = typer.Typer(
+    no_args_is_help=True, help="Look at, compare, convert, export and fetch models."
+)
+app.command()(compare)
 
 
 def _names(incomplete: str) -> list[str]:

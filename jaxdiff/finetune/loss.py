@@ -57,6 +57,8 @@ class BatchPrediction:
 def predict_batch(model: Model, batch: Batch) -> BatchPrediction:
     """Evaluate a batch; padded atoms contribute nothing."""
     n_graphs, n_rows = batch.energy.shape[0], batch.species.shape[0]
+    own = batch.charge[batch.graph], batch.multiplicity[batch.graph]
+    model = model.of_structures(*own)
     edges = Edges(batch.displacement, batch.sender, reverse=batch.reverse)
     energy, gradient = interaction_gradient(
         model, edges, batch.species, batch.atom_weight, batch.head[batch.graph]

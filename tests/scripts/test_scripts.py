@@ -78,6 +78,9 @@ TINY = {
         is_long=True,
         needs=("mace",),
     ),
+    "benchmarks/foundation_cost.py": Tiny(
+        "{record} lif-compact", "lif-compact: ", is_long=True
+    ),
     "benchmarks/lammps_engines.py": Tiny(
         "{record} --atoms 65",
         "jaxdiff {'us_per_atom_and_step'",

@@ -36,7 +36,7 @@ def node_energy(
     read = features if len(model.architecture.readouts) > 1 else features[-1:]
     for number, feature in enumerate(read):
         total = total + _readout(model, number, feature[0][:, 0, :], head)
-    return mace.scaled(model, total, head)
+    return mace.scaled(model, total, head) + model.structure_energy(species, head)
 
 
 def node_features(
@@ -49,7 +49,7 @@ def node_features(
     basis = functions.bessel_basis(x, model.constants["bessel"], arch.cutoff)
     envelope = functions.polynomial_envelope(distance, arch.cutoff, arch.cutoff_power)
     harmonic = mace.spherical_harmonics(arch.max_ell, edges.displacement)
-    feature = {0: rows_of(model.embedding(), species)[:, None, :]}
+    feature = {0: model.start(species)[:, None, :]}
     for layer in range(len(arch.hidden)):
         edge = basis, envelope[..., None], harmonic
         feature = _layer(model, layer, feature, edges, edge, species)
