@@ -1,0 +1,70 @@
+"""Commands of a page of Markdown as a reader copies them, and what it says they print."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_BLOCK = re.compile(
+    r"^```(sh|python)\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL
+)
+_NUMBER = re.compile(r"[-+−]?\d[\d.,:e+−-]*")
+LEFT_OUT = "…"
+"""A line of the page that stands for any lines."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A block of commands, and the lines of the block below it, if that is their output."""
+
+    language: str
+    commands: str
+    printed: tuple[str, ...]
+
+
+def steps(text: str) -> Iterator[Step]:
+    """Those of a page, in its order."""
+    for language, commands, printed in _BLOCK.findall(text):
+        yield Step(language, commands, tuple(printed.splitlines()))
+
+
+def run(step: Step, folder: Path) -> str:
+    """What it prints in a folder with what a clone has; a command that fails is an error."""
+    for name in ("simulate", "training"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    shell = ["bash", "-e", "-o", "pipefail", "-c"] if step.language == "sh" else []
+    command = [*(shell or [sys.executable, "-c"]), step.commands]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": path, "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise AssertionError(f"{step.commands}ended with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def missing(step: Step, output: str) -> list[str]:
+    """Lines of the page that were not printed, whatever the numbers in them are."""
+    found = {_words(line) for line in output.splitlines()}
+    return [p for p in step.printed if p != LEFT_OUT and _words(p) not in found]
+
+
+def _words(line: str) -> str:
+    return " ".join(_NUMBER.sub("#", line).split())
+
+
+if __name__ == "__main__":  # what a page prints today: pages.py PAGE FOLDER
+    for one in steps(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        print(f"```{one.language}\n{one.commands}```\n\n```text", flush=True)
+        print(run(one, Path(sys.argv[2])), end="```\n\n", flush=True)
