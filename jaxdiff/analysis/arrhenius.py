@@ -166,7 +166,7 @@ def fit_arrhenius(
 
     - `temperature`, K; `exposure`, ps. Rows without hops count, rows without exposure not.
     - `scale`: s, what one hop per unit time is worth in `prefactor_unit`; 1 for rates,
-      <l^2>/6 for diffusivities, so that hops are the weights there too.
+      ⟨l^2⟩/6 for diffusivities, so that hops are the weights there too.
     - `dispersion`: φ if known, e.g. 1 for hops known to be independent; else estimated.
       Sums by temperature say little about it and their intervals are wide: pass replicas.
     """
