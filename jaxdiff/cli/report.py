@@ -12,13 +12,19 @@ from jaxdiff.cli.frame import command
 @command
 def report(
     run_dir: Annotated[
-        Path, typer.Argument(help="The folder of a run, or of `jaxdiff analyze`.")
+        Path,
+        typer.Argument(
+            metavar="RUN_DIR", help="The folder of a run, or of `jaxdiff analyze`."
+        ),
     ],
     allow_incomplete: Annotated[
-        bool, typer.Option(help="Also report on a run that has not finished.")
+        bool,
+        typer.Option(
+            "--allow-incomplete", help="Also report on a run that has not finished."
+        ),
     ] = False,
 ) -> None:
-    """Write report.html, .md, .json, .csv and figures into the folder of a run."""
+    """Write the report of a run again, from its raw data."""
     from jaxdiff.io.parts import PARTS, SERIES
     from jaxdiff.report import read_transport, write_transport_report
     from jaxdiff.runs import reports

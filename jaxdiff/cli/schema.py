@@ -12,7 +12,7 @@ from jaxdiff.cli.frame import command
 def schema(
     kind: Annotated[
         Literal["simulate", "lattice", "campaign", "finetune", "barrier"] | None,
-        typer.Argument(help="Whose run file; without it, all kinds by name."),
+        typer.Argument(help="The command whose run file it is. Default: all, by name."),
     ] = None,
     keys: Annotated[
         bool, typer.Option("--keys", help="Print every key in Markdown tables instead.")

@@ -33,7 +33,7 @@ def steps(text: str) -> Iterator[Step]:
 
 
 def run(step: Step, folder: Path) -> str:
-    """What it prints in a folder with what a clone has; a command that fails is an error."""
+    """What it prints, in a folder with what a clone has; a failing command is an error."""
     for name in ("simulate", "training"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)

@@ -11,8 +11,9 @@ PAGES = sorted(
     for path in (*ROOT.glob("docs/tutorials/*.md"), ROOT / "docs/journeys.md")
 )
 SHORTER = {
-    "jaxdiff simulate": "--set equilibration.duration_ps=0.1 --set production.duration_ps=0.2"
-    " --set ensemble.temperatures_kelvin=[700] --set ensemble.replicas_per_temperature=1",
+    "jaxdiff simulate": "--set equilibration.duration_ps=0.1 "
+    "--set production.duration_ps=0.2 --set ensemble.temperatures_kelvin=[700] "
+    "--set ensemble.replicas_per_temperature=1",
     "jaxdiff finetune": "--set optimizer.epochs=1",
     "jaxdiff barrier": "--set system.supercell=2 --set 'system.paths=[\"collinear\"]'",
 }
