@@ -48,6 +48,7 @@ def test_readme_has_four_beginnings():
     assert len(beginnings()) == 4
 
 
+@pytest.mark.slow
 def test_python_of_the_readme_runs(tmp_path):
     blocks = [step for step in steps(README) if step.language == "python"]
     assert len(blocks) == 1
