@@ -12,6 +12,7 @@ from jaxdiff.cli import plain
 from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import command
 from jaxdiff.cli.options import Changes, RunToml
+from jaxdiff.io.shown import counted
 from jaxdiff.stop import DIVERGED, FAILED
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _say_plan(run: "RunFile", planned: "Campaign") -> None:
     more_ns = run.n_replicas * run.equilibration.duration_ps / 1e3
     place = shlex.quote(run.output.directory)
     typer.echo(
-        f"{run.n_replicas} replicas in {len(planned.units)} units of "
+        f"{counted(run.n_replicas, 'replica')} in {counted(len(planned.units), 'unit')} of "
         f"{' or '.join(map(str, sizes))}, {total_ns:.4g} ns in all, after {more_ns:.4g} ns "
         f"of equilibration, in {planned.directory}.\nNext:\n"
         f"  jaxdiff campaign run {place}     (each log begins with the cost of its unit)\n"
@@ -195,12 +196,13 @@ def _submit_by_hand(campaign: "Campaign", left: "list[Unit]") -> None:
         return
     path = slurm.write_slurm(campaign, left)
     submit = f"sbatch {shlex.quote(str(path))}"
+    units = counted(len(left), "unit")
     try:
         why_not = slurm.refusal(path)
     except slurm.NoSlurm as why:
         typer.echo(
-            f"{len(left)} units in {path}. Slurm could not be asked whether it can run "
-            f"them ({why}). Edit its options, then: {submit}"
+            f"{units} in {path}. Slurm could not be asked whether it can run that "
+            f"({why}). Edit its options, then: {submit}"
         )
         return
     if why_not is not None:
@@ -208,7 +210,7 @@ def _submit_by_hand(campaign: "Campaign", left: "list[Unit]") -> None:
             f"Slurm would never run {path} as it is ({why_not}); edit its options, and "
             "give this command again, which keeps them."
         )
-    typer.echo(f"{len(left)} units in {path}, and Slurm can run it. Next: {submit}")
+    typer.echo(f"{units} in {path}, and Slurm can run it. Next: {submit}")
 
 
 def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None:
@@ -219,7 +221,8 @@ def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None
         raise typer.Exit(128 + outcome.signal)
     failed = [s.unit.name for s in found if s.state in ("failed", "waiting")]
     if failed:
-        typer.echo(f"{len(failed)} units did not complete: {'; '.join(failed)}", err=True)
+        units = counted(len(failed), "unit")
+        typer.echo(f"{units} did not complete: {'; '.join(failed)}", err=True)
         raise typer.Exit(FAILED)
     if all(state.is_final for state in found):
         typer.echo(f"All units are complete. Next: jaxdiff campaign merge {place}")

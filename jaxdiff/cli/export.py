@@ -8,6 +8,7 @@ import typer
 
 from jaxdiff.cli.frame import command
 from jaxdiff.cli.options import RunDir
+from jaxdiff.io.shown import counted
 
 if TYPE_CHECKING:
     import h5py
@@ -118,7 +119,7 @@ def _write(
             timestep_fs=_timestep_fs(series),
             file_format=file_format,
         )
-        yield f"{target}: {n} frames of replica {r}, {kelvin[r]:g} K"
+        yield f"{target}: {counted(n, 'frame')} of replica {r}, {kelvin[r]:g} K"
 
 
 def _chosen(replica: int | None, n_replicas: int, file: Path) -> list[int]:
