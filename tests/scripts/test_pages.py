@@ -49,8 +49,11 @@ def test_a_beginning_in_the_readme_runs(name, tmp_path):
     run(Step(step.language, commands, ()), tmp_path)
 
 
-def test_readme_has_four_beginnings():
+def test_readme_has_four_beginnings_and_its_links_lead_somewhere():
     assert len(beginnings()) == 4
+    targets = re.findall(r"\]\(([^)#:]+)", README)
+    assert len(targets) > 15
+    assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
 @pytest.mark.slow
