@@ -164,7 +164,7 @@ def _say_plan(run: "RunFile", planned: "Campaign") -> None:
     typer.echo(
         f"{counted(run.n_replicas, 'replica')} in {counted(len(planned.units), 'unit')} of "
         f"{' or '.join(map(str, sizes))}, {total_ns:.4g} ns in all, after {more_ns:.4g} ns "
-        f"of equilibration, in {planned.directory}.\nNext:\n"
+        f"of equilibration, in {run.output.directory}.\nNext:\n"
         f"  jaxdiff campaign run {place}     (each log begins with the cost of its unit)\n"
         f"  jaxdiff campaign status {place}\n"
         f"  jaxdiff campaign merge {place}"

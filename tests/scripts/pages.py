@@ -13,6 +13,7 @@ _BLOCK = re.compile(
     r"^```(sh|python)\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL
 )
 _NUMBER = re.compile(r"[-+−]?\d[\d.,:e+−-]*")
+_LOG = re.compile(r"[EW]\d{4} ")  # of XLA, about programs that were compiled before
 LEFT_OUT = "…"
 """A line of the page that stands for any lines."""
 
@@ -51,7 +52,8 @@ def run(step: Step, folder: Path) -> str:
     )
     if done.returncode:
         raise AssertionError(f"{step.commands}ended with {done.returncode}:\n{done.stdout}")
-    return done.stdout
+    lines = (line.rstrip() for line in done.stdout.splitlines())
+    return "".join(f"{line}\n" for line in lines if not _LOG.match(line))
 
 
 def missing(step: Step, output: str) -> list[str]:
@@ -64,7 +66,18 @@ def _words(line: str) -> str:
     return " ".join(_NUMBER.sub("#", line).split())
 
 
-if __name__ == "__main__":  # what a page prints today: pages.py PAGE FOLDER
-    for one in steps(Path(sys.argv[1]).read_text(encoding="utf-8")):
-        print(f"```{one.language}\n{one.commands}```\n\n```text", flush=True)
-        print(run(one, Path(sys.argv[2])), end="```\n\n", flush=True)
+def record(page: Path, folder: Path) -> None:
+    """Run a page, and put what it prints into it, but where lines are left out."""
+    text = page.read_text(encoding="utf-8")
+
+    def printed(block: re.Match) -> str:
+        output = run(Step(block[1], block[2], ()), folder)
+        if block[3] is None or LEFT_OUT in block[3].splitlines():
+            return block[0]
+        return f"```{block[1]}\n{block[2]}```\n\n```text\n{output.rstrip()}\n```"
+
+    page.write_text(_BLOCK.sub(printed, text), encoding="utf-8")
+
+
+if __name__ == "__main__":  # pages.py PAGE FOLDER
+    record(Path(sys.argv[1]), Path(sys.argv[2]))
