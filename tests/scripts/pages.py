@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(
-    r"^```(sh|python)\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL
+    r"^```(sh|python)\n(.*?)^```$(?:\n\n```(text|log)\n(.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
 )
 _NUMBER = re.compile(r"[-+−]?\d[\d.,:e+−-]*")
 _LOG = re.compile(r"[EW]\d{4} ")  # of XLA, about programs that were compiled before
@@ -20,7 +21,11 @@ LEFT_OUT = "…"
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A block of commands, and the lines of the block below it, if that is their output."""
+    """A block of commands, and the lines of the block below it that must be printed again.
+
+    Those of a block ```text must. A ```log is of dynamics, which rounds otherwise on other
+    machines, so that counts and the sentences about them may differ.
+    """
 
     language: str
     commands: str
@@ -29,8 +34,9 @@ class Step:
 
 def steps(text: str) -> Iterator[Step]:
     """Those of a page, in its order."""
-    for language, commands, printed in _BLOCK.findall(text):
-        yield Step(language, commands, tuple(printed.splitlines()))
+    for language, commands, kind, printed in _BLOCK.findall(text):
+        again = printed.splitlines() if kind == "text" else ()
+        yield Step(language, commands, tuple(again))
 
 
 def run(step: Step, folder: Path) -> str:
@@ -72,9 +78,9 @@ def record(page: Path, folder: Path) -> None:
 
     def printed(block: re.Match) -> str:
         output = run(Step(block[1], block[2], ()), folder)
-        if block[3] is None or LEFT_OUT in block[3].splitlines():
+        if block[4] is None or LEFT_OUT in block[4].splitlines():
             return block[0]
-        return f"```{block[1]}\n{block[2]}```\n\n```text\n{output.rstrip()}\n```"
+        return f"```{block[1]}\n{block[2]}```\n\n```{block[3]}\n{output.rstrip()}\n```"
 
     page.write_text(_BLOCK.sub(printed, text), encoding="utf-8")
 
