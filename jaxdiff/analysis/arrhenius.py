@@ -334,7 +334,7 @@ def check_identifiable(
     if np.isclose(mean, [x.min(), x.max()], rtol=1e-12, atol=0).any():
         kelvin = 1 / (units.KB * mean)
         raise NotIdentifiableError(
-            f"{'All hops are' if n.sum() > 1 else 'The only hop is'} at {kelvin:.0f} K, one "
-            "end of the range: the data only bound the activation energy from one side. "
-            "Run longer at the others."
+            f"{f'All {n.sum():g} hops are' if n.sum() > 1 else 'The only hop is'} at "
+            f"{kelvin:.0f} K, one end of the range: the data only bound the activation "
+            "energy from one side. Run longer at the others."
         )
