@@ -25,8 +25,9 @@ from jaxdiff.cli.simulate import simulate
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="Lithium diffusion from MACE force fields in JAX.",
+    help="Diffusion of ions in crystals from machine-learned force fields, in JAX.",
 )
 app.command()(init)
 app.command()(simulate)
@@ -65,7 +66,8 @@ def main(
         Path | None,
         typer.Option(
             envvar="JAXDIFF_COMPILATION_CACHE",
-            help="Directory of your own that keeps compiled programs from run to run.",
+            metavar="FOLDER",
+            help="Folder that keeps compiled programs from run to run.",
         ),
     ] = None,
 ) -> None:

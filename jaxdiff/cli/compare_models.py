@@ -7,6 +7,7 @@ import typer
 
 from jaxdiff.cli import plain
 from jaxdiff.cli.frame import computing
+from jaxdiff.cli.options import model_names
 from jaxdiff.io.shown import visible
 from jaxdiff.stop import BAD_INPUT
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 def compare(
     model: Annotated[
         list[str],
-        typer.Argument(help="Names or files; MODEL:HEAD for one head of several."),
+        typer.Argument(
+            metavar="MODEL...",
+            help="Names or files; MODEL:HEAD for one head of several.",
+            autocompletion=model_names,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for models.json, .csv and .md.")],
     structure: Annotated[

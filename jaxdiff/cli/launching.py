@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from jaxdiff.io.shown import counted
+
 if TYPE_CHECKING:
     from jaxdiff.runs.launchers import Outcome
     from jaxdiff.runs.task import Batch, Task
@@ -74,12 +76,13 @@ def _submit_by_hand(
         return
     path = slurm.write_slurm(batch, left, command=(*command, *slurm.WAIT))
     submit = f"sbatch {shlex.quote(str(path))}"
+    units = counted(len(left), "unit")
     try:
         why_not = slurm.refusal(path)
     except slurm.NoSlurm as why:
         typer.echo(
-            f"{len(left)} units in {path}. Slurm could not be asked whether it can run "
-            f"them ({why}). Edit its options, then: {submit}"
+            f"{units} in {path}. Slurm could not be asked whether it can run "
+            f"that ({why}). Edit its options, then: {submit}"
         )
         return
     if why_not is not None:
@@ -87,4 +90,4 @@ def _submit_by_hand(
             f"Slurm would never run {path} as it is ({why_not}); edit its options, and "
             "give this command again, which keeps them."
         )
-    typer.echo(f"{len(left)} units in {path}, and Slurm can run it. Next: {submit}")
+    typer.echo(f"{units} in {path}, and Slurm can run it. Next: {submit}")

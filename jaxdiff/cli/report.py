@@ -12,10 +12,16 @@ from jaxdiff.cli.frame import computing
 @computing
 def report(
     run_dir: Annotated[
-        Path, typer.Argument(help="The folder of a run, or of `jaxdiff analyze`.")
+        Path,
+        typer.Argument(
+            metavar="RUN_DIR", help="The folder of a run, or of `jaxdiff analyze`."
+        ),
     ],
     allow_incomplete: Annotated[
-        bool, typer.Option(help="Also report on a run that has not finished.")
+        bool,
+        typer.Option(
+            "--allow-incomplete", help="Also report on a run that has not finished."
+        ),
     ] = False,
     error_train: Annotated[
         list[str] | None,
@@ -29,7 +35,7 @@ def report(
         typer.Option(help="Other labelled frames, which set the scale of that error."),
     ] = None,
 ) -> None:
-    """Write report.html, .md, .json, .csv and figures into the folder of a run."""
+    """Write the report of a run again, from its raw data."""
     if bool(error_train) != bool(error_valid):
         raise ValueError("--error-train and --error-valid go together; give both.")
     from jaxdiff.io.parts import PARTS, SERIES

@@ -13,7 +13,7 @@ def schema(
     kind: Annotated[
         Literal["simulate", "lattice", "campaign", "finetune", "barrier", "label", "loop"]
         | None,
-        typer.Argument(help="Whose run file; without it, all kinds by name."),
+        typer.Argument(help="The command whose run file it is. Default: all, by name."),
     ] = None,
     keys: Annotated[
         bool, typer.Option("--keys", help="Print every key in Markdown tables instead.")
