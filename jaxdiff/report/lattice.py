@@ -132,7 +132,7 @@ def _at_rest(result: LatticeStudy, static: StaticLattice | None) -> list[Block]:
 def _how(result: LatticeStudy) -> str:
     fit, (low, high) = result.fit, result.range_kelvin
     terms = ("", "A straight line", "A parabola")[len(fit.coefficient_angstrom) - 1]
-    chi = f"χ² = {fit.chi_square:.2f} with {fit.degrees_of_freedom} degrees of freedom"
+    chi = f"χ² = {fit.chi_square:.2f}, degrees of freedom: {fit.degrees_of_freedom}"
     if fit.degrees_of_freedom:
         chi += f", p = {fit.p_value:.2g}"
     return (

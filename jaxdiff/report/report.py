@@ -117,6 +117,7 @@ def _motion(study: Study) -> list[Block]:
 def _hops(series: Series, study: Study) -> list[Block]:
     panels = [lambda ax, row=row: figures.survival(row, ax) for row in study.rows]
     survival = "Probability that the defect has not hopped, by temperature."
+    columns = 2 if len(panels) in (1, 2, 4) else 3
     return [
         Picture(
             "classes",
@@ -134,7 +135,11 @@ def _hops(series: Series, study: Study) -> list[Block]:
             figures.dispersion(series, study),
         ),
         *(
-            [Picture("survival", survival, figures.sheet(panels, columns=3, height=1.9))]
+            [
+                Picture(
+                    "survival", survival, figures.sheet(panels, columns=columns, height=1.9)
+                )
+            ]
             if panels
             else []
         ),

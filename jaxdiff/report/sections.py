@@ -237,8 +237,9 @@ def assumptions(series: Series, study: Study) -> list[Block]:
     """Every estimator with what it assumes."""
     how = (
         f"Sites were assigned every {1000 * series.frame_ps:g} fs; an atom has arrived at "
-        f"a site after {count(series.dwell_frames, 'frame')} within {series.core_radius:g} Å "
-        "of it. Observed time is all time with a known defect, also without hops. "
+        f"a site after {count(series.dwell_frames, 'frame')} within "
+        f"{series.core_radius:g} Å of it. Observed time is all time with a known defect, "
+        "also without hops. "
         f"{_scatter(study)} Jumps are measured in the lattice of their replica, a = "
         f"{spread(series.lattice_constant)} Å."
     )

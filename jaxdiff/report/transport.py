@@ -122,7 +122,8 @@ def _verdict(study: TransportStudy) -> list[Block]:
         first = (
             f"**D* of {study.mobile} at {at} = {shown(row.motion.tracer.mean)} cm²/s** "
             f"(tracer); conductivity {shown(row.conductivity)} S/cm from collective "
-            f"motion, {shown(row.nernst_einstein)} S/cm from D* (Nernst–Einstein); 95 % intervals."
+            f"motion, {shown(row.nernst_einstein)} S/cm from D* (Nernst–Einstein); 95 % "
+            "intervals."
         )
     else:
         word = "extrapolated to" if tracer.extrapolated else "at"

@@ -17,14 +17,21 @@ def shown(estimate: Estimate, form: str = "{:.2e}") -> str:
     """
     value, (low, high) = estimate.value, estimate.interval
     if not math.isfinite(value):
-        return f"> {form.format(low)}" if 0 < low < math.inf else NOTHING
+        return f"> {_text(low, form)}" if 0 < low < math.inf else NOTHING
     if low == 0 and not estimate.n_effective >= 1:
-        return f"< {form.format(high)}" if math.isfinite(high) else NOTHING
+        return f"< {_text(high, form)}" if math.isfinite(high) else NOTHING
     if not has_interval(estimate):
-        return f"{form.format(value)} (error not known)"
-    bottom = form.format(low) if low else "0"
-    top = form.format(high) if math.isfinite(high) else "∞"
-    return f"{form.format(value)} [{bottom}, {top}]"
+        return f"{_text(value, form)} (error not known)"
+    return f"{_text(value, form)} [{_text(low, form)}, {_text(high, form)}]"
+
+
+def _text(value: float, form: str) -> str:
+    """A number in a form; 1560, where %g would write 1.56e+03."""
+    if value == 0 or math.isinf(value):
+        return "∞" if value else "0"
+    text = form.format(value)
+    plain = form.endswith("g}") and "e+" in text and abs(value) < 1e6
+    return f"{float(text):.0f}" if plain else text
 
 
 def has_interval(estimate: Estimate) -> bool:

@@ -21,7 +21,8 @@ def verdict(series: Series, study: Study) -> list[Block]:
     """Trust, then the answer, then hops, checks and D at room temperature."""
     seen = (
         f"{count(study.total_hops, 'hop')} in {study.exposure_ps / 1000:.3g} ns of "
-        f"observed time at {count(len(study.rows), 'temperature')}. {of_checks(study.checks)}"
+        f"observed time at {count(len(study.rows), 'temperature')}. "
+        f"{of_checks(study.checks)}"
     )
     lines = *_trust(series, study), _answer(study)
     return [*(Text(line, verdict=True) for line in lines), Text(seen + _room(study))]
@@ -68,9 +69,9 @@ def _cost(series: Series, study: Study) -> str:
     if plan is None or not plan.factor > 1:
         return ""
     text = (
-        f" ± {plan.half_width_ev:.2g} eV needs about {rounded(plan.hops.sum())} hops, that is a "
-        f"run {plan.factor:.3g} times as long ({plan.exposure_ps.sum() / 1000:.3g} ns over "
-        "all replicas"
+        f" ± {plan.half_width_ev:.2g} eV needs about {rounded(plan.hops.sum())} hops, that "
+        f"is a run {plan.factor:.3g} times as long ({plan.exposure_ps.sum() / 1000:.3g} ns "
+        "over all replicas"
     )
     walls = [unit.get("wall_s") for unit in units_of(series.provenance)]
     known = [wall for wall in walls if isinstance(wall, int | float)]
@@ -93,7 +94,7 @@ def _answer(study: Study) -> str:
     if energies.correlated:
         text = (
             f"**Ea = {_energy(energies.correlated)}** for diffusion of the {what}, from "
-            f"hop counts and the measured correlation of jumps; without correlation (f = 1) "
+            "hop counts and the measured correlation of jumps; without correlation (f = 1) "
             f"{_energy(energies.diffusion)}"
         )
     else:
@@ -132,11 +133,13 @@ def line(study: Study) -> list[Block]:
     fit = study.activation.headline
     if fit is None:
         return []
-    prefactor = fit.log_prefactor
+    prefactor, middle = (
+        str(e).removesuffix(f" {e.unit}") for e in (fit.log_prefactor, fit.middle)
+    )
     text = (
-        f"ln D0 = {prefactor} (D0 = {math.exp(prefactor.value):.2e} cm²/s); its error and "
-        f"that of Ea have a correlation of {fit.correlation:.3f}. The line is known best "
-        f"at {fit.middle_temperature_kelvin:.0f} K: ln D = {fit.middle}. "
+        f"ln(D0 / cm² s⁻¹) = {prefactor} (D0 = {math.exp(fit.log_prefactor.value):.2e} "
+        f"cm²/s); its error and that of Ea have a correlation of {fit.correlation:.3f}. "
+        f"The line is known best at {fit.middle_temperature_kelvin:.0f} K: ln(D / cm² s⁻¹) = {middle}. "
         f"{scatter(fit.dispersion)}"
     )
     return [Heading("Arrhenius line"), Text(text)]

@@ -35,10 +35,17 @@ def arrhenius(study: Study, ax: Axes | None = None) -> Axes:
     defect = "vacancy" if study.sign == VACANCY else "interstitial"
     frame(axes, "1000 / T  (1/K)", f"D of the {defect}  (cm²/s)")
     axes.margins(x=0.1, y=0.14)
-    logarithmic(axes)
+    logarithmic(axes, least=_least(study))
     kelvin_axis(axes, [row.temperature_kelvin for row in study.rows])
     key(axes, "lower left", title="numbers: hops")
     return axes
+
+
+def _least(study: Study) -> float:
+    """Of the axis: below it bars of a few hops would go on for decades."""
+    seen = [row.headline_diffusivity.value for row in study.rows if row.hops]
+    silent = [r.defect_diffusivity.interval[1] for r in study.rows if not r.hops]
+    return min(seen + silent) / 20
 
 
 def _draw_points(axes: Axes, study: Study) -> None:

@@ -23,7 +23,7 @@ from jaxdiff.report.figures.style import (
 
 def compared_arrhenius(studies: Mapping[str, Study], ax: Axes | None = None) -> Axes:
     """D of the defect by hop counts (f = 1) over 1000/T of all runs, with their lines."""
-    axes, kelvin = place(ax), []
+    axes, kelvin, values = place(ax), [], []
     for k, (name, study) in enumerate(studies.items()):
         color, marker = SERIES[k % len(SERIES)], MARKERS[k % len(MARKERS)]
         rows = [row for row in study.rows if row.hops]
@@ -33,6 +33,7 @@ def compared_arrhenius(studies: Mapping[str, Study], ax: Axes | None = None) -> 
         x = np.array([1000 / row.temperature_kelvin for row in rows])
         value = np.array([row.defect_diffusivity.value for row in rows])
         bound = np.array([row.defect_diffusivity.interval for row in rows]).T
+        values += value.tolist()
         intervals(axes, x, value, bound, marker, color, f"{name}, 95 %")
         if study.activation.diffusion is not None:
             grid = np.linspace(x.min(), x.max(), 50)
@@ -41,7 +42,7 @@ def compared_arrhenius(studies: Mapping[str, Study], ax: Axes | None = None) -> 
             axes.plot(grid, center, color=color, lw=1, ls=line, gid=f"{name}, fit")
     frame(axes, "1000 / T  (1/K)", "D of the defect, f = 1  (cm²/s)")
     axes.margins(x=0.08)
-    logarithmic(axes)
+    logarithmic(axes, least=min(values, default=0.0) / 20)
     kelvin_axis(axes, kelvin)
     key(axes, "lower left")
     return axes
@@ -73,6 +74,7 @@ def energy_differences(comparison: Comparison, ax: Axes | None = None) -> Axes:
             textcoords="offset points",
             ha="center",
             fontsize=SMALL,
+            bbox={"color": "w", "alpha": 0.8, "pad": 1},
         )
     frame(axes, "difference of $E_a$  (eV)", "")
     axes.set_yticks([])

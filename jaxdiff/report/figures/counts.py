@@ -21,13 +21,16 @@ from jaxdiff.report.figures.style import (
 
 
 def convergence(series: Series, study: Study, ax: Axes | None = None) -> Axes:
-    """D_def so far over its last value against the hops so far; envelope 1 ± 1/√n."""
+    """D_def so far over its last value against the hops so far, from the second on.
+
+    The envelope is 1 ± 1/√n.
+    """
     axes = place(ax)
     rows = [row for row in study.rows if row.hops > 1]
     if not rows:
         say(axes, "fewer than two hops\nat every temperature")
         return axes
-    n = np.geomspace(1, max(row.hops for row in rows), 100)
+    n = np.geomspace(2, max(row.hops for row in rows), 100)
     axes.fill_between(n, 1 - n**-0.5, 1 + n**-0.5, color="0.85", lw=0, label="1 ± 1/√n")
     events, hop = series.events, series.events.hops(series.sign)
     for row, style in zip(rows, temperature_styles(len(rows)), strict=True):
@@ -37,7 +40,8 @@ def convergence(series: Series, study: Study, ax: Axes | None = None) -> Axes:
         total = np.cumsum(events.squared_jump[mine][order])
         ratio = total / time * (time[-1] / total[-1])
         label = f"{row.temperature_kelvin:.0f} K"
-        axes.plot(np.arange(1, len(total) + 1), ratio, lw=1.2, label=label, **style)
+        n = np.arange(2, len(total) + 1)
+        axes.plot(n, ratio[1:], lw=1.2, label=label, **style)
     axes.set_ylim(0, None)
     frame(axes, "hops so far", "D so far / D at the last hop")
     logarithmic(axes, "x")

@@ -19,6 +19,9 @@ from jaxdiff.report.figures.style import (
     temperature_styles,
 )
 
+FITTED = {"color": "k", "lw": 2.6, "alpha": 0.35, "zorder": 1}
+"""How fitted lines are drawn, below the curves."""
+
 _DIMENSION = 3
 
 
@@ -34,12 +37,9 @@ def displacements(study: Study, ax: Axes | None = None) -> Axes:
             x = np.array([slope.first_ps, slope.last_ps])
             d = row.defect_diffusivity_gls.value * 1e4  # Å^2/ps
             y = 2 * _DIMENSION * d * x + slope.fit.intercept
-            first = not any(line.get_label() == "line (GLS)" for line in axes.lines)
-            label = "line (GLS)" if first else None
-            gid = f"{_kelvin(row)}, line (GLS)"
-            axes.plot(x, y, "k", lw=2.6, alpha=0.35, zorder=1, label=label, gid=gid)
+            axes.plot(x, y, gid=f"{_kelvin(row)}, line (GLS)", **FITTED)
 
-    return _over_time(study, ax, draw, "MSD of the defect  (Å²)")
+    return _over_time(study, ax, draw, "MSD of the defect  (Å²)", line="line (GLS)")
 
 
 def displacement_exponent(study: Study, ax: Axes | None = None) -> Axes:
@@ -59,7 +59,7 @@ def displacement_exponent(study: Study, ax: Axes | None = None) -> Axes:
 def exponent_axis(axes: Axes) -> None:
     """From 0 to 2, with diffusion marked."""
     axes.axhline(1, color="k", lw=0.8, ls=(0, (1, 2)), label="diffusion")
-    axes.set_ylim(-0.2, 2.2)
+    axes.set_ylim(-0.2, 2.8)  # room for the key
     key(axes, "upper right", ncols=2)
 
 
@@ -85,6 +85,7 @@ def frame_displacements(study: Study, ax: Axes | None = None) -> Axes:
             axes.plot(curve.time_ps, curve.msd, lw=width, label=label, **style)
 
     missing = "no positions were kept:\nset output.positions_every_ps"
+    missing += "\n(of trajectories: --keep-frames)"
     return _over_time(study, ax, draw, "MSD with vibrations  (Å²)", missing=missing)
 
 
@@ -96,6 +97,7 @@ def _over_time(
     *,
     log: bool = True,
     missing: str = "no hop: nothing has moved",
+    line: str = "",
 ) -> Axes:
     """A curve for each temperature with hops; a sentence where there is none."""
     axes = place(ax)
@@ -109,6 +111,8 @@ def _over_time(
         return axes
     frame(axes, "time  (ps)", label)
     logarithmic(axes, "x")
+    if line:
+        axes.plot([], [], label=line, **FITTED)
     if log:
         logarithmic(axes)
         key(axes, "upper left")

@@ -135,7 +135,7 @@ def key(axes: Axes, loc: Any = "best", **more) -> None:
 
 def whole_numbers(axis) -> None:
     """Ticks of counts: no 2.5 hops."""
-    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def round_numbers(axis) -> None:
@@ -143,11 +143,17 @@ def round_numbers(axis) -> None:
     axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
-def logarithmic(axes: Axes, which: str = "y") -> None:
-    """An axis of logarithms, once all is drawn, with ticks at 1, 2 and 5 where few fit."""
+def logarithmic(axes: Axes, which: str = "y", *, least: float = 0.0) -> None:
+    """An axis of logarithms, once all is drawn, with ticks at 1, 2 and 5 where few fit.
+
+    - `least`: where it begins at the earliest; a bar that goes further leaves the axes.
+    """
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     low, high = getattr(axes, f"get_{which}lim")()
+    if low < least:
+        low = least
+        getattr(axes, f"set_{which}lim")(low, high)
     decades = np.log10(high / low)
     steps = (1.0,) if decades > 3 else (1.0, 2.0, 5.0)
     if decades < 0.8:

@@ -13,7 +13,7 @@ from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.msd import local_exponent
 from jaxdiff.analysis.transport import Line
 from jaxdiff.analysis.transport_study import Row, TransportStudy
-from jaxdiff.report.figures.motion import exponent_axis
+from jaxdiff.report.figures.motion import FITTED, exponent_axis
 from jaxdiff.report.figures.style import (
     BLUE,
     RED,
@@ -50,17 +50,9 @@ def _displacements(
             name = kelvin if number == 0 else None
             axes.plot(*(line.time_ps, line.msd), lw=1.2, label=name, gid=kelvin, **style)
             x = np.linspace(line.first_ps, line.last_ps, 30)
-            named = "fitted line" if not axes.get_gid() else None
-            axes.set_gid("fitted")  # the key names it once
-            axes.plot(
-                *(x, line.slope * x + line.offset),
-                color="k",
-                lw=2.6,
-                alpha=0.35,
-                zorder=1,
-                label=named,
-                gid=f"{kelvin}, fitted line",
-            )
+            y = line.slope * x + line.offset
+            axes.plot(x, y, gid=f"{kelvin}, fitted line", **FITTED)
+    axes.plot([], [], label="fitted lines", **FITTED)
     if not any((np.array(line.get_ydata()) > 0).any() for line in axes.get_lines()):
         for line in list(axes.get_lines()):
             line.remove()
