@@ -311,7 +311,7 @@ def _check_values(
         raise ValueError(f"standard errors must be positive and finite, got {error}.")
     if len(np.unique(x)) < 2:
         raise NotIdentifiableError(
-            "An activation energy needs values at two or more temperatures, got "
+            "An activation energy needs values at two temperatures at least, got "
             f"{len(np.unique(x))}. Run another temperature."
         )
 

@@ -139,7 +139,8 @@ def line(study: Study) -> list[Block]:
     text = (
         f"ln(D0 / cm² s⁻¹) = {prefactor} (D0 = {math.exp(fit.log_prefactor.value):.2e} "
         f"cm²/s); its error and that of Ea have a correlation of {fit.correlation:.3f}. "
-        f"The line is known best at {fit.middle_temperature_kelvin:.0f} K: ln(D / cm² s⁻¹) = {middle}. "
+        f"The line is known best at {fit.middle_temperature_kelvin:.0f} K: ln(D / cm² "
+        f"s⁻¹) = {middle}. "
         f"{scatter(fit.dispersion)}"
     )
     return [Heading("Arrhenius line"), Text(text)]
