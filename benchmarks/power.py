@@ -28,6 +28,7 @@ from jaxdiff.analysis.memory import between_walkers, defect_memory, no_memory
 from jaxdiff.analysis.rates import dispersion_index, hop_rate
 from jaxdiff.analysis.residence import exponentiality, residences
 from jaxdiff.analysis.series import pool
+from jaxdiff.analysis.settling import settling
 from jaxdiff.analysis.stationarity import stationarity
 from jaxdiff.analysis.study import memories
 from jaxdiff.analysis.walkers import follow
@@ -35,6 +36,7 @@ from jaxdiff.analysis.walkers import follow
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from memory_walk import SQUARED_JUMP, as_series, factor, remember  # noqa: E402
+from warming import warming  # noqa: E402
 
 TEMPERATURES = np.array([600.0, 700.0, 800.0, 900.0])
 REPLICAS = 4  # at each temperature
@@ -43,6 +45,7 @@ HOPS = (40, 160, 640)  # expected at each temperature
 ALL_CHECKS = (160,)  # of these: a run through all checks takes long
 FRAMES = 10  # in a residence
 SIMULATIONS = 99
+SIZES, LENGTHS = (65, 217, 1001), (2, 4, 6, 8, 10, 20)  # of the equilibration
 COVERED = (
     *("D", "D, displacements", "D, f = 1"),
     *("Ea", "Ea, displacements", "Ea, f = 1"),
@@ -202,6 +205,39 @@ def fault_table(repetitions: int) -> dict[str, dict[str, Rows]]:
     return found
 
 
+def settling_table(repetitions: int) -> dict[str, Rows]:
+    """Chance of the check of the equilibration to fail, and of a replica to go on.
+
+    By atoms and by the length of the equilibration in relaxation times of the energy.
+    """
+    found: dict[str, Rows] = {}
+    for n_atoms in SIZES:
+        for length in LENGTHS:
+            failed, on = [], []
+            for seed in range(repetitions):
+                record = warming(length, 4 * REPLICAS, n_atoms, seed=seed)
+                seen = settling(*record)
+                failed.append(checks.check_settling(seen).passed is False)
+                on.append(1 - np.mean(seen.has_settled))
+            row = {"check fails": np.mean(failed), "a replica goes on": np.mean(on)}
+            mine = found.setdefault(f"{n_atoms} atoms", {})
+            mine[f"{length:g}"] = {k: round(float(v), 4) for k, v in row.items()}
+    return found
+
+
+def show_settling(table: dict[str, Rows]) -> str:
+    """Markdown."""
+    lines = [
+        f"| of {4 * REPLICAS} replicas, after | {' | '.join(f'{x} τ' for x in LENGTHS)} |"
+    ]
+    lines += ["|---|" + "---|" * len(LENGTHS)]
+    for atoms, by_length in table.items():
+        for what in next(iter(by_length.values())):
+            cells = " | ".join(f"{row[what]:.1%}" for row in by_length.values())
+            lines.append(f"| {atoms}: {what} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
 def show(kind: str, table: dict[str, Rows]) -> str:
     """Markdown: a table for each number of hops."""
     lines = []
@@ -241,6 +277,8 @@ def main(
         found[kind] = table
     found["faults"] = faults = fault_table(repetitions)
     print(show_faults(faults), flush=True)
+    found["equilibration"] = settled = settling_table(repetitions)
+    print(show_settling(settled), flush=True)
     found["repetitions_of_all_checks"] = few = max(2, repetitions // 4)
     table = memory_table(with_memory, "vacancy", few, ALL_CHECKS)
     print(show("vacancy, all checks", table), flush=True)

@@ -12,6 +12,7 @@ from jaxdiff.analysis.configurational import Configurational, configurational
 from jaxdiff.analysis.estimate import Estimate, normal, unknown
 from jaxdiff.analysis.rates import Dispersion
 from jaxdiff.analysis.series import Series
+from jaxdiff.analysis.settling import Settling
 from jaxdiff.analysis.traces import Traces
 from jaxdiff.io.provenance import units_of
 from jaxdiff.io.series import FINISHED
@@ -108,6 +109,7 @@ def check_run(series: Series, dispersion: Dispersion) -> tuple[Check, ...]:
         _host(series),
         check_poisson(dispersion),
         *(_temperature(series, t, error) for t in np.unique(series.temperature).tolist()),
+        check_settling(series.settling),
         check_configurational(configurational(series)),
         _drift(series),
         _log(series),
@@ -121,6 +123,7 @@ def check_traces(series: Traces) -> tuple[Check, ...]:
         _status(series),
         _replicas(series),
         *(_temperature(series, t, error) for t in np.unique(series.temperature).tolist()),
+        check_settling(series.settling),
         check_configurational(configurational(series)),
         _drift(series),
     )
@@ -287,6 +290,25 @@ def check_configurational(rows: Sequence[Configurational]) -> Check:
         f"({by}; allowed {TEMPERATURE_LIMIT:.1%} or 3 standard errors)",
         "Positions are not at the temperature of the thermostat: equilibrate longer, with "
         'equilibration.thermostat = "langevin", and shorten timestep_fs.',
+    )
+
+
+def check_settling(found: Settling | None) -> Check:
+    """Was the equilibration seen to end, in more than half of the replicas?"""
+    name = "equilibration"
+    known = None if found is None else found.record_ps > 0
+    if found is None or known is None or not known.any():
+        return Check(name, None, "not recorded, or too short to see its end")
+    n, seen = int(known.sum()), int(found.has_settled.sum())
+    when, record = (np.median(x[known]) for x in (found.settled_ps, found.record_ps))
+    return Check(
+        name,
+        seen > n / 2,
+        f"energies of {seen} of {n} replicas settled within half of their equilibration "
+        f"(in the middle {when:.2g} of {record:.3g} ps; allowed: more than half)",
+        "Production began before the crystals were warm: lengthen "
+        "equilibration.duration_ps, or let each replica go on until it has settled "
+        "(equilibration.longest_ps).",
     )
 
 

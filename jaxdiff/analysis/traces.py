@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxdiff.analysis.settling import Settling, settling
 from jaxdiff.io import digest, hdf5, series_v2
 from jaxdiff.io.series import (
     FINISHED,
@@ -33,6 +34,7 @@ class Traces:
       `conserved_energy` [R, F], eV: production only; F may be 0. Not a number from where a
       replica stopped.
     - `run_file`: the resolved TOML; `provenance`: JSON; both texts.
+    - `settling`: the end of the equilibration; None where it was not recorded.
     """
 
     temperature: Float[np.ndarray, " replicas"]
@@ -46,6 +48,7 @@ class Traces:
     run_file: str
     provenance: str
     status: str
+    settling: Settling | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def stopped(self) -> Bool[np.ndarray, " replicas"]:
@@ -71,6 +74,7 @@ def read_traces(path: Path, file: h5py.File) -> Traces:
         run_file=str(attribute(path, file, "run_file")),
         provenance=str(attribute(path, file, "provenance")),
         status=str(attribute(path, file, "status")),
+        settling=_settling(path, file),
     )
     wanted = len(found.temperature), len(found.time_ps)
     for name in ("kinetic_temperature", "potential_energy", "conserved_energy"):
@@ -81,6 +85,23 @@ def read_traces(path: Path, file: h5py.File) -> Traces:
                 "times)."
             )
     return found
+
+
+def _settling(path: Path, file: h5py.File) -> Settling | None:
+    name = "equilibration/time_ps"
+    if name not in file or len(dataset(path, file, name)) == 0:
+        return None
+    names = ("time_ps", "temperature_kelvin", "potential_energy_ev")
+    record = [dataset(path, file, f"equilibration/{name}").astype(float) for name in names]
+    wanted = len(dataset(path, file, "temperature_kelvin")), len(record[0])
+    for name, values in zip(names[1:], record[1:], strict=True):
+        if values.shape != wanted:
+            raise ValueError(
+                f"{path}: /equilibration/{name} has shape {values.shape}, expected "
+                f"{wanted} (replicas, times)."
+            )
+    n_atoms = int(attribute(path, file, "n_mobile") + attribute(path, file, "n_anion"))
+    return settling(*record, n_atoms=n_atoms)
 
 
 def n_kept(

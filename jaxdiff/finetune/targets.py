@@ -139,9 +139,11 @@ def _moved(model: Model, target: Target) -> Target:
         )
     except ValueError:
         return _found(model, target.section)
-    for point in saddle:
-        if lowest_modes(product, point, target.surface.mass).n_negative != 1:
-            return _found(model, target.section)
+    for n_negative, points in ((1, saddle), (0, minimum)):
+        for point in points:
+            modes = lowest_modes(product, point, target.surface.mass)
+            if modes.n_negative != n_negative:
+                return _found(model, target.section)
     moved = dataclasses.replace(
         target, saddle=jnp.stack(saddle), minimum=jnp.stack(minimum)
     )

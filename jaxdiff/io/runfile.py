@@ -301,6 +301,10 @@ class EquilibrationSection(Section):
 
     duration_ps: float = Field(ge=0, le=_LONGEST_PS, examples=[2.0])
     """Time before anything is counted."""
+    longest_ps: float | None = Field(None, gt=0, le=_LONGEST_PS, examples=[10.0])
+    """Replicas whose equilibration is not seen to end go on, each by itself, for as often
+    `duration_ps` again as they need, up to this; default: no longer than `duration_ps`.
+    """
     thermostat: Thermostat = "langevin"
     """Thermostat of the equilibration."""
     friction_per_ps: float = Field(5.0, gt=0, le=1000)
@@ -420,6 +424,15 @@ class RunFile(Section):
             raise ValueError(
                 "hops.crossings_per_chunk needs sites that are known while it runs, those "
                 "of rock salt (system.supercell); leave it out"
+            )
+        equilibration = self.equilibration
+        if equilibration.longest_ps is not None and not (
+            0 < equilibration.duration_ps <= equilibration.longest_ps
+        ):
+            raise ValueError(
+                f"equilibration.longest_ps = {equilibration.longest_ps} is how far "
+                f"equilibration.duration_ps = {equilibration.duration_ps} is extended; "
+                "give a duration above 0 and no longer than that"
             )
         first, stop = self.replica_range
         if not 0 <= first < stop <= self.n_all_replicas:

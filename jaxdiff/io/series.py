@@ -194,6 +194,16 @@ class SeriesWriter:
         self._changed = True
         self._latest["diverged_ps"] = np.asarray(time_ps, np.float64)
 
+    def column(self, path: str) -> np.ndarray:
+        """A dataset that grows, so far: of the parts, and what is not written yet."""
+        written = []
+        for part in part_files(self.directory):
+            with h5py.File(part) as file:
+                written.append(_dataset(file, path)[...])
+        axis, dtype, _ = _GROWING[path]
+        empty = np.zeros(_empty_shape(path, *self._shape), dtype)
+        return np.concatenate([empty, *written, *self._rows[path]], axis)
+
     @property
     def pending_bytes(self) -> int:
         """Size of what has not been written yet."""

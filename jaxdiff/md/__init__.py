@@ -17,7 +17,7 @@ from jaxdiff.md.ensemble import (
     temperature_grid,
 )
 from jaxdiff.md.plan import Plan
-from jaxdiff.md.run import Part, advance, restart, why
+from jaxdiff.md.run import Part, advance, hold, restart, why
 
 __all__ = [
     "Conditions",
@@ -29,6 +29,7 @@ __all__ = [
     "advance",
     "conditions",
     "evaluate",
+    "hold",
     "initialize",
     "make_chunk",
     "restart",

@@ -8,12 +8,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Key
+from jaxtyping import Bool, Float, Int, Key
 
 from jaxdiff import neighbors, units
 from jaxdiff.md import kinetics
 from jaxdiff.md.integrators import TABLE, Bath, choice
 from jaxdiff.system import System
+
+HELD = np.iinfo(np.int32).max
+"""`bad_step` of a replica that is kept as it is while others go on."""
 
 
 @flax.struct.dataclass
@@ -54,7 +57,7 @@ class EnsembleState:
     - `neighbors`: lists of these positions. `hops`: state of the observer, or None.
     - `step` []: steps made.
     - `bad_step` [R]: step at which the replica diverged, or -1. From then on it stays as it
-      was at the last frame before.
+      was at the last frame before. `HELD` where a sound replica waits for others.
     """
 
     motion: kinetics.Motion
@@ -72,6 +75,11 @@ class EnsembleState:
     def n_replicas(self) -> int:
         """Number of replicas."""
         return self.energy.shape[0]
+
+    @property
+    def diverged(self) -> Bool[Any, "*replicas"]:
+        """Which replicas have diverged."""
+        return (self.bad_step >= 0) & (self.bad_step != HELD)
 
     def of_replicas(self, function: Callable, *others: "EnsembleState") -> "EnsembleState":
         """A function of all arrays with an axis of replicas, of several states; `step` has

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool
 
 from jaxdiff import neighbors, units
 from jaxdiff.md.chunk import RunChunk, Series
-from jaxdiff.md.ensemble import Conditions, EnsembleState
+from jaxdiff.md.ensemble import HELD, Conditions, EnsembleState
 from jaxdiff.md.integrators import choice
 from jaxdiff.md.plan import Plan
 
@@ -114,7 +115,7 @@ def _advance_once(
     first, stride = int(state.step), plan.steps_per_frame
     frames = np.arange(first // stride + 1, (first + n_steps) // stride + 1)
     rows = jax.tree.map(lambda x: np.asarray(x)[: len(frames)], jax.device_get(series))
-    stopped = np.asarray(new.bad_step >= 0) & ~np.asarray(state.bad_step >= 0)
+    stopped = np.asarray(new.diverged) & ~np.asarray(state.diverged)
     return Part(
         state=new,
         series=rows,
@@ -157,14 +158,23 @@ def with_capacity(state: EnsembleState, factor: float) -> EnsembleState:
     return replace(state, neighbors=neighbors.grow(lists, capacity))
 
 
+def hold(state: EnsembleState, which: Bool[np.ndarray, " replicas"]) -> EnsembleState:
+    """The state with some replicas kept as they are until `restart`, at no cost on a CPU.
+
+    - `which` [R]; those that have diverged stay so.
+    """
+    held = jnp.where(jnp.asarray(which) & ~state.diverged, HELD, state.bad_step)
+    return replace(state, bad_step=held.astype(state.bad_step.dtype))
+
+
 def restart(state: EnsembleState, hops: Any = None) -> EnsembleState:
     """The state as the start of another phase: steps and flags at zero, baths at rest.
 
-    A replica that has diverged stays so, and keeps what tells why.
+    A replica that has diverged stays so, and keeps what tells why; one held goes on.
 
     - `hops`: state of the observer to go on with.
     """
-    stopped = state.bad_step >= 0
+    stopped = state.diverged
     return replace(
         state,
         integrators=choice.init(tuple(state.integrators), state.motion),

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxdiff.models.contract import Model
 from jaxdiff.objectives.band import Band, find_band, idpp
+from jaxdiff.objectives.following import pushed, saddle_beside, ways_down
 from jaxdiff.objectives.paths import Path
 from jaxdiff.objectives.relax import Relaxed, minimize
 from jaxdiff.objectives.saddle import Modes, lowest_modes, polish
@@ -62,6 +63,7 @@ class Barrier:
     """A path over a saddle: its band, its two minima and the saddle between them.
 
     - `modes`: the two lowest of the saddle; exactly one is negative.
+    - `end_modes`: the two lowest of each end; none is negative.
     """
 
     band: Band
@@ -69,6 +71,7 @@ class Barrier:
     end: Relaxed
     saddle: Relaxed
     modes: Modes
+    end_modes: tuple[Modes, ...] = ()
 
     @property
     def forward_ev(self) -> float:
@@ -89,6 +92,7 @@ class Barrier:
 
 
 _SAME = 0.1  # Å: ends nearer than this in their largest atomic displacement are one
+_FALLS = 3  # times that an end is pushed off a saddle
 _DIP = 0.005  # eV: an inner image so far below both neighbours lies in a minimum
 
 
@@ -98,30 +102,35 @@ def find_barrier(
     path: Path,
     settings: Settings = Settings(),  # noqa: B008
 ) -> Barrier:
-    """Relax both ends, find the band between them, polish its highest image.
+    """Relax both ends to minima, find the band between them, polish its highest image.
 
-    Raises `SearchFailed` where there is no such barrier; the sentence says why.
+    An end that lies on a saddle is pushed off it. Raises `SearchFailed` where there is no
+    such barrier; the sentence says why.
     """
-
-    start, end = _ends(model, surface, path, settings)
+    ends = _relaxed_ends(model, surface, path, settings)
+    first, last = (
+        _minimum(model, surface, path, settings, name, end)
+        for name, end in zip(("start", "end"), ends, strict=True)
+    )
+    (start, start_modes), (end, end_modes) = first, last
+    _check_apart(path, start, end)
     position = idpp(start.position, end.position, settings.n_images, surface.cell)
     noise = jax.random.normal(jax.random.key(settings.seed), position[1:-1].shape)
     position = position.at[1:-1].add(settings.rattle * noise)
-    band = _search_band(surface, model, position, settings.band_force, settings.max_steps)
-    _check_band(band, path, settings)
-    try:
-        saddle, modes = _top(model, surface, band, settings)
-    except ValueError as error:
-        raise SearchFailed(f"{path.name}: {error}", band) from error
-    if modes.n_negative != 1:
-        found = ", ".join(f"{f:.2f}" for f in modes.frequency_thz)
-        raise SearchFailed(
-            f"{path.name}: the top of the path has the lowest frequencies {found} THz "
-            "(negative: imaginary), and a saddle has exactly one imaginary; the atoms go "
-            "another way. Use more images, or another path.",
-            band,
+    for again in (True, False):
+        given = (surface, model, position, settings.band_force, settings.max_steps)
+        band = _search_band(*given)
+        _check_band(band, path, settings)
+        try:
+            saddle, modes = _top(model, surface, band, settings)
+        except ValueError as error:
+            raise SearchFailed(f"{path.name}: {error}", band) from error
+        if modes.n_negative == 1:
+            break
+        position = _through_saddle(
+            model, surface, path, settings, band, saddle, modes, again
         )
-    return Barrier(band, start, end, saddle, modes)
+    return Barrier(band, start, end, saddle, modes, (start_modes, end_modes))
 
 
 @jax.jit
@@ -161,31 +170,143 @@ def _top(
     return saddle, lowest_modes(product, saddle.position, surface.mass)
 
 
-def _ends(
+def _minimum(
+    model: Model,
+    surface: Surface,
+    path: Path,
+    settings: Settings,
+    name: str,
+    end: Relaxed,
+) -> tuple[Relaxed, Modes]:
+    """An end and its lowest modes, pushed off the saddles that it may have stopped on.
+
+    No further than half the jump: there it is another site.
+    """
+    relaxed, reach = end, _largest(path.first - path.last) / 2
+    product = partial(hessian_product, surface, model)
+    modes, falls = lowest_modes(product, end.position, surface.mass), 0
+    while modes.n_negative and falls < _FALLS:
+        place = pushed(end.position, modes, surface.mass, 0)[None]
+        given = (surface, model, place, settings.end_force, settings.max_steps)
+        end = jax.tree.map(lambda x: x[0], _search_minima(*given))
+        _check_end(path, settings, name, end)
+        fallen = _largest(end.position - relaxed.position)
+        if fallen > reach:
+            raise SearchFailed(
+                f"{path.name}: the {name} is no minimum: pushed along its imaginary mode "
+                f"of {modes.frequency_thz[0]:.2f} THz it falls to another one, "
+                f"{float(relaxed.energy - end.energy):.3f} eV lower, where an atom is "
+                f"{fallen:.2f} Å away. Try another lattice constant, a larger cell or "
+                "another model."
+            )
+        modes, falls = lowest_modes(product, end.position, surface.mass), falls + 1
+    if modes.n_negative == 0:
+        return end, modes
+    found = ", ".join(f"{f:.2f}" for f in modes.frequency_thz)
+    raise SearchFailed(
+        f"{path.name}: the {name} is no minimum: its lowest frequencies are {found} THz "
+        f"(negative: imaginary), also after it was pushed along them {_FALLS} times. Try "
+        "another lattice constant, a larger cell or another model."
+    )
+
+
+def _through_saddle(
+    model: Model,
+    surface: Surface,
+    path: Path,
+    settings: Settings,
+    band: Band,
+    top: Relaxed,
+    modes: Modes,
+    again: bool,
+) -> Float[Array, "images atoms 3"]:
+    """A path through the saddle beside a top with several ways down, where it joins both
+    ends; else the reason why this is no jump.
+    """
+    found = ", ".join(f"{f:.2f}" for f in modes.frequency_thz)
+    text = (
+        f"{path.name}: the top of the path, {float(top.energy - band.energy[0]):.3f} eV "
+        f"above the start, has the lowest frequencies {found} THz (negative: imaginary), "
+        "and a saddle has exactly one imaginary"
+    )
+    leads = ""
+    for sign in (1, -1) if again else ():
+        try:
+            saddle, beside = saddle_beside(
+                model, surface, top, modes, settings.saddle_force, sign
+            )
+        except ValueError:
+            continue
+        first, last = band.position[0], band.position[-1]
+        down = ways_down(model, surface, saddle, beside, settings.end_force)
+        joined = [_joined(x.position, first, last) for x in down]
+        if set(joined) == {"start", "end"}:
+            return _bent(first, saddle.position, last, settings.n_images, surface)
+        other = "two other minima" if not any(joined) else "an end to another minimum"
+        leads = f"{float(saddle.energy - band.energy[0]):.3f} eV above the start, {other}"
+    if not leads:
+        text += "; the atoms go another way. Use more images, or another path."
+        raise SearchFailed(text, band)
+    raise SearchFailed(
+        f"{text}; the saddle beside it joins, {leads}. This is not one jump: give the path "
+        "to that minimum.",
+        band,
+    )
+
+
+def _joined(minimum, start, end) -> str:
+    """Which of the ends a minimum is, if any."""
+    for name, other in (("start", start), ("end", end)):
+        if _largest(minimum - other) < _SAME:
+            return name
+    return ""
+
+
+def _bent(start, middle, end, n_images: int, surface: Surface) -> jax.Array:
+    """A path of so many inner images through a point between its ends."""
+    n = (n_images + 1) // 2
+    before = idpp(start, middle, n - 1, surface.cell)
+    after = idpp(middle, end, n_images - n, surface.cell)
+    return jnp.concatenate([before[:-1], after])
+
+
+def _relaxed_ends(
     model: Model, surface: Surface, path: Path, settings: Settings
 ) -> tuple[Relaxed, Relaxed]:
     positions = jnp.stack([path.first, path.last])
     both = _search_minima(surface, model, positions, settings.end_force, settings.max_steps)
     start, end = (jax.tree.map(lambda x, k=k: x[k], both) for k in (0, 1))
     for name, found in (("start", start), ("end", end)):
-        if not np.isfinite(float(found.energy)):
-            raise SearchFailed(
-                f"{path.name}: the energy of the {name} is not a number: atoms came so "
-                "close that neighbours find no room. Try another lattice constant or model."
-            )
-        if not found.converged:
-            raise SearchFailed(
-                f"{path.name}: the {name} has forces up to "
-                f"{float(found.largest_force):.2g} eV/Å after {settings.max_steps} steps, "
-                f"and {settings.end_force} is asked for; allow more steps."
-            )
-    apart = np.linalg.norm(np.asarray(start.position - end.position), axis=1).max()
+        _check_end(path, settings, name, found)
+    return start, end
+
+
+def _check_end(path: Path, settings: Settings, name: str, found: Relaxed) -> None:
+    if not np.isfinite(float(found.energy)):
+        raise SearchFailed(
+            f"{path.name}: the energy of the {name} is not a number: atoms came so close "
+            "that neighbours find no room. Try another lattice constant or model."
+        )
+    if not found.converged:
+        raise SearchFailed(
+            f"{path.name}: the {name} has forces up to "
+            f"{float(found.largest_force):.2g} eV/Å after {settings.max_steps} steps, and "
+            f"{settings.end_force} is asked for; allow more steps."
+        )
+
+
+def _check_apart(path: Path, start: Relaxed, end: Relaxed) -> None:
+    apart = _largest(start.position - end.position)
     if apart < _SAME:
         raise SearchFailed(
             f"{path.name}: both ends relax to the same minimum ({apart:.3f} Å apart); this "
             "model has no such pair of minima."
         )
-    return start, end
+
+
+def _largest(displacement: Float[Array, "atoms 3"]) -> float:
+    """Length of the largest displacement of an atom, Å."""
+    return float(np.linalg.norm(np.asarray(displacement), axis=1).max())
 
 
 def _check_band(band: Band, path: Path, settings: Settings) -> None:

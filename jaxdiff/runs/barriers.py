@@ -168,6 +168,9 @@ def _searched(
         **_errors(model, posterior, barrier, path.system),
         "saddle_force_ev_per_angstrom": float(barrier.saddle.largest_force),
         "lowest_frequencies_thz": barrier.modes.frequency_thz.tolist(),
+        "lowest_frequencies_of_ends_thz": [
+            modes.frequency_thz.tolist() for modes in barrier.end_modes
+        ],
         **vibrations,
         "force_calls": barrier.force_calls,
         "seconds": round(time.perf_counter() - started, 1),

@@ -29,6 +29,9 @@ SHARED = ("time_ps", "is_mobile", "atomic_number")
 ROWS = ("sites/change_", "crossings/")
 """Beginnings of datasets of rows in the order of `replica`, a column that is counted on."""
 
+UNEQUAL = "equilibration/"
+"""Datasets as long as the unit's slowest replica took; filled up with not a number."""
+
 _OWN = ("run_file", "provenance", "status", "n_parts")
 
 
@@ -149,7 +152,7 @@ def _check_like_first(head: _Head, first: _Head) -> None:
         raise ValueError(f"{where}: only one has {', '.join(names)}. {cure}")
     for name, shape in head.shape.items():
         fixed = slice(None) if _kind(name) == "shared" else slice(1, None)
-        if shape[fixed] != first.shape[name][fixed]:
+        if not name.startswith(UNEQUAL) and shape[fixed] != first.shape[name][fixed]:
             raise ValueError(
                 f"{where}: /{name} has shapes {shape} and {first.shape[name]}. {cure}"
             )
@@ -173,10 +176,7 @@ def _create(file: h5py.File, heads: list[_Head]) -> None:
 
     def create(name: str, source: Any) -> None:
         if isinstance(source, h5py.Dataset):
-            n = source.shape[0]
-            if _kind(name) != "shared":
-                n = sum(head.shape[name][0] for head in heads)
-            target: Any = _create_like(file, name, source, n)
+            target: Any = _create_like(file, name, source, _joined(name, heads))
         else:
             target = file.create_group(name)
         for key, value in source.attrs.items():
@@ -188,23 +188,34 @@ def _create(file: h5py.File, heads: list[_Head]) -> None:
             file.attrs[key] = value
 
 
-def _create_like(file: h5py.File, name: str, source: h5py.Dataset, n: int) -> h5py.Dataset:
-    shape = (n, *source.shape[1:])
+def _joined(name: str, heads: list[_Head]) -> tuple[int, ...]:
+    """Shape of a dataset of all units."""
+    n, *rest = zip(*(head.shape[name] for head in heads), strict=True)
+    together = max if _kind(name) == "shared" else sum
+    return together(n), *map(max, rest)
+
+
+def _create_like(
+    file: h5py.File, name: str, source: h5py.Dataset, shape: tuple[int, ...]
+) -> h5py.Dataset:
     limit = source.maxshape
     if source.chunks is None or limit is None:
         return file.create_dataset(name, shape, source.dtype)
-    return file.create_dataset(
+    target = file.create_dataset(
         name,
         shape,
         source.dtype,
         chunks=source.chunks,
-        maxshape=(None if limit[0] is None else n, *limit[1:]),
+        maxshape=(None if limit[0] is None else shape[0], *limit[1:]),
         fletcher32=source.fletcher32,
         shuffle=source.shuffle,
         compression=source.compression,
         compression_opts=source.compression_opts,
         fillvalue=source.fillvalue,
     )
+    if name.startswith(UNEQUAL):
+        target[...] = np.nan
+    return target
 
 
 def _copy(file: h5py.File, heads: list[_Head]) -> None:
@@ -217,7 +228,9 @@ def _copy(file: h5py.File, heads: list[_Head]) -> None:
                 assert isinstance(source, h5py.Dataset)  # for the type checker
                 assert isinstance(target, h5py.Dataset)
                 if _kind(name) == "shared":
-                    _copy_shared(source, target, head, heads[0])
+                    files = f"{head.path} and {heads[0].path}"
+                    _copy_shared(source, target, row[name], files)
+                    row[name] = max(row[name], shape[0])
                     continue
                 is_index = _kind(name) == "rows" and name.endswith("replica")
                 added = head.unit.first - study_first if is_index else 0
@@ -228,16 +241,15 @@ def _copy(file: h5py.File, heads: list[_Head]) -> None:
                 row[name] += shape[0]
 
 
-def _copy_shared(
-    source: h5py.Dataset, target: h5py.Dataset, head: _Head, first: _Head
-) -> None:
-    if head is first:
-        target[...] = source[...]
-    elif not np.array_equal(source[...], target[...]):
+def _copy_shared(source: h5py.Dataset, target: h5py.Dataset, done: int, files: str) -> None:
+    """What is longer than the first `done` rows of the target; the others are the same."""
+    both = min(done, len(source))
+    if not np.array_equal(source[:both], target[:both]):
         raise ValueError(
-            f"{head.path} and {first.path} cannot be joined: they have other values of "
-            f"{source.name}. Run all units with one version of jaxdiff and one model."
+            f"{files} cannot be joined: they have other values of {source.name}. Run all "
+            "units with one version of jaxdiff and one model."
         )
+    target[both : len(source)] = source[both:]
 
 
 def _parts(dataset: h5py.Dataset) -> Iterator[tuple[slice, ...]]:

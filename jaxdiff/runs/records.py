@@ -23,7 +23,7 @@ from jaxdiff.lattice.species import species
 from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.md.configurational import curvature
 from jaxdiff.md.timestep import Forces, Spectrum, spectrum
-from jaxdiff.runs.build import PRODUCTION, Ensemble
+from jaxdiff.runs.build import EQUILIBRATION, PRODUCTION, Ensemble
 from jaxdiff.system import to_ase
 
 
@@ -53,9 +53,10 @@ def open_series(
 
 
 def append_part(series: SeriesWriter, run: RunFile, group: str, part: md.Part) -> None:
-    """The frames of a chunk that are kept."""
+    """The frames of a chunk that are kept; of the equilibration all, to see its end."""
     frame = part.step // run.steps_per_frame
-    kept = frame % run.output.thermo_stride_frames == 0
+    every = 1 if group == EQUILIBRATION else run.output.thermo_stride_frames
+    kept = frame % every == 0
     rows = part.series
     series.append(
         group,
@@ -71,7 +72,8 @@ def append_part(series: SeriesWriter, run: RunFile, group: str, part: md.Part) -
 def diverged_ps(run: RunFile, state: md.EnsembleState) -> np.ndarray:
     """When each replica stopped [R], ps of production; not a number if it goes on."""
     step = np.asarray(state.bad_step, float)
-    return np.where(step < 0, np.nan, step * run.ensemble.timestep_fs / 1e3)
+    stopped = np.asarray(state.diverged)
+    return np.where(stopped, step * run.ensemble.timestep_fs / 1e3, np.nan)
 
 
 def estimate(ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleState) -> str:
@@ -126,7 +128,7 @@ def configurational_temperature(
     is_verlet = ensemble.run.integrator(PRODUCTION) != "langevin"
     rows = []
     for kelvin in np.unique(ensemble.temperature).tolist():
-        mine = (ensemble.temperature == kelvin) & (np.asarray(state.bad_step) < 0)
+        mine = (ensemble.temperature == kelvin) & ~np.asarray(state.diverged)
         if mine.any():
             own = found.of(mine)
             kt, error = own.temperature()

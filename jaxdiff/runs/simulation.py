@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxdiff import md, observables, units
+from jaxdiff.analysis.settling import settling
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.series import SeriesWriter, joined_parts
 from jaxdiff.io.site_log import SiteLog, ran_over
@@ -108,7 +109,7 @@ class _Journal:
         """Run what is left, and join the series; why replicas diverged."""
         if not self._is_done():
             self._finish()
-        bad = np.flatnonzero(np.asarray(self.state.bad_step) >= 0).tolist()
+        bad = np.flatnonzero(np.asarray(self.state.diverged)).tolist()
         conditions = self.ensemble.conditions(PRODUCTION)
         return tuple(md.why(self.state, conditions, r) for r in bad)
 
@@ -120,18 +121,37 @@ class _Journal:
     def _finish(self) -> None:
         run = self.run
         if self.phase == EQUILIBRATION:
-            self._advance(run.steps(run.equilibration.duration_ps))
+            self._equilibrate()
             self._start_production()
         self._advance(run.steps(run.production.duration_ps))
         self._save()
         records.write_final(self.directory / folder.FINAL, self.ensemble, self.state)
         self.series.finish(
-            "diverged" if np.any(np.asarray(self.state.bad_step) >= 0) else "complete",
+            "diverged" if np.any(np.asarray(self.state.diverged)) else "complete",
             finished=records.date(time.time()),
             wall_s=round(self._wall_s(), 3),
             **self._temperatures(),
         )
         self._tell(1.0, 0.0)
+
+    def _equilibrate(self) -> None:
+        """As long as asked; then, if that was asked too, each replica until it settles."""
+        section = self.run.equilibration
+        once = self.run.steps(section.duration_ps)
+        longest = max(once, self.run.steps(section.longest_ps or 0.0))
+        end = min(longest, once * max(1, -(-int(self.state.step) // max(once, 1))))
+        self._advance(end)
+        while end < longest and not self._hold_settled():
+            end = min(longest, end + once)
+            self._advance(end)
+
+    def _hold_settled(self) -> bool:
+        """Hold the replicas that have settled; whether none is left that has not."""
+        names = ("time_ps", "temperature_kelvin", "potential_energy_ev")
+        record = (self.series.column(f"{EQUILIBRATION}/{name}") for name in names)
+        found = settling(*record, n_atoms=len(self.ensemble.is_mobile))
+        self.state = md.hold(self.state, found.has_settled)
+        return bool(np.all(np.asarray(self.state.bad_step) >= 0))
 
     def _temperatures(self) -> dict[str, Any]:
         """How hot positions are at the end, and how cold the time step makes momenta."""

@@ -84,7 +84,7 @@ def _ensemble(case: Case) -> tuple[type[Section], Table]:
             "timestep_fs": 1.25,
             "seed": 1,
         },
-        "equilibration": {"duration_ps": 2.0},
+        "equilibration": {"duration_ps": 2.0, "longest_ps": 10.0},
         "production": {"duration_ps": 20.0, "thermostat": "csvr"},
         "hops": {"stride_fs": 20.0, "dwell_strides": 3, "core_radius_angstrom": 0.77},
         "output": output,

@@ -91,7 +91,14 @@ def assert_same(found, expected, energy=1e-10, force=1e-9):
                 {"hidden": ((0, 1, 2), (0,)), "correlation": (2, 2), "channels": 4},
             )
         ),
-        {"atomic_numbers": (1, 3, 8, 9), "heads": ("low", "high"), "correlation": (2, 2)},
+        pytest.param(
+            {
+                "atomic_numbers": (1, 3, 8, 9),
+                "heads": ("low", "high"),
+                "correlation": (2, 2),
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda changes: "-".join(changes) or "as published",
 )
@@ -129,9 +136,8 @@ def test_releases_that_do_not_work_together_are_named(monkeypatch, package, used
     assert works or f"cuequivariance-jax {package} fails with JAX {used}" in str(found)
 
 
-@pytest.mark.parametrize(
-    "degrees", [(0, 1), pytest.param((0, 1, 2), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("degrees", [(0, 1), (0, 1, 2)])
 def test_one_operation_equals_the_sum_by_paths(small, degrees):
     """With its derivatives; the operation that is a kernel on GPUs, evaluated by JAX."""
     require_the_operation()

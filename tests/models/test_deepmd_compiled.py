@@ -16,12 +16,14 @@ from jaxdiff.models.edges import host_edges
 # silent pairs that are not there; crowded neighbours without a place
 CASES = {"two_sided.dp": 1e-6, "third_species.dp": 1e-6, "excluded.dp": None}
 CASES |= {"silent.dp": 1e-6, "crowded.dp": 1e-6}
-LONG = ("two_sided.dp", "crowded.dp")  # each compiles two programs
+# each compiles two programs
+MARK = dict.fromkeys(("two_sided.dp", "crowded.dp"), pytest.mark.long)
+MARK |= dict.fromkeys(("third_species.dp", "excluded.dp"), pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
     "file",
-    [pytest.param(file, marks=pytest.mark.long if file in LONG else ()) for file in CASES],
+    [pytest.param(file, marks=MARK.get(file, ())) for file in CASES],
 )
 def test_it_equals_the_plain_evaluator(file):
     model, atoms = checkpoints.load(DATA / file).restrict([3, 9]), structure("cell")

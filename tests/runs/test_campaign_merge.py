@@ -30,6 +30,9 @@ def write_series(path, run, first, stop, *, status="complete", **more):
         place = np.arange(int(np.prod(shape))).reshape(shape)
         return replica.reshape(-1, *[1] * len(shape)) * 1e6 + place
 
+    # replica r was equilibrated for 3 + r % 3 rows: units have records of unequal lengths
+    own = 3 + replica % 3
+    warm = np.where(np.arange(own.max()) < own[:, None], field(own.max()), np.nan)
     # replica r has r % 4 changes of site, which are so many rows
     rows = np.concatenate([np.full(r % 4, r) for r in replica]).astype("i4")
     with h5py.File(path, "w") as file:
@@ -43,11 +46,13 @@ def write_series(path, run, first, stop, *, status="complete", **more):
             file.attrs[name] = value
         file["temperature_kelvin"] = replica * 10.0
         file["thermo/time_ps"] = np.arange(7) * 0.02
+        file["equilibration/time_ps"] = np.arange(own.max()) * 0.02
         file["positions/is_mobile"] = np.array([True, False, True])
         energy = field(7)
         energy[replica % 5 == 3, 4:] = np.nan  # frozen
         for name, data, chunks in (
             ("thermo/pressure", energy, (n, 4)),
+            ("equilibration/pressure", warm, (n, 4)),
             ("positions/position", field(6, 3, 3).astype("f4"), (n, 2, 3, 3)),
             ("positions/none", np.zeros((n, 0, 3)), (n, 1, 3)),
             ("sites/change_replica", rows - first, (4,)),
