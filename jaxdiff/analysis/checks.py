@@ -304,8 +304,8 @@ def check_settling(found: Settling | None) -> Check:
     return Check(
         name,
         seen > n / 2,
-        f"energies of {seen} of {n} replicas settled within half of their equilibration "
-        f"(in the middle {when:.2g} of {record:.3g} ps; allowed: more than half)",
+        f"the energy settled within half of the equilibration in {seen} of {n} replicas "
+        f"(median {when:.2g} of {record:.3g} ps; more than half of the replicas must)",
         "Production began before the crystals were warm: lengthen "
         "equilibration.duration_ps, or let each replica go on until it has settled "
         "(equilibration.longest_ps).",
