@@ -50,6 +50,11 @@ class Check:
     advice: str = ""
 
 
+def smallest_of(n: int) -> str:
+    """What is said of the smallest p-value at n temperatures, times n (Bonferroni)."""
+    return f", the smallest of {n} temperatures (corrected for their number)" * (n > 1)
+
+
 def mean_temperature(series: Traces, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
     """Mean kinetic temperature, K, of the rows until each of the replicas stopped.
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from jaxdiff.analysis.activation import Activation
-from jaxdiff.analysis.checks import Check
+from jaxdiff.analysis.checks import Check, smallest_of
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.memory import PAIRS_PER_ORDER
 from jaxdiff.analysis.stationarity import Stationarity
@@ -96,8 +96,7 @@ def _exponential(p_value: Mapping[float, float]) -> Check:
     return Check(
         name,
         p > P_LIMIT,
-        f"p = {p:.2g} at {worst:.0f} K, the smallest"
-        + (f" (corrected for {len(known)} temperatures)" if len(known) > 1 else ""),
+        f"p = {p:.2g} at {worst:.0f} K{smallest_of(len(known))}",
         "Residence times are not exponential: look at the survival curves, and raise "
         "dwell_strides if there are too many short ones. D does not depend on it, the "
         "interval of the rate does.",

@@ -24,7 +24,7 @@ from scipy import stats
 from jaxdiff import units
 from jaxdiff.analysis.blocks import AGREEMENT_LIMIT, Blocks, cut
 from jaxdiff.analysis.bootstrap import Values
-from jaxdiff.analysis.checks import Check
+from jaxdiff.analysis.checks import Check, smallest_of
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.lattice_curve import CURVE_LIMIT, Polynomial, fit_curve
 from jaxdiff.analysis.record import parse, plain
@@ -348,10 +348,7 @@ def _smallest(name: str, p_value: dict[float, float], limit: float, advice: str)
         return Check(name, None, "nothing to compare at any temperature")
     kelvin = min(known, key=known.__getitem__)
     joint = min(1.0, known[kelvin] * len(known))
-    detail = f"p = {joint:.2g} at {kelvin:g} K, the smallest"
-    if len(known) > 1:
-        detail += f" (corrected for {len(known)} temperatures)"
-    detail += f"; limit {limit}"
+    detail = f"p = {joint:.2g} at {kelvin:g} K{smallest_of(len(known))}; limit {limit}"
     return Check(name, joint >= limit, detail, advice)
 
 

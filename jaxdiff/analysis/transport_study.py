@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from jaxdiff.analysis.checks import Check
+from jaxdiff.analysis.checks import Check, smallest_of
 from jaxdiff.analysis.conductivity import Activated, activated, of_row
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.site_study import SiteStudy
@@ -128,9 +128,8 @@ def _straight(motions: Sequence[Transport]) -> Check:
     return Check(
         "straight lines",
         joint >= STRAIGHT_LIMIT,
-        f"tracer displacements: p = {joint:.2g} at {kelvin:g} K, the smallest"
-        + (f" (corrected for {len(known)} temperatures)" if len(known) > 1 else "")
-        + f"; limit {STRAIGHT_LIMIT}",
+        f"tracer displacements: p = {joint:.2g} at {kelvin:g} K{smallest_of(len(known))}; "
+        f"limit {STRAIGHT_LIMIT}",
         "The motion is not diffusive over the lag times of the fit: run longer, leave out "
         "the beginning (--start), or equilibrate longer (equilibration.duration_ps).",
     )

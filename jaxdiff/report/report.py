@@ -115,9 +115,6 @@ def _motion(study: Study) -> list[Block]:
 
 
 def _hops(series: Series, study: Study) -> list[Block]:
-    panels = [lambda ax, row=row: figures.survival(row, ax) for row in study.rows]
-    survival = "Probability that the defect has not hopped, by temperature."
-    columns = 2 if len(panels) in (1, 2, 4) else 3
     return [
         Picture(
             "classes",
@@ -134,15 +131,24 @@ def _hops(series: Series, study: Study) -> list[Block]:
             "Hops of each replica, and what one rate at each temperature would give.",
             figures.dispersion(series, study),
         ),
-        *(
-            [
-                Picture(
-                    "survival", survival, figures.sheet(panels, columns=columns, height=1.9)
-                )
-            ]
-            if panels
-            else []
-        ),
+        *_survival(study),
+    ]
+
+
+def _survival(study: Study) -> list[Block]:
+    """A panel for each temperature."""
+    panels = [lambda ax, row=row: figures.survival(row, ax) for row in study.rows]
+    if not panels:
+        return []
+    columns = 2 if len(panels) in (2, 4) else 3
+    return [
+        Picture(
+            "survival",
+            "Probability that the defect has not hopped, by temperature.",
+            figures.survival(study.rows[0])
+            if len(panels) == 1
+            else figures.sheet(panels, columns=columns, height=1.9),
+        )
     ]
 
 

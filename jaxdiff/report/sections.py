@@ -70,8 +70,8 @@ def by_temperature(study: Study) -> list[Block]:
         [
             (
                 f"{r.temperature_kelvin:.0f}",
-                shown(r.rate.scaled(1000.0, "1/ns"), "{:.3g}"),
-                shown(r.residence, "{:.3g}"),
+                shown(r.rate.scaled(1000.0, "1/ns")),
+                shown(r.residence),
                 *(p_value(r.exponential.p_value), p_value(r.stationarity.p_value)),
             )
             for r in study.rows

@@ -70,7 +70,7 @@ def _kinds(row: SiteRow) -> list[tuple[str | int, ...]]:
         (
             *(f"{row.temperature_kelvin:g}", kind.name, kind.n_sites),
             f"{kind.given:.2f}" if math.isfinite(kind.given) else NOTHING,
-            *(f"{kind.seen:.2f}", shown(kind.residence, "{:.3g}")),
+            *(f"{kind.seen:.2f}", shown(kind.residence)),
         )
         for kind in row.kinds
     ]
@@ -83,7 +83,7 @@ def _classes(row: SiteRow) -> list[tuple[str | int, ...]]:
             f"{one.kinds[0]}, {one.kinds[1]}",
             f"{one.length:.2f}",
             one.n,
-            shown(one.rate, "{:.3g}"),
+            shown(one.rate),
             f"{one.returning:.0%}",
             f"{one.neighbours:.0%}",
             "through the crystal" if one.far else "within a cage",

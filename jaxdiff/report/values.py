@@ -10,8 +10,10 @@ NOTHING = "–"
 """What is not known."""
 
 
-def shown(estimate: Estimate, form: str = "{:.2e}") -> str:
+def shown(estimate: Estimate, form: str = "") -> str:
     """Value with its 95 % interval; a bound alone where it is worth no observation.
+
+    - `form`: of each number, such as {:.2f}; three digits where none is given.
 
     An interval that says nothing, of no width or from 0 to infinity, is not shown.
     """
@@ -26,12 +28,12 @@ def shown(estimate: Estimate, form: str = "{:.2e}") -> str:
 
 
 def _text(value: float, form: str) -> str:
-    """A number in a form; 1560, where %g would write 1.56e+03."""
     if value == 0 or math.isinf(value):
         return "∞" if value else "0"
-    text = form.format(value)
-    plain = form.endswith("g}") and "e+" in text and abs(value) < 1e6
-    return f"{float(text):.0f}" if plain else text
+    if form or not 0.01 <= abs(value) < 1e5:
+        return (form or "{:.2e}").format(value)
+    after = 2 - math.floor(math.log10(abs(value)))
+    return f"{round(value, after):.{max(after, 0)}f}"
 
 
 def has_interval(estimate: Estimate) -> bool:
@@ -40,7 +42,7 @@ def has_interval(estimate: Estimate) -> bool:
     return low < high and (low > 0 or math.isfinite(high))
 
 
-def shown_if_known(estimate: Estimate, form: str = "{:.2e}") -> str:
+def shown_if_known(estimate: Estimate, form: str = "") -> str:
     """The same; nothing where only the value is known, and stands elsewhere."""
     known = has_interval(estimate) or not math.isfinite(estimate.value)
     return shown(estimate, form) if known else NOTHING

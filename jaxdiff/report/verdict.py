@@ -86,9 +86,9 @@ def _answer(study: Study) -> str:
     energies, what = study.activation, defect_name(study.sign)
     if energies.diffusion is None:
         row = study.rows[0] if len(study.rows) == 1 else None
-        why = f"The activation energy cannot be determined: {energies.not_identifiable}"
+        why = energies.not_identifiable
         if row is None or not row.hops:
-            return f"**{why.replace(': ', ':** ', 1)}"
+            return f"**No activation energy:** {why}"
         known = f"{shown(row.headline_diffusivity)} cm²/s"
         return f"**D of the {what} at {row.temperature_kelvin:.0f} K = {known}.** {why}"
     if energies.correlated:

@@ -124,9 +124,9 @@ def test_the_numbers_are_those_of_the_study(run):
 
 def test_the_numbers_of_bars_and_steps(run):
     series, study = run
-    names = {r["x"].split(",")[0] for r in rows(drawn(run, "classes"))}
+    names = {r["y"].split(",")[0] for r in rows(drawn(run, "classes"))}
     assert "collinear" in names
-    total = sum(int(float(r["y"])) for r in rows(drawn(run, "classes")))
+    total = sum(int(float(r["x"])) for r in rows(drawn(run, "classes")))
     assert total == study.total_hops == len(series.events.kind)
     curve = series_of(drawn(run, "survival"), "not hopped (Kaplan–Meier)")
     np.testing.assert_allclose(
@@ -162,10 +162,10 @@ def test_ticks_are_of_round_numbers():
 
 
 def test_counts_have_whole_ticks(run):
-    for name in ("classes", "dispersion"):
-        axes = drawn(run, name)
-        assert isinstance(axes.yaxis.get_major_locator(), MaxNLocator)
-        ticks = axes.get_yticks()
+    for name, which in (("classes", "x"), ("dispersion", "y")):
+        axis = getattr(drawn(run, name), f"{which}axis")
+        assert isinstance(axis.get_major_locator(), MaxNLocator)
+        ticks = axis.get_majorticklocs()
         np.testing.assert_array_equal(ticks, np.round(ticks))
 
 

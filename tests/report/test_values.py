@@ -37,8 +37,9 @@ def test_an_interval_is_shown_only_where_it_says_something(value, interval, n, t
 
 
 def test_large_numbers_are_written_out():
-    estimate = Estimate(1234.0, 1.0, (980.0, 15600.0), 9, "1/ns")
-    assert shown(estimate, "{:.3g}") == "1230 [980, 15600]"
+    estimate = Estimate(1234.0, 1.0, (0.98, 15600.0), 9, "1/ns")
+    assert shown(estimate) == "1230 [0.980, 15600]"
+    assert shown(estimate.scaled(1e-5, "1/ns")) == "0.0123 [9.80e-06, 0.156]"
     assert (rounded(33804.0), rounded(7.2)) == ("34000", "7")
     assert (count(1, "hop"), count(0, "hop")) == ("1 hop", "0 hops")
 

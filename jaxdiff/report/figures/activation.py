@@ -37,7 +37,7 @@ def arrhenius(study: Study, ax: Axes | None = None) -> Axes:
     axes.margins(x=0.1, y=0.14)
     logarithmic(axes, least=_least(study))
     kelvin_axis(axes, [row.temperature_kelvin for row in study.rows])
-    key(axes, "lower left", title="numbers: hops")
+    key(axes, title="numbers: hops")
     return axes
 
 

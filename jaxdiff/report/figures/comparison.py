@@ -44,7 +44,7 @@ def compared_arrhenius(studies: Mapping[str, Study], ax: Axes | None = None) -> 
     axes.margins(x=0.08)
     logarithmic(axes, least=min(values, default=0.0) / 20)
     kelvin_axis(axes, kelvin)
-    key(axes, "lower left")
+    key(axes)
     return axes
 
 

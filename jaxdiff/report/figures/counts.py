@@ -104,6 +104,6 @@ def _finish(axes: Axes, ticks: list[tuple[float, str]], study: Study) -> None:
     frame(axes, "replicas by temperature", "hops per replica", title)
     axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks])
     whole_numbers(axes.yaxis)
-    axes.margins(y=0.15)
-    axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # a disc at 0 is whole
+    top = axes.get_ylim()[1]
+    axes.set_ylim(-0.02 * top, 1.3 * top)  # a disc at 0 is whole; room for the key
     key(axes, "upper left")

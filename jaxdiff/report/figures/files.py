@@ -137,14 +137,14 @@ def _with_errors(container: ErrorbarContainer) -> Iterator[dict[str, Any]]:
 
 
 def _bars(axes: Axes, container: BarContainer) -> Iterator[dict[str, Any]]:
-    """Heights by the text at their place."""
+    """Lengths of horizontal bars, by the text at their place."""
     names = {
         round(float(place), 6): label.get_text().replace("\n", ", ")
-        for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        for place, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
     }
     for bar in container.patches:
-        place = round(bar.get_x() + bar.get_width() / 2, 6)
-        yield {"x": names.get(place, place), "y": bar.get_height()}
+        place = round(bar.get_y() + bar.get_height() / 2, 6)
+        yield {"x": bar.get_width(), "y": names.get(place, place)}
 
 
 def _band(artist: PolyCollection) -> Iterator[dict[str, Any]]:

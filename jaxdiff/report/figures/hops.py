@@ -17,6 +17,8 @@ from jaxdiff.report.figures.style import (
     whole_numbers,
 )
 
+_HATCHES = ("", "///", "...", "\\\\\\", "xx")
+
 
 def hops(series: Series, ax: Axes | None = None) -> Axes:
     """Events by class over time; one row for each replica, by temperature."""
@@ -69,7 +71,7 @@ def _group_replicas(axes: Axes, temperature: np.ndarray) -> None:
         axes.axhline(start - 0.5, color="0.5", lw=0.6)
     labels = [f"{t:.0f} K\n({n})" for t, n in zip(values, count, strict=True)]
     axes.set_yticks(first + (count - 1) / 2, labels, fontsize=SMALL)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=6)
     axes.grid(False, axis="y")
     axes.set_ylabel("temperature (replicas)", fontsize=8)
 
@@ -84,30 +86,27 @@ def classes(series: Series, study: Study, ax: Axes | None = None) -> Axes:
         say(axes, "no event")
         return axes
     labels = [f"{names[i].replace('_', ' ')}\n{_length(series, i)}" for i in shown]
-    if len(shown) > 3:
-        labels = [label.replace(" ", "\n", label.count(" ") - 1) for label in labels]
-    axes.set_xticks(range(len(shown)), labels)
+    axes.set_yticks(range(len(shown)), labels)
     base = np.zeros(len(shown))
     styles = temperature_styles(len(study.rows))
-    hatches = ("", "///", "...", "\\\\\\", "xx")
     for number, (row, style) in enumerate(zip(study.rows, styles, strict=True)):
         count = np.array([row.events_by_class[names[i]] for i in shown])
-        axes.bar(
+        axes.barh(
             *(np.arange(len(shown)), count, 0.7, base),
             color=style["color"],
             label=f"{row.temperature_kelvin:.0f} K",
             edgecolor="w",
-            hatch=hatches[number % len(hatches)],
+            hatch=_HATCHES[number % len(_HATCHES)],
             lw=0.4,
         )
         base += count
     for at, i in enumerate(shown):
-        axes.text(at, total[i], f"{total[i]}", ha="center", va="bottom", fontsize=SMALL)
-    frame(axes, "class and length of the jump", "events")
-    whole_numbers(axes.yaxis)
-    axes.margins(y=0.12)
-    axes.set_xlim(-0.7, max(len(shown), 3) - 0.3)
-    key(axes, "upper right", ncols=2 if len(study.rows) > 4 else 1)
+        axes.text(total[i], at, f" {total[i]}", va="center", fontsize=SMALL)
+    frame(axes, "events", "class and length of the jump")
+    whole_numbers(axes.xaxis)
+    axes.margins(x=0.12)
+    axes.set_ylim(max(len(shown), 3) - 0.4, -0.6)
+    key(axes, "lower right", ncols=2 if len(study.rows) > 5 else 1)
     return axes
 
 

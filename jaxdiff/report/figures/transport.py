@@ -101,7 +101,7 @@ def transport_arrhenius(study: TransportStudy, ax: Axes | None = None) -> Axes:
     logarithmic(axes)
     kelvin = [row.motion.temperature_kelvin for row in study.rows]
     kelvin_axis(axes, [*kelvin, ROOM_TEMPERATURE])
-    key(axes, "lower left")
+    key(axes)
     return axes
 
 
