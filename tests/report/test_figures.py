@@ -99,7 +99,8 @@ def test_a_figure_is_saved_in_three_formats_with_its_numbers(run, tmp_path):
     assert b"/Type3" not in pdf  # outlines that journals refuse
     assert b"/MediaBox [ 0 0 242.64" in pdf  # 3.37 in, in points
     assert b"D of the interstitial" in svg  # text, not outlines
-    again = figures.save(axes, tmp_path / "again")
+    again = figures.save(axes, tmp_path / "a=4.08")
+    assert again[0].name == "a=4.08.png"
     for old, new in zip(written, again, strict=True):
         assert old.read_bytes() == new.read_bytes()
 

@@ -33,23 +33,24 @@ _UNDATED = {
 
 
 def save(drawn: Axes | Figure, path: str | Path, *, png: bytes | None = None) -> list[Path]:
-    """Write PATH.png, .pdf, .svg and .csv, whatever suffix `path` has; their paths.
+    """Write PATH.png, .pdf, .svg and .csv, also if `path` ends with one; their paths.
 
     - `png`: the first of them, where it is there already.
 
     The CSV has a row for every point that is drawn: the panel (what is on its axes), the
     entry of the key, and x and y with the ends of their intervals.
     """
-    figure = figure_of(drawn)
+    figure, path = figure_of(drawn), Path(path)
+    stem = path.stem if path.suffix[1:] in (*KINDS, "csv") else path.name
     layout, written = figure.get_layout_engine(), []
     for kind in KINDS:
-        target = Path(path).with_suffix(f".{kind}")
+        target = path.with_name(f"{stem}.{kind}")
         made = png if kind == "png" and png else as_bytes(figure, kind)
         durable.write_bytes(target, made)
         written.append(target)
         figure.set_layout_engine("none")  # that of the first is that of all
     figure.set_layout_engine(layout)
-    target = Path(path).with_suffix(".csv")
+    target = path.with_name(f"{stem}.csv")
     durable.write_text(target, as_csv(figure))
     return [*written, target]
 
