@@ -107,8 +107,7 @@ def _motion(study: Study) -> list[Block]:
         ),
         Picture(
             "frames",
-            "The same from kept positions, with vibrations: of a mobile atom (thin lines) "
-            "and of the sum over all (thick).",
+            "Mean squared displacements from kept positions, with vibrations.",
             figures.frame_displacements(study),
         ),
     ]

@@ -1,6 +1,8 @@
 """Mean squared displacements, and how long a defect stays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,7 +41,9 @@ def displacements(study: Study, ax: Axes | None = None) -> Axes:
             y = 2 * _DIMENSION * d * x + slope.fit.intercept
             axes.plot(x, y, gid=f"{_kelvin(row)}, line (GLS)", **FITTED)
 
-    return _over_time(study, ax, draw, "MSD of the defect  (Å²)", line="line (GLS)")
+    return _over_time(
+        study, ax, draw, "MSD of the defect  (Å²)", also={"line (GLS)": FITTED}
+    )
 
 
 def displacement_exponent(study: Study, ax: Axes | None = None) -> Axes:
@@ -76,17 +80,19 @@ def tracer_displacements(study: Study, ax: Axes | None = None) -> Axes:
 
 def frame_displacements(study: Study, ax: Axes | None = None) -> Axes:
     """MSD with vibrations from kept positions: of a mobile atom, and of their sum."""
+    kinds = {"mobile atom": {"lw": 1.0}, "sum over all": {"lw": 2.2}}
 
     def draw(axes: Axes, row: TemperatureRow, style: dict) -> None:
-        for curve, width, what in zip(
-            row.continuous or (), (1.2, 2.4), ("mobile atom", "sum"), strict=False
-        ):
-            label = f"{_kelvin(row)}, {what}"
-            axes.plot(curve.time_ps, curve.msd, lw=width, label=label, **style)
+        for curve, (what, own) in zip(row.continuous or (), kinds.items(), strict=False):
+            label = _kelvin(row) if what == "mobile atom" else None
+            gid = f"{_kelvin(row)}, {what}"
+            axes.plot(curve.time_ps, curve.msd, label=label, gid=gid, **(style | own))
 
     missing = "no positions were kept:\nset output.positions_every_ps"
     missing += "\n(of trajectories: --keep-frames)"
-    return _over_time(study, ax, draw, "MSD with vibrations  (Å²)", missing=missing)
+    also = {name: {"color": "k"} | own for name, own in kinds.items()}
+    label = "MSD with vibrations  (Å²)"
+    return _over_time(study, ax, draw, label, missing=missing, also=also)
 
 
 def _over_time(
@@ -97,9 +103,12 @@ def _over_time(
     *,
     log: bool = True,
     missing: str = "no hop: nothing has moved",
-    line: str = "",
+    also: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Axes:
-    """A curve for each temperature with hops; a sentence where there is none."""
+    """A curve for each temperature with hops; a sentence where there is none.
+
+    `also`: what the key has beside temperatures, and how it is drawn.
+    """
     axes = place(ax)
     styles = temperature_styles(len(study.rows))
     for row, style in zip(study.rows, styles, strict=True):
@@ -111,8 +120,8 @@ def _over_time(
         return axes
     frame(axes, "time  (ps)", label)
     logarithmic(axes, "x")
-    if line:
-        axes.plot([], [], label=line, **FITTED)
+    for name, style in also.items():
+        axes.plot([], [], label=name, **style)
     if log:
         logarithmic(axes)
         key(axes, "upper left")
