@@ -16,6 +16,7 @@ from jaxdiff.cli.frame import command
 from jaxdiff.cli.init import init
 from jaxdiff.cli.lattice import lattice
 from jaxdiff.cli.report import report
+from jaxdiff.cli.required import AsksAtOnce
 from jaxdiff.cli.schema import schema
 from jaxdiff.cli.select import select
 from jaxdiff.cli.simulate import simulate
@@ -27,10 +28,10 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(simulate)
-app.command()(analyze)
+app.command(cls=AsksAtOnce)(analyze)
 app.command()(report)
 app.command()(compare)
-app.command()(export)
+app.command(cls=AsksAtOnce)(export)
 app.command()(finetune)
 app.command()(select)
 app.command()(lattice)

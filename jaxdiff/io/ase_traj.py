@@ -38,9 +38,10 @@ def open_ase_traj(path: Path, given: source.Given) -> source.Source:
     if first.cell.any():
         source.refuse_cell(path, given)
     elif given.cell is None:
-        raise ValueError(
+        raise source.Missing(
+            "cell",
             f"{path} has a cell without volume; give it, such as "
-            "--cell-angstrom 20.3,20.3,20.3."
+            "--cell-angstrom 20.3,20.3,20.3.",
         )
     else:
         x = y = z = True

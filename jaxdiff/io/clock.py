@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdiff.io.trajectory_source import RawFrame, Source, Tally
+from jaxdiff.io.trajectory_source import Missing, RawFrame, Source, Tally
 
 _SAME_SPACING = 1e-3  # of the spacing; times are printed with few digits
 _TIME_EPSILON = 4 * float(np.finfo(np.float32).eps)  # times may be stored in float32
@@ -93,7 +93,7 @@ def read_clock(
     raw, following = _two_frames(source, start)
     clock = _choose(path, source, raw, (frame_ps, timestep_fs))
     if clock is None:
-        raise ValueError(_question(path, source, raw, following))
+        raise Missing("time", _question(path, source, raw, following))
     if following is None:
         return dataclasses.replace(
             clock, spacing=1.0 if clock.quantity == "index" else None

@@ -32,8 +32,9 @@ def open_dcd(path: Path, given: source.Given) -> source.Source:
     reader = _reader(path)
     number = read_elements(given, reader.n_atoms, path)
     if _cell(reader.ts) is None and given.cell is None:
-        raise ValueError(
-            f"{path} has no cell; give it, such as --cell-angstrom 20.3,20.3,20.3."
+        raise source.Missing(
+            "cell",
+            f"{path} has no cell; give it, such as --cell-angstrom 20.3,20.3,20.3.",
         )
     if _cell(reader.ts) is not None:
         source.refuse_cell(path, given)

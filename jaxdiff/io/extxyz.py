@@ -105,9 +105,10 @@ def _loader(
 def _cell(comment: Comment, given: source.Given, where: str) -> np.ndarray:
     cell = given.cell if comment.cell is None else comment.cell
     if cell is None:
-        raise ValueError(
+        raise source.Missing(
+            "cell",
             f"{where} has no Lattice in its comment line, so its cell is unknown; give it, "
-            "such as --cell-angstrom 20.3,20.3,20.3, or write extended XYZ."
+            "such as --cell-angstrom 20.3,20.3,20.3, or write extended XYZ.",
         )
     return cell
 

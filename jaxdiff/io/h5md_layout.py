@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from jaxdiff.io import hdf5
-from jaxdiff.io.trajectory_source import Given, refuse_cell
+from jaxdiff.io.trajectory_source import Given, Missing, refuse_cell
 
 _LENGTH = {"angstrom": 1.0, "a": 1.0, "å": 1.0, "nm": 10.0, "pm": 0.01}
 _OF_H5PY = (RuntimeError, TypeError, UnicodeError)
@@ -90,9 +90,10 @@ def read_layout(file: h5py.File, path: Path, given: Given) -> Layout:
     edges = _element(group, "box/edges", where)
     periodic = (True, True, True)
     if edges is None and given.cell is None:
-        raise ValueError(
+        raise Missing(
+            "cell",
             f"{where} has no box/edges, so its cell is unknown; give it, such as "
-            "--cell-angstrom 20.3,20.3,20.3."
+            "--cell-angstrom 20.3,20.3,20.3.",
         )
     if edges is None:
         edges = Element(given.cell, in_time=False, unit=1.0)

@@ -210,9 +210,8 @@ def _kind_column(head: Head, species: dict[int, str] | None) -> str:
     if "element" in head.columns:
         return "element"
     if "type" in head.columns:
-        raise ValueError(
-            f"{head.where} gives atom types, not elements; {source.NAME_TYPES}."
-        )
+        text = f"{head.where} gives atom types, not elements; {source.NAME_TYPES}."
+        raise source.Missing("species", text)
     raise ValueError(
         f"{head.where} has neither an element nor a type column; dump one of them."
     )
@@ -240,11 +239,13 @@ def _check_names(head: Head, kinds: list[bytes], tokens: list[bytes]) -> None:
     typed = "type" in head.columns
     if b"X" in kinds:
         what = source.NAME_TYPES if typed else "name it (dump_modify element), or dump type"
-        raise ValueError(f"{head.where} has the element X, which stands for none; {what}.")
+        text = f"{head.where} has the element X, which stands for none; {what}."
+        raise source.Missing("species", text) if typed else ValueError(text)
     if kinds == [b"C"] and typed:
         types = set(tokens[head.columns.index("type") :: len(head.columns)])
         if len(types) > 1:
-            raise ValueError(
+            raise source.Missing(
+                "species",
                 f"{head.where} calls all {len(types)} atom types C, LAMMPS's default; "
-                f"{source.NAME_TYPES}."
+                f"{source.NAME_TYPES}.",
             )

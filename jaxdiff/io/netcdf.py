@@ -100,8 +100,9 @@ def _check_cell(file: Any, given: source.Given, path: Path) -> None:
     if {"cell_lengths", "cell_angles"} <= set(file.variables):
         source.refuse_cell(path, given)
     elif given.cell is None:
-        raise ValueError(
-            f"{path} has no cell; give it, such as --cell-angstrom 20.3,20.3,20.3."
+        raise source.Missing(
+            "cell",
+            f"{path} has no cell; give it, such as --cell-angstrom 20.3,20.3,20.3.",
         )
 
 

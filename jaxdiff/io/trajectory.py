@@ -15,7 +15,7 @@ from jaxtyping import Float, Integer
 
 from jaxdiff.io.clock import Clock, read_clock
 from jaxdiff.io.trajectory_format import FORMATS, open_source
-from jaxdiff.io.trajectory_source import Given, RawFrame, Source, Tally
+from jaxdiff.io.trajectory_source import Given, Missing, RawFrame, Source, Tally
 from jaxdiff.io.unwrap import Unwrapper, image_difference
 from jaxdiff.system import FARTHEST
 
@@ -25,6 +25,10 @@ _SAME_FRAME = 0.01  # Å; more between two frames of one time, and they are diff
 _NO_VOLUME = 1e-6  # Å^3
 _MOST_CELLS = 1e5  # that an atom may have crossed
 _TIMESTEP_FS = 0.01, 20.0  # beyond these it is a slip of units
+_ANY = {  # what stands for what is missing, to see what else is
+    "species": dict(enumerate(["H"] * 119)),
+    "cell": 1e3 * np.eye(3),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,12 +192,39 @@ def open_trajectory(
         topology=None if topology is None else Path(topology),
         length_unit=_given_unit(length_unit),
     )
-    source = open_source(path, file_format, given)
+    source, clock = _opened(path, file_format, given, start, (frame_ps, timestep_fs))
     stated = unwrapped and not source.exact
     if stated:
         source = dataclasses.replace(source, exact=True, unwrapping="none, as stated")
-    clock = read_clock(path, source, start, frame_ps, timestep_fs)
     return _trajectory(path, source, clock, (start, stop, stride), stated=stated)
+
+
+def _opened(
+    path: Path,
+    file_format: str | None,
+    given: Given,
+    start: int,
+    times: tuple[float | None, float | None],
+) -> tuple[Source, Clock]:
+    """The file and its times; all that is missing is asked for at once."""
+    asked: list[str] = []
+    while True:
+        try:
+            source = open_source(path, file_format, given)
+            clock = read_clock(path, source, start, *times)
+        except Missing as missing:
+            asked.append(str(missing))
+            if missing.what == "time":
+                raise ValueError(" ".join(asked)) from None
+            given = dataclasses.replace(given, **{missing.what: _ANY[missing.what]})
+        except ValueError:
+            if asked:
+                raise ValueError(" ".join(asked)) from None
+            raise
+        else:
+            if asked:
+                raise ValueError(" ".join(asked))
+            return source, clock
 
 
 def trajectory_of(path: Path, source: Source) -> Trajectory:

@@ -52,6 +52,17 @@ class Given:
     length_unit: float | None = None
 
 
+class Missing(ValueError):
+    """What a file does not say and the user did not either.
+
+    - `what`: species or cell, as in `Given`, or time.
+    """
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
 @dataclasses.dataclass(frozen=True)
 class RawFrame:
     """One frame as the file has it; its numbers are read when `load` is called.
@@ -110,9 +121,10 @@ def elements_of_numbers(
     """Atomic numbers of numbered kinds, as the user names them."""
     present = sorted(set(kinds.tolist()))
     if species is None:
-        raise ValueError(
+        raise Missing(
+            "species",
             f"{where} numbers its atoms' types ({', '.join(map(str, present))}) without "
-            f"names of elements; {NAME_TYPES}."
+            f"names of elements; {NAME_TYPES}.",
         )
     known = elements_of_types(species, "--species")
     unknown = [kind for kind in present if kind not in known]

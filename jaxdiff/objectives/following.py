@@ -54,7 +54,7 @@ def saddle_beside(
         lowest = lowest_modes(product, here, surface.mass)
         along = jnp.asarray(_direction(lowest, surface.mass, 0, 2))
         here, force = _turned(surface, model, here, along)
-        if float(largest_norm(force)) < _NEAR:
+        if lowest.n_negative < 2 and float(largest_norm(force)) < _NEAR:
             break
     force = partial(evaluate, surface, model)
     saddle = polish(force, product, here, largest_force=largest_force)
@@ -90,7 +90,7 @@ def _turned(surface, model, position, along):
         own = surface.energy_and_force(model, x)[1]
         return own - 2 * jnp.vdot(own, along) * along
 
-    found, _ = descend(force, position, _NEAR, _STEPS)
+    found, _ = descend(force, position, 0.0, _STEPS)
     return found, force(found)
 
 

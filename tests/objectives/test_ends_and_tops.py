@@ -98,7 +98,7 @@ def test_the_path_goes_through_the_saddle_that_joins_its_ends(side):
     """On the side that its ends lie on, to whichever side the mode points."""
     position = through((-1.0, side), (1.0, side))
     assert len(position) == SETTINGS.n_images + 2
-    np.testing.assert_allclose(position[3, 0], [0.0, side, 0.0], atol=1e-3)
+    np.testing.assert_allclose(position[3, 0], [0.0, side, 0.0], atol=5e-3)
 
 
 def test_a_saddle_that_joins_other_minima_is_the_reason():
