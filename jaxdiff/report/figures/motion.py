@@ -80,17 +80,17 @@ def tracer_displacements(study: Study, ax: Axes | None = None) -> Axes:
 
 def frame_displacements(study: Study, ax: Axes | None = None) -> Axes:
     """MSD with vibrations from kept positions: of a mobile atom, and of their sum."""
-    kinds = {"mobile atom": {"lw": 1.0}, "sum over all": {"lw": 2.2}}
+    widths = {"mobile atom": 1.0, "sum over all": 2.2}
 
     def draw(axes: Axes, row: TemperatureRow, style: dict) -> None:
-        for curve, (what, own) in zip(row.continuous or (), kinds.items(), strict=False):
+        for curve, what in zip(row.continuous or (), widths, strict=False):
             label = _kelvin(row) if what == "mobile atom" else None
-            gid = f"{_kelvin(row)}, {what}"
-            axes.plot(curve.time_ps, curve.msd, label=label, gid=gid, **(style | own))
+            shared = {"lw": widths[what], "gid": f"{_kelvin(row)}, {what}"} | style
+            axes.plot(curve.time_ps, curve.msd, label=label, **shared)
 
     missing = "no positions were kept:\nset output.positions_every_ps"
     missing += "\n(of trajectories: --keep-frames)"
-    also = {name: {"color": "k"} | own for name, own in kinds.items()}
+    also = {name: {"color": "k", "lw": widths[name]} for name in widths}
     label = "MSD with vibrations  (Å²)"
     return _over_time(study, ax, draw, label, missing=missing, also=also)
 
