@@ -50,6 +50,11 @@ class Check:
     advice: str = ""
 
 
+def smallest_of(n: int) -> str:
+    """What is said of the smallest p-value at n temperatures, times n (Bonferroni)."""
+    return f", the smallest of {n} temperatures (corrected for their number)" * (n > 1)
+
+
 def mean_temperature(series: Traces, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
     """Mean kinetic temperature, K, of the rows until each of the replicas stopped.
 
@@ -135,7 +140,7 @@ def _status(series: Traces) -> Check:
         "run complete",
         done,
         f"status is {series.status!r}",
-        "Resume the run; what is here is a part of it.",
+        "Resume the run: these results are of a part of it.",
     )
 
 
@@ -153,9 +158,9 @@ def _replicas(series: Traces) -> Check:
         "replicas",
         False,
         f"{len(who)} of {n} diverged and were stopped: {'; '.join(named)}",
-        "What they showed until then is used, which is fair only if it was not a hop that "
-        "made them diverge: look at their last frames in final.extxyz; then shorten "
-        "timestep_fs, run colder, or train the model on such frames.",
+        "Their data up to that time are used, which is unbiased only if the divergence had "
+        "nothing to do with a hop: look at their last frames in final.extxyz; then shorten "
+        "timestep_fs, lower the temperature, or train the model on such frames.",
     )
 
 
@@ -195,7 +200,7 @@ def _transits(series: Series) -> Check:
         "hops are rare events",
         passed,
         detail,
-        "Residences are too short to count hops: run at lower temperatures.",
+        "Residence times are too short to count hops: run at lower temperatures.",
     )
 
 
@@ -208,7 +213,7 @@ def _host(series: Series) -> Check:
         f"{fraction:.2%} of frames with a host atom off its site "
         f"(limit {UNDEFINED_LIMIT:.0%})",
         "Host atoms leave their sites, so the crystal melts or breaks up: look at the "
-        "final frames, and run colder.",
+        "final frames, and lower the temperature.",
     )
 
 
@@ -221,10 +226,10 @@ def check_poisson(dispersion: Dispersion) -> Check:
     return Check(
         "hops are Poisson",
         bool(dispersion.p_value > DISPERSION_LIMIT),
-        f"dispersion index over replicas {dispersion.index:.2f}, p = "
-        f"{dispersion.p_value:.2g} (limit {DISPERSION_LIMIT})",
-        "Replicas have different rates or hops come in bursts: look at the dispersion of "
-        "replicas; intervals are widened by this much already.",
+        f"variance / mean of the hop counts over replicas {dispersion.index:.2f} (Poisson: "
+        f"1), p = {dispersion.p_value:.2g} (limit {DISPERSION_LIMIT})",
+        "Replicas have different rates, or hops come in bursts: look at the hops of each "
+        "replica. The intervals have been widened accordingly.",
     )
 
 
@@ -251,11 +256,12 @@ def _temperature(series: Traces, asked: float, error: float = 0.0) -> Check:
         # the error is known from few blocks itself
         times = stats.t.isf(TEMPERATURE_CHANCE / 2, seen.n_effective - 1)
         allowed = max(allowed, times * seen.standard_error)
+    step = f"; the time step makes momenta {error:.2%} too cold" if error else ""
     return Check(
         name,
         bool(abs(seen.value - target) <= allowed),
         f"mean {seen.value:.2f} ± {seen.standard_error:.2f} K (allowed {target:.1f} ± "
-        f"{allowed:.1f} K){f', momenta {error:.2%} low by the time step' if error else ''}",
+        f"{allowed:.1f} K){step}",
         "The thermostat does not hold its target: equilibrate longer, shorten timestep_fs, "
         "and quote the mean temperature.",
     )
@@ -281,12 +287,12 @@ def check_configurational(rows: Sequence[Configurational]) -> Check:
         f"{r.asked:.0f} K {e:+.1%} ± {s:.1%}"
         for r, e, s in zip(rows, excess, error, strict=True)
     )
-    step = f", with {known:.2%} by the time step" if known else ""
+    step = f", which includes {known:+.2%} for the time step" if known else ""
     return Check(
         name,
         bool(passed),
-        f"positions {mean:+.1%} ± {own:.1%} off what is expected{step} ({by}; allowed "
-        f"{TEMPERATURE_LIMIT:.1%} or 3 standard errors)",
+        f"temperature of the positions {mean:+.1%} ± {own:.1%} from the expected one{step} "
+        f"({by}; allowed {TEMPERATURE_LIMIT:.1%} or 3 standard errors)",
         "Positions are not at the temperature of the thermostat: equilibrate longer, with "
         'equilibration.thermostat = "langevin", and shorten timestep_fs.',
     )
@@ -303,8 +309,8 @@ def check_settling(found: Settling | None) -> Check:
     return Check(
         name,
         seen > n / 2,
-        f"energies of {seen} of {n} replicas settled within half of their equilibration "
-        f"(in the middle {when:.2g} of {record:.3g} ps; allowed: more than half)",
+        f"the energy settled within half of the equilibration in {seen} of {n} replicas "
+        f"(median {when:.2g} of {record:.3g} ps; more than half of the replicas must)",
         "Production began before the crystals were warm: lengthen "
         "equilibration.duration_ps, or let each replica go on until it has settled "
         "(equilibration.longest_ps).",
@@ -328,7 +334,7 @@ def _log(series: Series) -> Check:
     return Check(
         "changes of site",
         lost == 0,
-        f"{lost} of {len(series.temperature)} replicas had more changes of site in a chunk "
-        "than the log holds; what followed is left out",
+        f"{lost} of {len(series.temperature)} replicas filled the log of site changes"
+        + ("; what followed is left out" if lost else ""),
         "Shorten chunk_ps and run again.",
     )

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from jaxdiff.analysis.activation import Activation
-from jaxdiff.analysis.checks import Check
+from jaxdiff.analysis.checks import Check, smallest_of
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.memory import PAIRS_PER_ORDER
 from jaxdiff.analysis.stationarity import Stationarity
@@ -41,15 +41,16 @@ def _memory(factor: Mapping[float, Estimate], p: float) -> Check:
     name = "jumps without memory"
     known = {t: f for t, f in factor.items() if math.isfinite(f.value)}
     if not known:
-        return Check(name, None, f"no temperature has {PAIRS_PER_ORDER} pairs of hops")
+        few = f"fewer than {PAIRS_PER_ORDER} pairs of hops at every temperature"
+        return Check(name, None, few)
     seen = ", ".join(f"{f.value:.2f} at {t:.0f} K" for t, f in known.items())
     return Check(
         name,
         p > P_LIMIT,
-        f"f of the defect {seen}; p = {p:.2g} of f = 1",
-        "Jumps depend on the one before: the headline carries f; rates and D with f = 1 "
-        "count jumps that lead nowhere. Where they are undone at once, look at the sites "
-        "and at dwell_strides.",
+        f"f of the defect {seen}; p = {p:.2g} for f = 1",
+        "Jumps depend on the previous one. The headline includes f; rates, and D with f = "
+        "1, also count jumps that are undone. If they are undone at once, look at the "
+        "sites and at dwell_strides.",
     )
 
 
@@ -64,10 +65,10 @@ def _agreement(z: Mapping[float, float]) -> Check:
     return Check(
         name,
         p > P_LIMIT,
-        "D by displacements less D of the headline, in standard errors: "
+        "D from displacements minus D of the headline, in standard errors: "
         f"{scores}; p = {p:.2g}",
-        "Hops have a memory that the factor does not hold, or are counted wrongly: believe "
-        "neither, and look at the mean squared displacements.",
+        "Jumps have a memory that f does not describe, or hops are miscounted: trust "
+        "neither value, and look at the mean squared displacements.",
     )
 
 
@@ -79,7 +80,7 @@ def _stationary(seen: Stationarity | None) -> Check:
     return Check(
         name,
         seen.p_value > P_LIMIT,
-        f"hops in quarters of the time: {', '.join(map(str, seen.count))} (expected "
+        f"hops in the quarters of the time: {', '.join(map(str, seen.count))} (expected "
         f"{expected}), p = {seen.p_value:.2g}",
         "The rate changes with time: equilibrate longer and leave the beginning out.",
     )
@@ -95,11 +96,10 @@ def _exponential(p_value: Mapping[float, float]) -> Check:
     return Check(
         name,
         p > P_LIMIT,
-        f"smallest p of {len(known)} temperatures {p:.2g} (times their number), at "
-        f"{worst:.0f} K",
-        "Residences have a memory: look at the survival curve, and raise dwell_strides if "
-        "there are too many short ones. D does not rest on it, the interval of the rate "
-        "does.",
+        f"p = {p:.2g} at {worst:.0f} K{smallest_of(len(known))}",
+        "Residence times are not exponential: look at the survival curves, and raise "
+        "dwell_strides if there are too many short ones. D does not depend on it, the "
+        "interval of the rate does.",
     )
 
 

@@ -24,7 +24,7 @@ from scipy import stats
 from jaxdiff import units
 from jaxdiff.analysis.blocks import AGREEMENT_LIMIT, Blocks, cut
 from jaxdiff.analysis.bootstrap import Values
-from jaxdiff.analysis.checks import Check
+from jaxdiff.analysis.checks import Check, smallest_of
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.lattice_curve import CURVE_LIMIT, Polynomial, fit_curve
 from jaxdiff.analysis.record import parse, plain
@@ -299,14 +299,16 @@ def _checks(
         Check(
             "every temperature has a lattice",
             not failed,
-            " ".join(failed) or "an error is known at each",
-            "The curve is that of the others.",
+            " ".join(failed) or "a, with its error, is known at each",
+            "The curve is fitted to the others.",
         ),
         Check(
             "replicas are whole",
             left_out == 0,
-            f"{left_out} replicas with volumes that are not finite were left out",
-            "They diverged: shorten timestep_fs, or look at what happened to them.",
+            f"{left_out} replicas were left out because their volume was not finite"
+            if left_out
+            else "no replica was left out",
+            "They diverged: shorten timestep_fs, or look at their final frames.",
         ),
         _smallest(
             "volume is steady",
@@ -324,9 +326,10 @@ def _checks(
         Check(
             "one smooth curve",
             None if math.isnan(fit.p_value) else fit.p_value >= CURVE_LIMIT,
-            f"χ² = {fit.chi_square:.2f} with {fit.degrees_of_freedom} degrees of freedom",
-            "A polynomial does not go through a(T) within its errors, which are widened "
-            "by that: look for a phase change, and run temperatures between.",
+            f"χ² = {fit.chi_square:.2f}, degrees of freedom: {fit.degrees_of_freedom}",
+            "A polynomial does not describe a(T) within its errors, which have been "
+            "widened accordingly: look for a phase transition, and add temperatures in "
+            "between.",
         ),
         _smallest(
             "pressure and volume",
@@ -345,7 +348,7 @@ def _smallest(name: str, p_value: dict[float, float], limit: float, advice: str)
         return Check(name, None, "nothing to compare at any temperature")
     kelvin = min(known, key=known.__getitem__)
     joint = min(1.0, known[kelvin] * len(known))
-    detail = f"smallest p at {kelvin:g} K, {joint:.2g} over all (limit {limit})"
+    detail = f"p = {joint:.2g} at {kelvin:g} K{smallest_of(len(known))}; limit {limit}"
     return Check(name, joint >= limit, detail, advice)
 
 

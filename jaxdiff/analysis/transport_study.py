@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from jaxdiff.analysis.checks import Check
+from jaxdiff.analysis.checks import Check, smallest_of
 from jaxdiff.analysis.conductivity import Activated, activated, of_row
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.site_study import SiteStudy
@@ -111,7 +111,7 @@ def _moves(mobile: str, motions: Sequence[Transport]) -> Check:
         not still,
         f"{mobile} atoms that end more than half of their spacing from where they began: "
         f"{seen}",
-        "Without diffusion there is an upper bound of D* alone: run longer, or hotter.",
+        "Without diffusion only an upper bound of D* is known: run longer, or hotter.",
     )
 
 
@@ -128,9 +128,9 @@ def _straight(motions: Sequence[Transport]) -> Check:
     return Check(
         "straight lines",
         joint >= STRAIGHT_LIMIT,
-        f"tracer displacements, smallest p at {kelvin:g} K, {joint:.2g} over all (limit "
-        f"{STRAIGHT_LIMIT})",
-        "The motion is not diffusive over the lags of the fit: run longer, or leave out "
+        f"tracer displacements: p = {joint:.2g} at {kelvin:g} K{smallest_of(len(known))}; "
+        f"limit {STRAIGHT_LIMIT}",
+        "The motion is not diffusive over the lag times of the fit: run longer, leave out "
         "the beginning (--start), or equilibrate longer (equilibration.duration_ps).",
     )
 
@@ -150,15 +150,15 @@ def _framework(motions: Sequence[Transport]) -> Check:
         "framework stands",
         worst <= HOST_LIMIT,
         "; ".join(text) or "no other element diffuses",
-        "Other atoms diffuse too, so the crystal melts, or another element is mobile as "
-        "well: displacements are then relative to their mean.",
+        "Other atoms diffuse too: the crystal melts, or another element is mobile as well. "
+        "Displacements are relative to the mean of these atoms.",
     )
 
 
 def _known(name: str, symbol: str, given: Sequence[tuple[Transport, Estimate]]) -> Check:
     wide = [(m, d) for m, d in given if not d.interval[1] <= KNOWN * d.interval[0]]
     if not wide:
-        detail = f"95 % intervals of {symbol} end within a factor of {KNOWN:g}"
+        detail = f"every 95 % interval of {symbol} spans less than a factor of {KNOWN:g}"
         return Check(name, True, detail)
     motion, d = max(wide, key=lambda pair: pair[1].interval[1] / max(pair[1].value, 1e-300))
     return Check(
@@ -166,6 +166,6 @@ def _known(name: str, symbol: str, given: Sequence[tuple[Transport, Estimate]]) 
         False,
         f"{symbol} at {motion.temperature_kelvin:g} K is between {d.interval[0]:.2g} and "
         f"{d.interval[1]:.2g} cm²/s (95 %)",
-        f"{motion.duration_ps:.4g} ps are too short for it: the error falls with the root "
-        "of the time; run longer or more replicas.",
+        f"{motion.duration_ps:.4g} ps are too short for it. The error falls with the root "
+        "of the time: run longer, or more replicas.",
     )

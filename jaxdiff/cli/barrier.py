@@ -21,14 +21,13 @@ def barrier(
     Writes barriers.json, the minima, bands and saddles, and a figure. Where a path has no
     barrier the reason is given, and the others go on; exit code 2 where none has one.
     """
-    from jaxdiff.io import barrierfile, durable
-    from jaxdiff.report.figures.band import draw_bands
+    from jaxdiff.io import barrierfile
+    from jaxdiff.report.figures import barriers, save
     from jaxdiff.runs.barriers import diffusion, search_to_folder
 
     run = barrierfile.load(run_file, changes or [])
     found = search_to_folder(run, _say)
-    figure = Path(run.output.directory) / FIGURE
-    durable.write_bytes(figure, draw_bands(found))
+    figure, *_ = save(barriers(found), Path(run.output.directory) / FIGURE)
     for defect, result in diffusion(run, found).items():
         _say_diffusion(defect, result)
     typer.echo(figure)

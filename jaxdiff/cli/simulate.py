@@ -33,6 +33,7 @@ def simulate(
         run_file, changes or [], barostat=False, wait_s=wait
     )
     _report(directory)
+    _tell_trajectory(directory)
     if diverged:
         raise typer.Exit(DIVERGED)
 
@@ -91,6 +92,27 @@ def check_barostat(run, wanted: bool) -> None:
             "the run file has a section [barostat]; hops are counted at a fixed cell, so "
             "remove it, or use jaxdiff lattice."
         )
+
+
+def _tell_trajectory(directory: Path) -> None:
+    """The command that makes a file for OVITO, of the hottest replica that kept frames."""
+    import shlex
+
+    import h5py
+    import numpy as np
+
+    from jaxdiff.analysis.traces import diverged_ps, n_kept
+
+    path = directory / "series.h5"
+    with h5py.File(path) as series:
+        kept = n_kept(np.asarray(series["positions/time_ps"]), diverged_ps(path, series))
+        kelvin = np.where(kept > 0, np.asarray(series["temperature_kelvin"]), -1.0)
+    if not kept.any():
+        return
+    hottest = int(kelvin.argmax())
+    file = directory / f"replica{hottest}.lammpstrj"
+    words = ["jaxdiff", "export", str(directory), str(file), "--replica", str(hottest)]
+    typer.echo(f"To see a trajectory in OVITO: {shlex.join(words)}")
 
 
 def _report(directory: Path) -> None:

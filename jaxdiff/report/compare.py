@@ -15,8 +15,9 @@ from jaxdiff.analysis.series import Series, load_series
 from jaxdiff.analysis.study import Study, summarize
 from jaxdiff.io import durable
 from jaxdiff.report.document import Block, Document, Heading, Picture, Table, Text
-from jaxdiff.report.figures import draw_comparison
+from jaxdiff.report.figures import compared_arrhenius, energy_differences
 from jaxdiff.report.sections import spread
+from jaxdiff.report.values import scatter, shown
 
 FORMAT, FORMAT_VERSION = "jaxdiff-comparison", 1
 
@@ -87,7 +88,7 @@ def _document(
         *(
             Text(
                 f"**{p.second} − {p.first}: ΔEa = {p.activation_energy}** (95 %), p = "
-                f"{p.p_value:.2g}: **{p.verdict}**.",
+                f"{p.p_value:.2g} for equal Ea: **{p.verdict}**.",
                 verdict=True,
             )
             for p in comparison.pairs
@@ -96,8 +97,13 @@ def _document(
         *_remembering(studies),
         Picture(
             "comparison",
-            "Diffusivities, and differences of Ea with their 95 % intervals.",
-            draw_comparison(studies, comparison),
+            "Diffusivities of the runs with their Arrhenius lines.",
+            compared_arrhenius(studies),
+        ),
+        Picture(
+            "differences",
+            "Differences of Ea with 95 % intervals.",
+            energy_differences(comparison),
         ),
         Heading("Runs"),
         _runs(runs, studies),
@@ -114,7 +120,7 @@ def _warnings(runs: Mapping[str, Series]) -> list[Block]:
     constants = {n: s.lattice_constant for n, s in runs.items()}
     if any(np.ptp([of(a) for a in constants.values()]) > 4e-4 for of in (np.min, np.max)):
         listed = ", ".join(f"{spread(a)} Å ({n})" for n, a in constants.items())
-        text = "The lattice constants differ, and barriers with them:"
+        text = "The lattice constants differ, and barriers depend on them:"
         found.append(Text(f"**{text}** {listed}."))
     sizes = {n: s.supercell.n_host for n, s in runs.items()}
     if len(set(sizes.values())) > 1:
@@ -133,8 +139,8 @@ def _remembering(studies: Mapping[str, Study]) -> list[Block]:
     if not named:
         return []
     text = (
-        f"**Jumps have a memory** in {', '.join(named)}: differences here are those of hop "
-        "counts (f = 1). Compare the headlines of their reports instead."
+        f"**Successive jumps are correlated** in {', '.join(named)}, and the comparison is "
+        "of hop counts (f = 1). Compare the headlines of the single reports instead."
     )
     return [Text(text)]
 
@@ -143,12 +149,12 @@ def _runs(runs: Mapping[str, Series], studies: Mapping[str, Study]) -> Table:
     rows = []
     for name, study in studies.items():
         fit = study.activation.diffusion
-        energy = str(fit.activation_energy) if fit else "not identifiable"
+        energy = shown(fit.activation_energy, "{:.3f}") if fit else "not determined"
         failed = sum(check.passed is False for check in study.checks)
         kelvin = ", ".join(f"{row.temperature_kelvin:.0f}" for row in study.rows)
         hops, exposure = study.total_hops, f"{study.exposure_ps / 1000:.3g}"
         rows.append((name, kelvin, hops, exposure, energy, failed))
-    header = ("run", "T (K)", "hops", "exposure (ns)", "Ea alone, f = 1", "checks failed")
+    header = ("run", "T (K)", "hops", "observed (ns)", "Ea, f = 1 (eV)", "checks failed")
     return Table(header, rows)
 
 
@@ -172,8 +178,8 @@ def _pairs(comparison: Comparison) -> Table:
     header = (
         "pair",
         "ΔEa (eV)",
-        "p, equal",
-        "p, equivalence",
+        "equal, p",
+        "equivalent, p",
         "power",
         "D ratio",
         "verdict",
@@ -184,10 +190,11 @@ def _pairs(comparison: Comparison) -> Table:
 def _how(comparison: Comparison) -> str:
     pair = comparison.pairs[0]
     return (
-        "One Poisson regression on the counts of all replicas, each run with its own Ea "
-        f"and prefactor, common over-dispersion {comparison.dispersion:.2f}; p of one Ea "
-        f"for all: {comparison.equal_energy_p_value:.2g}. Equivalence: two one-sided tests "
-        f"against ± {pair.margin_ev:g} eV. Power: the chance that data like these show a "
-        f"difference of {pair.detectable_ev:g} eV at 5 %. p-values of several pairs are "
-        "Holm's. Undecided means that the data allow both."
+        "One Poisson regression on the hop counts of all replicas; each run has its own Ea "
+        f"and prefactor. {scatter(comparison.dispersion)} It is taken as common to the "
+        f"runs. One Ea for all: p = {comparison.equal_energy_p_value:.2g}. Equivalent, p: "
+        f"of two one-sided tests against ± {pair.margin_ev:g} eV. Power: the probability "
+        f"that data like these show a difference of {pair.detectable_ev:g} eV at the 5 % "
+        "level. With several pairs, p-values are corrected by Holm's method. Undecided: "
+        "the data allow a difference as well as none."
     )

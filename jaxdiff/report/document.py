@@ -1,16 +1,44 @@
-"""A report as blocks, written as Markdown and as one self-contained HTML page."""
+"""A report as blocks, written as Markdown and as one self-contained HTML page.
+
+What stands before the first heading is seen at once; each section after it is folded.
+"""
 
 import base64
 import dataclasses
+import functools
 import html
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jaxdiff.io import durable
 from jaxdiff.io.shown import visible
+from jaxdiff.report.figures.files import as_bytes, figure_of, save
+from jaxdiff.report.figures.style import ONE_COLUMN
 
-Cell = str | int
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """A cell: passed, failed, or None for not made; told apart by sign, word and colour."""
+
+    passed: bool | None
+
+    @property
+    def sign(self) -> str:
+        """To see at a glance."""
+        return {True: "✓", False: "✗", None: "○"}[self.passed]
+
+    @property
+    def word(self) -> str:
+        """To read."""
+        return {True: "passed", False: "failed", None: "not made"}[self.passed]
+
+
+Cell = str | int | Mark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +67,21 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure as PNG with its caption; `name` without suffix."""
+    """A figure with its caption; `name` of its files, without suffix."""
 
     name: str
     caption: str
-    png: bytes
+    drawn: Axes | Figure
+
+    @functools.cached_property
+    def png(self) -> bytes:
+        """As it stands in the page."""
+        return as_bytes(self.drawn)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether two have place side by side."""
+        return figure_of(self.drawn).get_figwidth() <= ONE_COLUMN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +108,15 @@ class Document:
     blocks: Sequence[Block]
 
     def write(self, folder: Path, name: str) -> Path:
-        """Write NAME.html, NAME.md and figures/*.png; the path of the first."""
+        """Write NAME.html, NAME.md and the figures; the path of the first.
+
+        Into figures/ go PNG, PDF, SVG and the numbers of each figure as CSV.
+        """
         figures = folder / "figures"
         figures.mkdir(exist_ok=True)
         for block in self.blocks:
             if isinstance(block, Picture):
-                durable.write_bytes(figures / f"{block.name}.png", block.png)
+                save(block.drawn, figures / block.name, png=block.png)
         durable.write_text(folder / f"{name}.md", self.markdown())
         target = folder / f"{name}.html"
         durable.write_text(target, self.html())
@@ -88,7 +129,8 @@ class Document:
 
     def html(self) -> str:
         """One page; nothing is loaded from elsewhere and nothing runs."""
-        body = "\n".join(_html(block) for block in self.blocks)
+        first, *sections = _sections(self.blocks)
+        body = "\n".join([_part(first), *map(_folded, sections)])
         title = html.escape(_code(self.title))
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -96,6 +138,35 @@ class Document:
             f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
             f"<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
         )
+
+
+def _sections(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Blocks before the first heading, then those of each section with its heading."""
+    found: list[list[Block]] = [[]]
+    for block in blocks:
+        if isinstance(block, Heading):
+            found.append([])
+        found[-1].append(block)
+    return found
+
+
+def _folded(section: Sequence[Block]) -> str:
+    heading, *blocks = section
+    return f"<details><summary>{_html(heading)}</summary>\n{_part(blocks)}\n</details>"
+
+
+def _part(blocks: Sequence[Block]) -> str:
+    """Blocks one below the other; narrow figures that follow one another side by side."""
+    return "\n".join(_rows(blocks))
+
+
+def _rows(blocks: Sequence[Block]) -> Iterator[str]:
+    def beside(block: Block) -> bool:
+        return isinstance(block, Picture) and block.is_narrow
+
+    for together, group in itertools.groupby(blocks, beside):
+        body = "\n".join(map(_html, group))
+        yield f'<div class="beside">\n{body}\n</div>' if together else body
 
 
 def _plain(text: str) -> str:
@@ -125,8 +196,15 @@ def _markdown(block: Block) -> str:
 
 
 def _line(cells: Sequence[Cell]) -> str:
-    texts = [_plain(str(cell)).replace("\n", " ").replace("|", "\\|") for cell in cells]
+    texts = [_cell(cell).replace("\n", " ").replace("|", "\\|") for cell in cells]
     return "| " + " | ".join(texts) + " |"
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, Mark):
+        word = f"**{cell.word}**" if cell.passed is False else cell.word
+        return f"{cell.sign} {word}"
+    return _plain(str(cell))
 
 
 def _code(text: str) -> str:
@@ -151,8 +229,8 @@ def _html(block: Block) -> str:
                 f'<div class="wide"><table{kind}>\n<thead><tr>{head}</tr></thead>\n'
                 f"<tbody>\n{body}\n</tbody></table></div>"
             )
-        case Picture(name, caption, png):
-            data = base64.b64encode(png).decode("ascii")
+        case Picture(name, caption, _):
+            data = base64.b64encode(block.png).decode("ascii")
             text = html.escape(_code(caption))
             return (
                 f'<figure id="{html.escape(name)}"><img alt="{text}" '
@@ -164,31 +242,47 @@ def _html(block: Block) -> str:
 
 
 def _inline(cell: Cell) -> str:
+    if isinstance(cell, Mark):
+        kind = cell.word.replace(" ", "-")
+        return f'<span class="{kind}">{cell.sign}\u00a0{cell.word}</span>'
     text = html.escape("\n".join(map(visible, str(cell).splitlines())))
     return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
 
 
 _STYLE = """
 body { margin: 0; background: #fff; color: #1a1a1a;
-  font: 16px/1.5 system-ui, "DejaVu Sans", Arial, sans-serif; }
-main { max-width: 58rem; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem;
-  border-bottom: 1px solid #ccc; }
-.verdict { font-size: 1.1rem; background: #eef4f9; border-left: 5px solid #0072b2;
-  padding: .7rem 1rem; }
-.wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .82rem; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
+  font: 16px/1.45 system-ui, "DejaVu Sans", Arial, sans-serif; }
+main { max-width: 70rem; margin: 0 auto; padding: .6rem 1.5rem 3rem; }
+h1 { font-size: 1.45rem; margin: .5rem 0; }
+h2 { display: inline; font-size: 1.1rem; }
+p { max-width: 62rem; margin: .6rem 0; overflow-wrap: anywhere; }
+.verdict { font-size: 1.05rem; background: #eef4f9; border-left: 5px solid #0072b2;
+  padding: .5rem .9rem; max-width: none; }
+details { border-top: 1px solid #ccc; }
+summary { cursor: pointer; padding: .55rem 0; }
+details[open] { padding-bottom: .8rem; }
+.wide { overflow-x: auto; margin: .8rem 0; }
+table { border-collapse: collapse; font-size: .8rem; }
+th, td { padding: .25rem .5rem; border-bottom: 1px solid #ddd; text-align: left;
   vertical-align: top; }
 th { border-bottom: 2px solid #888; }
 .numbers td { white-space: nowrap; }
 .numbers th:not(:first-child), .numbers td:not(:first-child) { text-align: right; }
-figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; }
+.passed, .failed, .not-made { white-space: nowrap; padding: 0 .4rem; }
+.passed { color: #00543d; background: #e0f3ec; }
+.failed { color: #fff; background: #b34700; font-weight: bold; }
+.not-made { color: #555; }
+.beside { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1.5rem; }
+figure { margin: .8rem 0; min-width: 0; } figure img { max-width: 100%; height: auto; }
+.beside img { width: 100%; }
 figcaption { font-size: .85rem; color: #444; }
 pre { background: #f5f5f5; padding: .8rem; font-size: .75rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
+@media (max-width: 700px) { main { padding: .4rem .8rem 2rem; }
+  .beside { grid-template-columns: 1fr; } h1 { font-size: 1.2rem; } }
 @media print { body { font-size: 10pt; } main { max-width: none; padding: 0; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   .wide { overflow: visible; } table { font-size: 6.5pt; }
-  th, td { padding: .1rem .25rem; } h2 { break-after: avoid; }
+  th, td { padding: .1rem .25rem; } summary { break-after: avoid; }
   figure, tr { break-inside: avoid; } figure img { max-height: 20cm; } }
 """

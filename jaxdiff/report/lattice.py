@@ -9,14 +9,17 @@ from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.lattice import MARGIN_KELVIN, LatticePoint, LatticeStudy
 from jaxdiff.io import durable
 from jaxdiff.report.document import Block, Document, Heading, Picture, Table, Text
-from jaxdiff.report.figures.lattice import draw_lattice
+from jaxdiff.report.figures import bulk_modulus
+from jaxdiff.report.figures.lattice import lattice_with_residual
 from jaxdiff.report.sections import checks
+from jaxdiff.report.values import filled, p_value
+from jaxdiff.report.verdict import distrust, of_checks
 
 
 def write_lattice_report(
     result: LatticeStudy, directory: str | Path, *, static: StaticLattice | None = None
 ) -> Path:
-    """Write lattice.html, .md and .json and figures/lattice.png; the path of the first.
+    """Write lattice.html, .md and .json and the figures; the path of the first.
 
     - `static`: the crystal at rest, to compare with; it does not enter lattice.json.
     """
@@ -32,15 +35,16 @@ def as_document(result: LatticeStudy, static: StaticLattice | None) -> Document:
         *_verdict(result),
         Picture(
             "lattice",
-            "Lattice constant with the fitted curve, and bulk modulus.",
-            draw_lattice(result, static),
+            "Lattice constant with the fitted curve; below, what the curve leaves.",
+            lattice_with_residual(result, static),
         ),
+        Picture("modulus", "Bulk modulus.", bulk_modulus(result, static)),
         *checks(result.checks),
         Heading("By temperature"),
-        _by_temperature(result),
+        *_by_temperature(result),
         *_pressures(result),
         *_at_rest(result, static),
-        Heading("How"),
+        Heading("Methods"),
         Text(_how(result)),
     ]
     return Document("Lattice over temperature", blocks)
@@ -54,43 +58,46 @@ def _verdict(result: LatticeStudy) -> list[Block]:
         for p in (first, last)
     )
     expansion = result.expansion_at(middle).scaled(1e6, "10⁻⁶/K")
-    failed = [c.name for c in result.checks if c.passed is False]
-    passed = sum(c.passed is True for c in result.checks)
-    text = f"Checks: {passed} passed, {len(failed)} failed"
-    text += f" (**{', '.join(failed)}**)." if failed else "."
-    return [
-        Text(
-            f"**a = {constants}**; linear expansion {expansion} at {middle:g} K, at "
-            f"{result.target_pressure_gpa:g} GPa (95 %).",
-            verdict=True,
-        ),
-        Text(text),
-    ]
-
-
-def _by_temperature(result: LatticeStudy) -> Table:
-    header = (
-        *("T (K)", "replicas", "ps each", "τ (ps)", "blocks", "a (Å)", "a, fit (Å)"),
-        *("α (10⁻⁶/K)", "B (GPa)", "2nd − 1st half (Å)", "p"),
+    lines = (
+        *distrust(result.checks),
+        f"**a = {constants}**; linear thermal expansion {expansion} at {middle:g} K; "
+        f"pressure {result.target_pressure_gpa:g} GPa (± 95 %).",
     )
-    return Table(header, [_row(result, point) for point in result.points])
+    text = of_checks(result.checks)
+    return [*(Text(line, verdict=True) for line in lines), Text(text)]
 
 
-def _row(result: LatticeStudy, point: LatticePoint) -> tuple[str | int, ...]:
-    kelvin, constant = point.temperature_kelvin, point.lattice_constant_angstrom
-    tau = point.correlation_ps
+def _by_temperature(result: LatticeStudy) -> list[Block]:
+    header = ("T (K)", "a (Å)", "a, fit (Å)", "α (10⁻⁶/K)", "B (GPa)")
+    values = Table(header, [_values(result, point) for point in result.points])
+    header = (
+        *("T (K)", "replicas", "each (ps)", "correlation time (ps)", "blocks"),
+        *("2nd − 1st half (Å)", "equal halves, p"),
+    )
+    return [values, filled(header, [_sampling(point) for point in result.points])]
+
+
+def _values(result: LatticeStudy, point: LatticePoint) -> tuple[str, ...]:
+    kelvin = point.temperature_kelvin
     return (
         f"{kelvin:g}",
-        point.n_replicas,
-        f"{point.duration_ps:.4g}",
-        f"{tau:.2g}" if math.isfinite(tau) else "not seen",
-        int(constant.n_effective),
-        _number(constant),
+        _number(point.lattice_constant_angstrom),
         _number(result.lattice_constant_at(kelvin)),
         _number(result.expansion_at(kelvin).scaled(1e6, "1")),
         _number(point.bulk_modulus_gpa),
+    )
+
+
+def _sampling(point: LatticePoint) -> tuple[str | int, ...]:
+    tau = point.correlation_ps
+    return (
+        f"{point.temperature_kelvin:g}",
+        point.n_replicas,
+        f"{point.duration_ps:.4g}",
+        f"{tau:.2g}" if math.isfinite(tau) else "too short to tell",
+        int(point.lattice_constant_angstrom.n_effective),
         f"{point.drift_angstrom:+.1e}",
-        f"{point.halves_p_value:.2g}",
+        p_value(point.halves_p_value),
     )
 
 
@@ -115,7 +122,7 @@ def _at_rest(result: LatticeStudy, static: StaticLattice | None) -> list[Block]:
     if static is None:
         return []
     text = (
-        f"At rest, by energies of cells of several volumes: a = "
+        f"At rest, from the energies of cells of several volumes: a = "
         f"{static.lattice_constant:.4f} Å, B = {static.bulk_modulus:.1f} GPa, without "
         "zero-point motion."
     )
@@ -125,18 +132,19 @@ def _at_rest(result: LatticeStudy, static: StaticLattice | None) -> list[Block]:
 def _how(result: LatticeStudy) -> str:
     fit, (low, high) = result.fit, result.range_kelvin
     terms = ("", "A straight line", "A parabola")[len(fit.coefficient_angstrom) - 1]
-    chi = f"χ² = {fit.chi_square:.2f} with {fit.degrees_of_freedom} degrees of freedom"
+    chi = f"χ² = {fit.chi_square:.2f}, degrees of freedom: {fit.degrees_of_freedom}"
     if fit.degrees_of_freedom:
         chi += f", p = {fit.p_value:.2g}"
     return (
-        f"a = (⟨V⟩/n)^(1/3) with n = {result.n_cells:g} conventional cells, all frames "
-        f"used; errors from blocks of at least {BLOCK_TIMES} correlation times τ over all "
-        "replicas, ± half of the 95 % interval by Student's t. B = kT ⟨V⟩/Var(V) "
-        "(doi:10.1063/1.443248), by pressure -⟨V⟩ Cov(V, P)/Var(V). p: of equal means in "
-        f"both halves of the time. {terms} through a(T), weighted: {chi}. α = a'/a of that "
-        f"curve, which holds from {low:g} to {high:g} K, {MARGIN_KELVIN:g} K beyond the "
-        "temperatures run. Motion is classical: well below the Debye temperature the "
-        "expansion of the crystal is smaller."
+        f"a = (⟨V⟩/n)^(1/3) with n = {result.n_cells:g} conventional cells and all frames. "
+        f"Errors are half-widths of 95 % intervals (Student's t) from blocks of at least "
+        f"{BLOCK_TIMES} correlation times over all replicas. B = kT ⟨V⟩/Var(V) "
+        "(doi:10.1063/1.443248); from the pressure, B = −⟨V⟩ Cov(V, P)/Var(V). Equal "
+        "halves, p: of the same mean volume in both halves of the time. "
+        f"{terms} through a(T), weighted by the errors: {chi}. α = a'/a of that curve, "
+        f"which holds from {low:g} to {high:g} K, {MARGIN_KELVIN:g} K beyond the "
+        "temperatures run. Motion is classical: well below the Debye temperature a real "
+        "crystal expands less."
     )
 
 

@@ -12,6 +12,7 @@ from jaxdiff.analysis.study import Study, summarize
 from jaxdiff.io import durable
 from jaxdiff.report import figures, published
 from jaxdiff.report.document import Block, Document, Heading, Picture, Text, spoken
+from jaxdiff.report.figures.thermo import thermo
 from jaxdiff.report.model_error import model_error, read_model_error
 from jaxdiff.report.sections import (
     assumptions,
@@ -25,7 +26,7 @@ from jaxdiff.report.sections import (
 from jaxdiff.report.settings import provenance, settings, source
 from jaxdiff.report.tables import write_tables
 from jaxdiff.report.temperatures import temperatures
-from jaxdiff.report.verdict import verdict
+from jaxdiff.report.verdict import line, verdict
 
 FORMAT, FORMAT_VERSION = "jaxdiff-report", 2
 
@@ -49,46 +50,38 @@ def write_report(run_dir: str | Path, *, allow_incomplete: bool = False) -> Path
 
 
 def as_document(series: Series, study: Study, own_error: Sequence[Block] = ()) -> Document:
-    """The report, verdict first."""
+    """The report: the verdict and two figures, then what is folded."""
+    arrhenius = Picture(
+        "arrhenius",
+        "Diffusivity of the defect with the fitted Arrhenius line.",
+        figures.arrhenius(study),
+    )
+    displacements = Picture(
+        "displacements",
+        "Mean squared displacement of the defect, from sites.",
+        figures.displacements(study),
+    )
+    hops = Picture("hops", "Events over time in each replica.", figures.hops(series))
+    several = len(study.rows) > 1
     blocks: list[Block] = [
         *verdict(series, study),
-        *_arrhenius(study),
+        arrhenius if several else displacements,
+        hops,
         *checks(study.checks),
         *by_temperature(study),
         *own_error,
-        *temperatures(study),
+        *line(study),
+        *_region(study),
         *comparison(series, study),
+        *outlook(study),
         Heading("Motion"),
-        Picture(
-            "displacements",
-            "Mean squared displacements, their exponent and the fitted line.",
-            figures.draw_displacements(study),
-        ),
+        *([displacements] if several else []),
+        *_motion(study),
         *motion(series, study),
         Heading("Hops"),
-        Picture("hops", "Events over time, by replica.", figures.draw_hops(series)),
-        Picture(
-            "classes",
-            "Events by class, with the length of the jump.",
-            figures.draw_classes(series, study),
-        ),
-        Picture(
-            "survival",
-            "Survival of the defect on its site.",
-            figures.draw_survival(study),
-        ),
-        Picture(
-            "convergence",
-            "How the diffusivity settled.",
-            figures.draw_convergence(series, study),
-        ),
-        Picture(
-            "dispersion",
-            "Hops of each replica against Poisson's expectation.",
-            figures.draw_dispersion(series, study),
-        ),
-        *outlook(study),
-        Heading("Validity"),
+        *_hops(series, study),
+        *temperatures(study),
+        Heading("Frames"),
         *counters(series),
         *_traces(series),
         *assumptions(series, study),
@@ -97,12 +90,70 @@ def as_document(series: Series, study: Study, own_error: Sequence[Block] = ()) -
     return Document(_title(series), blocks)
 
 
-def _arrhenius(study: Study) -> list[Block]:
-    """The figure, where there is more than one temperature to draw a line through."""
-    if len(study.rows) < 2:
+def _region(study: Study) -> list[Block]:
+    """Beside the parameters of the Arrhenius line, where there is one."""
+    if study.activation.headline is None:
         return []
-    caption = "Diffusivity of the defect by two estimators, and their joint regions."
-    return [Picture("arrhenius", caption, figures.draw_arrhenius(study))]
+    caption = "Joint 95 % region of Ea and D0 by two estimators."
+    return [Picture("region", caption, figures.joint_region(study))]
+
+
+def _motion(study: Study) -> list[Block]:
+    return [
+        Picture(
+            "exponents",
+            "Local exponent of the displacement of the defect; 1 is diffusion.",
+            figures.displacement_exponent(study),
+        ),
+        Picture(
+            "tracer",
+            "Mean squared displacement of a mobile atom, from sites.",
+            figures.tracer_displacements(study),
+        ),
+        Picture(
+            "frames",
+            "Mean squared displacements from kept positions, with vibrations.",
+            figures.frame_displacements(study),
+        ),
+    ]
+
+
+def _hops(series: Series, study: Study) -> list[Block]:
+    return [
+        Picture(
+            "classes",
+            "Events by class, with the length of the jump.",
+            figures.classes(series, study),
+        ),
+        Picture(
+            "convergence",
+            "How the diffusivity settles with the number of hops.",
+            figures.convergence(series, study),
+        ),
+        Picture(
+            "dispersion",
+            "Hops of each replica, and what one rate at each temperature would give.",
+            figures.dispersion(series, study),
+        ),
+        *_survival(study),
+    ]
+
+
+def _survival(study: Study) -> list[Block]:
+    """A panel for each temperature."""
+    panels = [lambda ax, row=row: figures.survival(row, ax) for row in study.rows]
+    if not panels:
+        return []
+    columns = 2 if len(panels) in (2, 4) else 3
+    return [
+        Picture(
+            "survival",
+            "Probability that the defect has not hopped, by temperature.",
+            figures.survival(study.rows[0])
+            if len(panels) == 1
+            else figures.sheet(panels, columns=columns, height=1.9),
+        )
+    ]
 
 
 def _title(series: Series) -> str:
@@ -112,10 +163,10 @@ def _title(series: Series) -> str:
 
 
 def _traces(series: Series) -> list[Block]:
-    png = figures.draw_thermo(series)
-    if png is None:
+    figure = thermo(series)
+    if figure is None:
         return [Text("The trajectory came without temperatures and energies.")]
-    return [Picture("thermo", "Temperature and energies of the replicas.", png)]
+    return [Picture("thermo", "Temperature and energies in production.", figure)]
 
 
 def as_json(series: Series, study: Study) -> dict[str, Any]:

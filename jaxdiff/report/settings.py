@@ -11,6 +11,7 @@ from jaxdiff.analysis.series import Series
 from jaxdiff.io.provenance import units_of
 from jaxdiff.md import integrators
 from jaxdiff.report.document import Block, Code, Heading, Table, Text
+from jaxdiff.report.values import count
 
 _WORDS = {
     "thermostat": "thermostat of the production",
@@ -20,13 +21,13 @@ _WORDS = {
     "n_devices": "devices",
     "group_size": "replicas computed at once",
     "replica_bytes": "memory per replica (MB)",
-    "working_bytes": "memory for a group, beside these (MB)",
-    "neighbor_capacity": "places in a neighbour list",
+    "working_bytes": "additional memory per group (MB)",
+    "neighbor_capacity": "capacity of a neighbour list",
     "xla_flags": "XLA flags",
     "model": "model",
     "evaluator": "evaluator of the model",
     "self_check": "difference from the plain evaluator",
-    "added": "added to the energies of the model",
+    "added": "terms added to the energy of the model",
 }
 
 
@@ -70,14 +71,14 @@ def source(series: Series) -> list[Block]:
     if rows:
         table = [Heading("Settings"), Table(("setting", "value"), rows, numbers=False)]
     if _is_campaign(series):
-        said = f"A campaign of {len(units)} units; what is shown is of the first of them, "
+        said = f"A campaign of {count(len(units), 'unit')}: what is shown is the first, "
         table.append(Text(f"{said}all are in report.json."))
     shown = units[0] if _is_campaign(series) and units else provenance(series)
     return [
         *table,
         Heading("Provenance"),
         Code(json.dumps(shown, indent=2), "json"),
-        Text("As it was asked for:"),
+        Text("Run file:"),
         Code(series.run_file, "toml"),
     ]
 

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.site_study import SiteRow, SiteStudy
-from jaxdiff.report.document import Block, Heading, Table, Text
+from jaxdiff.report.document import Block, Heading, Text
+from jaxdiff.report.values import NOTHING, filled, shown
 
 FULL = 0.99
 """Occupancy, as the file says, of a site that is filled in the perfect crystal."""
@@ -22,20 +22,23 @@ def sites(study: SiteStudy, mobile: str) -> list[Block]:
     return [
         Heading("Sites"),
         Text(_source(study)),
-        Table(
+        filled(
             ("T (K)", "kind", "sites", "filled, file", "filled, seen", "residence (ps)"),
             [line for row in study.rows for line in _kinds(row)],
         ),
         Heading("Hops"),
-        Table(
+        filled(
             (
                 *("T (K)", "from, to", "length (Å)", "hops", "rate (1/ns)"),
                 *("return", "neighbours", "leads"),
             ),
             [line for row in study.rows for line in _classes(row)],
         ),
-        Table(
-            ("T (K)", "hops", "D by hops, f = 1 (cm²/s)", "f = D*/D by hops", "in cores"),
+        filled(
+            (
+                *("T (K)", "hops", "D from hops, f = 1 (cm²/s)"),
+                *("f = D*/D from hops", "in cores"),
+            ),
             [_counts(row) for row in study.rows],
         ),
         Text(_note(study, mobile)),
@@ -44,21 +47,20 @@ def sites(study: SiteStudy, mobile: str) -> list[Block]:
 
 def _source(study: SiteStudy) -> str:
     text = (
-        f"Sites: {study.source}. An atom has arrived once it was within "
-        f"{study.core_radius:g} Å of a site (nearer where sites are close) for "
-        f"{study.dwell_ps:.3g} ps."
+        f"Sites: {study.source}. An atom has arrived at a site after {study.dwell_ps:.3g} "
+        f"ps within its core of {study.core_radius:g} Å (less where sites are close)."
     )
     if study.halves is not None:
         one, two, share = study.halves
         text += (
-            f" The first half of the (first) trajectory alone has {one} maxima, the second "
+            f" The first half of the first trajectory has {one} maxima, the second half "
             f"{two}; {share:.0%} of them are in both."
         )
     away = [r for r in study.rows if r.in_core < OFTEN]
     if away:
         text += (
-            f" **Atoms are within a core for only {min(r.in_core for r in away):.0%} of "
-            "the time**: the sites are not where they stay, or there are too few of them."
+            f" **Atoms are in a core for only {min(r.in_core for r in away):.0%} of the "
+            "time**: the sites are not where atoms stay, or sites are missing."
         )
     return text
 
@@ -67,8 +69,8 @@ def _kinds(row: SiteRow) -> list[tuple[str | int, ...]]:
     return [
         (
             *(f"{row.temperature_kelvin:g}", kind.name, kind.n_sites),
-            f"{kind.given:.2f}" if math.isfinite(kind.given) else "–",
-            *(f"{kind.seen:.2f}", _shown(kind.residence)),
+            f"{kind.given:.2f}" if math.isfinite(kind.given) else NOTHING,
+            *(f"{kind.seen:.2f}", shown(kind.residence)),
         )
         for kind in row.kinds
     ]
@@ -81,10 +83,10 @@ def _classes(row: SiteRow) -> list[tuple[str | int, ...]]:
             f"{one.kinds[0]}, {one.kinds[1]}",
             f"{one.length:.2f}",
             one.n,
-            _shown(one.rate),
+            shown(one.rate),
             f"{one.returning:.0%}",
             f"{one.neighbours:.0%}",
-            "far" if one.far else "round a cage",
+            "through the crystal" if one.far else "within a cage",
         )
         for one in row.classes
     ]
@@ -93,41 +95,33 @@ def _classes(row: SiteRow) -> list[tuple[str | int, ...]]:
 def _counts(row: SiteRow) -> tuple[str | int, ...]:
     return (
         *(f"{row.temperature_kelvin:g}", row.n_hops),
-        _shown(row.hop_diffusivity, "{:.2e}"),
-        *(_shown(row.correlation, "{:.2f}"), f"{row.in_core:.0%}"),
+        shown(row.hop_diffusivity),
+        *(shown(row.correlation, "{:.2f}"), f"{row.in_core:.0%}"),
     )
 
 
 def _note(study: SiteStudy, mobile: str) -> str:
     text = (
-        f"Rates are of one {mobile} atom; their intervals are widened by how much more "
-        "than Poisson's the hops of atoms scatter. Return: hops straight back to the site "
-        "before. Neighbours: hops between sites that share a face of their Voronoi cells; "
-        "others passed through a third unseen. Leads: whether ways of this length or less "
-        "go through the whole crystal, or only round a cage of sites. D by hops is "
-        "Σ l²/6Nt, as if no hop depended on the one before; f is what D* is of that. "
+        f"Rates are per {mobile} atom; intervals are widened where the hops of the atoms "
+        "scatter more than Poisson's. Return: hops straight back to the previous site. "
+        "Neighbours: hops between sites whose Voronoi cells share a face; the others "
+        "passed through a third site unseen. Leads: whether hops of this length or less "
+        "lead through the whole crystal or stay within a cage of sites. D from hops is "
+        "Σ l²/6Nt, for uncorrelated hops; f = D*/D. "
     )
     text += "".join(_vacancies(row) for row in study.rows) or (
-        "Atoms have more sites than they fill, and none that has to be filled, so that an "
-        "empty site is no defect: no D of a vacancy or interstitial is given."
+        "There are more sites than atoms also in the perfect crystal, so an empty site is "
+        "no defect, and no D of a vacancy or interstitial is given."
     )
     energy = study.activation_energy
     if energy is not None:
         low, high = energy.interval
         text += (
             f" Ea of the rate of all hops: {energy.value:.3f} eV ({low:.3f} to "
-            f"{high:.3f}), which is that of diffusion only if all classes lead far and f "
-            "stays the same."
+            f"{high:.3f}). It is that of diffusion only if all classes lead through the "
+            "crystal and f does not depend on temperature."
         )
     return text
-
-
-def _shown(estimate: Estimate, form: str = "{:.3g}") -> str:
-    low, high = estimate.interval
-    top = form.format(high) if math.isfinite(high) else "∞"
-    if not math.isfinite(estimate.value):
-        return f"> {form.format(low)}" if low > 0 else "not known"
-    return f"{form.format(estimate.value)} [{form.format(low)}, {top}]"
 
 
 def _vacancies(row: SiteRow) -> str:
@@ -140,8 +134,8 @@ def _vacancies(row: SiteRow) -> str:
     d = row.hop_diffusivity.scaled(row.n_atoms / n_empty, "cm^2/s")
     return (
         f"At {row.temperature_kelvin:g} K {n_empty} of {n_sites} sites "
-        f"{'is' if n_empty == 1 else 'are'} vacant: a "
-        f"vacancy diffuses with {_shown(d, '{:.2e}')} cm²/s if its jumps have no memory. "
+        f"{'is' if n_empty == 1 else 'are'} vacant: D of a vacancy is {shown(d)} cm²/s if "
+        "its jumps are uncorrelated. "
     )
 
 
@@ -152,7 +146,7 @@ def not_given(rows: Sequence[SiteRow]) -> tuple[tuple[str, str], ...]:
     return (
         (
             "D and residence of a defect",
-            f"which sites are filled in the perfect crystal{crowd}",
+            f"the sites that are filled in the perfect crystal{crowd}",
         ),
-        ("moves of several atoms at once", "which chains of atoms are one event"),
+        ("concerted moves of several atoms", "the chains of atoms that move as one event"),
     )

@@ -11,7 +11,7 @@ def temperatures(study: Study) -> list[Block]:
     rows = [r for r in study.rows if math.isfinite(r.mean_temperature.value)]
     if not rows:
         return []
-    header = ("asked for (K)", "momenta (K)", "positions at the end (K)")
+    header = ("target (K)", "momenta (K)", "positions at the end (K)")
     shown = []
     for row in rows:
         estimates = row.mean_temperature, row.configurational_temperature
@@ -21,8 +21,8 @@ def temperatures(study: Study) -> list[Block]:
         shown.append((f"{row.temperature_kelvin:.0f}", *values))
     note = (
         "Values with standard errors. Momenta: the mean kinetic temperature. Positions: "
-        "⟨|∇U|²⟩ / ⟨∇²U⟩ of the last frame of each replica, whose error is that of a few "
-        "frames; hops are due to the positions. The time step sets the two apart: see the "
-        "checks."
+        "⟨|∇U|²⟩ / ⟨∇²U⟩ of the last frame of each replica, so its error is that of a few "
+        "frames. Hops depend on the positions. A finite time step makes the two differ: "
+        "see the checks."
     )
     return [Heading("Temperatures"), Table(header, shown), Text(note)]

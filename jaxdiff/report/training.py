@@ -5,19 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdiff.io import durable
-from jaxdiff.report.figures.training import draw_learning, draw_parity
+from jaxdiff.report.figures import save
+from jaxdiff.report.figures.training import learning, parity_sheet
 
 
 def write_figures(directory: Path) -> list[Path]:
-    """Write learning.png and parity.png from metrics.jsonl and predictions.npz."""
+    """Write learning and parity from metrics.jsonl and predictions.npz; their PNG files.
+
+    PDF, SVG and CSV are beside them.
+    """
     lines = (directory / "metrics.jsonl").read_text().splitlines()
     written = []
     if lines:
-        learning = directory / "learning.png"
-        durable.write_bytes(learning, draw_learning([json.loads(x) for x in lines]))
-        written.append(learning)
+        records = [json.loads(line) for line in lines]
+        written.append(save(learning(records), directory / "learning")[0])
     with np.load(directory / "predictions.npz") as predictions:
-        parity = directory / "parity.png"
-        durable.write_bytes(parity, draw_parity(dict(predictions)))
-    return [*written, parity]
+        sheet = parity_sheet(dict(predictions))
+        written.append(save(sheet, directory / "parity")[0])
+    return written

@@ -1,13 +1,11 @@
 """The report of a crystal without a list of its sites: HTML, Markdown, JSON, figures."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from jaxdiff.analysis.activation import ROOM_TEMPERATURE
 from jaxdiff.analysis.conductivity import Activated
-from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.record import parse, plain
 from jaxdiff.analysis.transport_study import Row, TransportStudy
 from jaxdiff.io import durable
@@ -21,10 +19,16 @@ from jaxdiff.report.document import (
     Text,
     spoken,
 )
-from jaxdiff.report.figures.transport import draw_arrhenius_lines, draw_transport
+from jaxdiff.report.figures import (
+    charge_displacements,
+    ion_displacements,
+    ion_exponent,
+    transport_arrhenius,
+)
 from jaxdiff.report.sections import checks
 from jaxdiff.report.site_sections import not_given, sites
-from jaxdiff.report.verdict import distrust
+from jaxdiff.report.values import count, filled, p_value, shown
+from jaxdiff.report.verdict import distrust, of_checks
 
 FORMAT, FORMAT_VERSION = "jaxdiff-transport", 1
 
@@ -66,20 +70,34 @@ def read_transport(directory: Path) -> tuple[TransportStudy, dict[str, Any]] | N
 
 
 def as_document(study: TransportStudy, provenance: dict[str, Any]) -> Document:
-    """The report, verdict first."""
+    """The report: the verdict and two figures, then what is folded."""
+    moved = Picture(
+        "displacements",
+        f"Mean squared displacement of each {study.mobile}, relative to the framework.",
+        ion_displacements(study),
+    )
+    together = Picture(
+        "collective",
+        f"Mean squared displacement of the sum over all {study.mobile}, by their number.",
+        charge_displacements(study),
+    )
+    exponent = Picture(
+        "exponents",
+        "Local exponent of the displacements; 1 is diffusion.",
+        ion_exponent(study),
+    )
+    over = _arrhenius(study)
     blocks: list[Block] = [
         *_verdict(study),
-        Picture(
-            "displacements",
-            "Mean squared displacements relative to the framework; dashed: fitted lines.",
-            draw_transport(study),
-        ),
+        *([*over, moved] if over else [moved, together]),
         *checks(study.checks),
         *_by_temperature(study),
+        *([together] if over else []),
+        exponent,
         *_directions(study),
         *_over_temperatures(study),
         *_with_sites(study),
-        Heading("How"),
+        Heading("Methods"),
         Text(_how(study)),
         Heading("Provenance"),
         Code(json.dumps(provenance, indent=2), "json"),
@@ -88,44 +106,69 @@ def as_document(study: TransportStudy, provenance: dict[str, Any]) -> Document:
     return Document(title, blocks)
 
 
+def _arrhenius(study: TransportStudy) -> list[Block]:
+    """The figure, where there is more than one temperature."""
+    if len(study.rows) < 2:
+        return []
+    caption = f"Diffusivities over temperature; bars at {ROOM_TEMPERATURE:g} K: 95 %."
+    return [Picture("arrhenius", caption, transport_arrhenius(study))]
+
+
 def _verdict(study: TransportStudy) -> list[Block]:
     row = study.rows[0]
     at = f"{row.motion.temperature_kelvin:g} K"
     tracer, charge = study.tracer_line, study.charge_line
     if tracer is None:
         first = (
-            f"**At {at} {study.mobile} diffuses with {shown(row.motion.tracer.mean)} "
-            f"cm²/s** (tracer); conductivity {shown(row.conductivity)} S/cm by collective "
-            f"motion, {shown(row.nernst_einstein)} S/cm by Nernst–Einstein (95 %)."
+            f"**D* of {study.mobile} at {at} = {shown(row.motion.tracer.mean)} cm²/s** "
+            f"(tracer); conductivity {shown(row.conductivity)} S/cm from collective "
+            f"motion, {shown(row.nernst_einstein)} S/cm from D* (Nernst–Einstein); 95 % "
+            "intervals."
         )
     else:
         word = "extrapolated to" if tracer.extrapolated else "at"
-        first = f"**Ea = {_energy(tracer)} of {study.mobile}'s tracer diffusion**"
-        first += f", {_energy(charge)} of conduction" if charge else ""
-        first += f"; conductivity {word} {ROOM_TEMPERATURE:g} K "
-        first += f"{shown(charge.room_conductivity)} S/cm, " if charge else ""
-        first += f"{shown(tracer.room_conductivity)} S/cm by Nernst–Einstein (95 %)"
-        first += ", if the same line goes on." if tracer.extrapolated else "."
-    failed = [c.name for c in study.checks if c.passed is False]
-    passed = sum(c.passed is True for c in study.checks)
-    text = f"Checks: {passed} passed, {len(failed)} failed"
-    text += f" (**{', '.join(failed)}**)." if failed else "."
+        first = f"**Ea = {_energy(tracer)}** for tracer diffusion of {study.mobile}"
+        first += f", {_energy(charge)} for conduction" if charge else ""
+        first += f"; conductivity {word} {ROOM_TEMPERATURE:g} K: "
+        first += (
+            f"{shown(charge.room_conductivity)} S/cm from collective motion, "
+            if charge
+            else ""
+        )
+        first += f"{shown(tracer.room_conductivity)} S/cm from D* (Nernst–Einstein)"
+        first += (
+            ", assuming the same Arrhenius line down to there."
+            if tracer.extrapolated
+            else "."
+        )
+    text = of_checks(study.checks)
     if study.sites is None:
         text += f" Hops are not counted: {study.why}."
     else:
         hops = sum(row.n_hops for row in study.sites.rows)
-        text += f" {hops} hop{'s' if hops != 1 else ''} between sites."
+        text += f" {count(hops, 'hop')} between sites."
     lines = *distrust(study.checks), first
     return [*(Text(line, verdict=True) for line in lines), Text(text)]
 
 
 def _by_temperature(study: TransportStudy) -> list[Block]:
-    motion = Table(
+    motion = filled(
         (
             *("T (K)", "trajectories", "time (ps)", f"{study.mobile} atoms"),
-            *("D* (cm²/s)", "exponent", "D_σ (cm²/s)", "exponent", "Haven ratio D*/D_σ"),
+            *("D* (cm²/s)", "D_σ (cm²/s)", "Haven ratio D*/D_σ"),
         ),
         [_motion(row) for row in study.rows],
+    )
+    exponents = filled(
+        ("T (K)", "exponent of D*", "exponent of D_σ"),
+        [
+            (
+                f"{row.motion.temperature_kelvin:g}",
+                shown(row.motion.exponent, "{:.2f}"),
+                shown(row.motion.charge_exponent, "{:.2f}"),
+            )
+            for row in study.rows
+        ],
     )
     current = Table(
         ("T (K)", "ions per nm³", "σ, collective (S/cm)", "σ, Nernst–Einstein (S/cm)"),
@@ -140,12 +183,12 @@ def _by_temperature(study: TransportStudy) -> list[Block]:
         ],
     )
     note = (
-        f"Values with 95 % intervals. D*: of one {study.mobile}; D_σ: of the charge, from "
-        f"the sum of all displacements. Charge of {study.mobile}: {study.charge:+g} e, "
-        f"{study.charge_from}. The exponent is d ln MSD / d ln t over the lags of the fit; "
-        "vibrations, which are an offset of the line, make it less than 1."
+        f"Values with 95 % intervals. D*: tracer diffusivity of {study.mobile}; D_σ: "
+        f"charge diffusivity, from the sum of all displacements. Charge of {study.mobile}: "
+        f"{study.charge:+g} e, {study.charge_from}. The exponent is d ln MSD / d ln t over "
+        "the lag times of the fit; vibrations, an offset of the line, make it less than 1."
     )
-    return [Heading("By temperature"), motion, current, Text(note)]
+    return [Heading("By temperature"), motion, current, exponents, Text(note)]
 
 
 def _motion(row: Row) -> tuple[str | int, ...]:
@@ -156,9 +199,7 @@ def _motion(row: Row) -> tuple[str | int, ...]:
         f"{motion.duration_ps:.4g}",
         motion.n_mobile,
         shown(motion.tracer.mean),
-        shown(motion.exponent, "{:.2f}"),
         shown(motion.charge.mean),
-        shown(motion.charge_exponent, "{:.2f}"),
         shown(motion.haven_ratio, "{:.2f}"),
     )
 
@@ -186,9 +227,9 @@ def _directions(study: TransportStudy) -> list[Block]:
         ],
     )
     text = (
-        "Principal axes are those of D*, as Cartesian unit vectors; values that differ by "
-        "less than three standard errors are taken together. Below: the tensors, cm²/s, ± "
-        "one standard error."
+        "Principal axes of D*, as Cartesian unit vectors; directions whose D* differ by "
+        "less than three standard errors are averaged. Below: the tensors, cm²/s, ± one "
+        "standard error."
     )
     return [
         Heading("Directions"),
@@ -200,7 +241,7 @@ def _directions(study: TransportStudy) -> list[Block]:
 
 def _axes(axes: tuple[tuple[float, ...], ...], mine: list[int]) -> str:
     if len(mine) == 3:
-        return "all directions alike"
+        return "isotropic"
     (other,) = set(range(3)) - set(mine) if len(mine) == 2 else (mine[0],)
     vector = "(" + ", ".join(f"{x:+.2f}" for x in axes[other]) + ")"
     return f"perpendicular to {vector}" if len(mine) == 2 else vector
@@ -214,9 +255,9 @@ def _components(given: Any) -> list[str]:
 def _over_temperatures(study: TransportStudy) -> list[Block]:
     if len(study.rows) < 2:
         text = (
-            f"Activation energy and values at {ROOM_TEMPERATURE:g} K need trajectories at "
-            "two temperatures: give them together (--temperature-kelvin for each), or run "
-            "at more of them (ensemble.temperatures_kelvin)."
+            f"An activation energy and values at {ROOM_TEMPERATURE:g} K need trajectories "
+            "at two or more temperatures: give them together (--temperature-kelvin for "
+            "each), or run at more temperatures (ensemble.temperatures_kelvin)."
         )
         return [Heading("Over temperatures"), Text(text)]
     rows, notes = [], []
@@ -231,31 +272,28 @@ def _over_temperatures(study: TransportStudy) -> list[Block]:
             (
                 *(name, shown(line.activation_energy, "{:.3f}")),
                 *(shown(line.room_diffusivity), shown(line.room_conductivity)),
-                f"{line.linearity_p_value:.2g}"
-                if math.isfinite(line.linearity_p_value)
-                else "–",
+                p_value(line.linearity_p_value),
             )
         )
         if line.left_out:
             kelvin = ", ".join(f"{t:g}" for t in line.left_out)
             notes.append(
-                f"{name}: only bounded at {kelvin} K, which is left out, so Ea may come "
-                "out too low."
+                f"{name}: at {kelvin} K there is only an upper bound, which is left out, "
+                "so Ea may be too low."
             )
     room = f"at {ROOM_TEMPERATURE:g} K"
-    header = ("from", "Ea (eV)", f"D {room} (cm²/s)", f"σ {room} (S/cm)", "straight, p")
+    header = (
+        *("from", "Ea (eV)", f"D {room} (cm²/s)", f"σ {room} (S/cm)"),
+        "straight line, p",
+    )
     text = (
-        "One Arrhenius line through ln D, so that Ea is that of σT. Beyond the "
-        "temperatures of the trajectories values hold only if the line goes on: no change "
-        f"of phase or mechanism. The density {room} is taken to be that of the coldest "
-        "trajectory."
+        "One Arrhenius line through ln D, so Ea is that of σT. Extrapolated values assume "
+        "that no phase or mechanism changes on the way. The density "
+        f"{room} is taken to be that of the coldest trajectory."
     )
     return [
         Heading("Over temperatures"),
-        Picture(
-            "arrhenius", "Diffusivities over temperature.", draw_arrhenius_lines(study)
-        ),
-        Table(header, rows),
+        filled(header, rows),
         Text(" ".join([text, *notes])),
     ]
 
@@ -263,25 +301,25 @@ def _over_temperatures(study: TransportStudy) -> list[Block]:
 def _with_sites(study: TransportStudy) -> list[Block]:
     if study.sites is None:
         return _without_sites(study)
-    header = ("not given", "what it needs to know")
+    header = ("not given", "because it needs")
     rest = Table(header, not_given(study.sites.rows), numbers=False)
     return [*sites(study.sites, study.mobile), rest]
 
 
 def _without_sites(study: TransportStudy) -> list[Block]:
     text = (
-        f"Hops are not counted here: {study.why}. A hop leads from one site to another, so "
-        "these need a list of the crystal's sites (a network from a structure file, or "
-        "maxima of the density):"
+        f"Hops are not counted: {study.why}. A hop leads from one site to another, so the "
+        "following need a list of sites (--network with a structure file or maxima, "
+        "hops.network in a run file):"
     )
     rows = (
-        ("hops and their classes", "from which site to which, and how far"),
-        ("residence times, survival", "when an atom has left its site"),
-        ("rates, D and Ea by hop counts", "the number of hops: known even where few occur"),
+        ("hops and their classes", "the sites that each hop joins"),
+        ("residence times, survival", "the time at which an atom leaves its site"),
+        ("rates, D and Ea from hop counts", "the number of hops"),
         ("correlation factors of jumps", "the order of the hops"),
-        ("occupancies of sites", "which sites there are"),
+        ("occupancies of sites", "the sites"),
     )
-    header = ("not given", "what it needs to know")
+    header = ("not given", "because it needs")
     return [Heading("What needs sites"), Text(text), Table(header, rows, numbers=False)]
 
 
@@ -289,17 +327,17 @@ def _how(study: TransportStudy) -> str:
     motion = study.rows[0].motion
     line = motion.lines[0]
     return (
-        "Displacements are differences of fractional coordinates, unwrapped, less the mean "
-        f"over all atoms but {study.mobile} (the drift of the framework), times the mean "
-        "cell, so a cell that breathes moves no atom. D* and D_σ are slopes of straight "
-        "lines with an offset by generalised least squares, over lags from a tenth of a "
-        "trajectory, or from where atoms have moved 5 Å r.m.s. if that is sooner, to half "
-        f"of it; here {line.first_ps:.3g} to {line.last_ps:.3g} ps at "
-        f"{motion.temperature_kelvin:g} K. Errors: of D* from the scatter of the atoms, "
-        "widened by how much more than independent ones they fluctuate together; of D_σ, "
-        "which is one walk of all atoms, from the covariance of a Gaussian walk. The Haven "
-        "ratio takes the two as independent. Lines through several temperatures: a gamma "
-        f"likelihood of ln D. Longest step of {study.mobile} between frames: "
+        "Displacements are unwrapped differences of fractional coordinates, minus the mean "
+        f"over all atoms but {study.mobile} (drift of the framework), times the mean cell, "
+        "so fluctuations of the cell move no atom. D* and D_σ are slopes of straight lines "
+        "with an offset, fitted by generalised least squares to lag times from a tenth of "
+        "a trajectory (or from where atoms have moved 5 Å r.m.s., if that is sooner) to "
+        f"half of it; here {line.first_ps:.3g} to {line.last_ps:.3g} ps at "
+        f"{motion.temperature_kelvin:g} K. The error of D* is from the scatter of the "
+        "atoms, widened by their measured correlation; that of D_σ, a single walk of all "
+        "atoms, from the covariance of a Gaussian walk. The error of the Haven ratio takes "
+        "the two as independent. Arrhenius lines: gamma likelihood of D. Longest step of "
+        f"{study.mobile} between frames: "
         f"{max(r.motion.longest_step for r in study.rows):.2f} Å; neighbours are "
         f"{motion.spacing:.2f} Å apart in the first frame."
     )
@@ -308,15 +346,3 @@ def _how(study: TransportStudy) -> str:
 def _energy(line: Activated) -> str:
     low, high = line.activation_energy.interval
     return f"{line.activation_energy.value:.3f} eV ({low:.3f} to {high:.3f})"
-
-
-def shown(estimate: Estimate, form: str = "{:.2e}") -> str:
-    """Value with its 95 % interval; a bound alone where it is worth no observation."""
-    low, high = estimate.interval
-    if math.isnan(estimate.value):
-        return f"> {form.format(low)}" if low > 0 else "not known"
-    top = form.format(high) if math.isfinite(high) else "∞"
-    if low == 0 and not estimate.n_effective >= 1:
-        return f"< {top}"
-    bottom = form.format(low) if low else "0"
-    return f"{form.format(estimate.value)} [{bottom}, {top}]"

@@ -1,4 +1,4 @@
-"""The first lines of a report: whether to believe it, what it found, what it would take."""
+"""The first lines of a report: whether to trust it, what it found, what it would take."""
 
 import math
 from collections.abc import Sequence
@@ -9,31 +9,35 @@ from jaxdiff.analysis.memory import PAIRS_PER_ORDER
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
 from jaxdiff.io.provenance import units_of
-from jaxdiff.report.document import Block, Text
-from jaxdiff.report.sections import defect_name, shown_range
+from jaxdiff.report.document import Block, Heading, Text
+from jaxdiff.report.sections import defect_name
+from jaxdiff.report.values import count, rounded, scatter, shown
 
 TELLS_EV = 0.3
 """A 95 % interval of Ea that is wider cannot tell 0.1 from 0.4 eV."""
 
 
 def verdict(series: Series, study: Study) -> list[Block]:
-    """Trust, then the answer, then hops and checks, in a few sentences."""
-    failed = [c.name for c in study.checks if c.passed is False]
-    passed = sum(c.passed is True for c in study.checks)
-    n = len(study.rows)
+    """Trust, then the answer, then hops, checks and D at room temperature."""
     seen = (
-        f"{study.total_hops} hop{'s' if study.total_hops != 1 else ''} in "
-        f"{study.exposure_ps / 1000:.3g} ns of exposure at "
-        f"{n} temperature{'s' if n != 1 else ''}. Checks: {passed} passed, "
-        f"{len(failed)} failed"
+        f"{count(study.total_hops, 'hop')} in {study.exposure_ps / 1000:.3g} ns of "
+        f"observed time at {count(len(study.rows), 'temperature')}. "
+        f"{of_checks(study.checks)}"
     )
-    seen += f" (**{', '.join(failed)}**)." if failed else "."
-    first = [Text(line, verdict=True) for line in (*_trust(series, study), _answer(study))]
-    return [*first, Text(seen), *_parameters(study)]
+    lines = *_trust(series, study), _answer(study)
+    return [*(Text(line, verdict=True) for line in lines), Text(seen + _room(study))]
+
+
+def of_checks(made: Sequence[Check]) -> str:
+    """How many passed and failed, and which failed."""
+    failed = [c.name for c in made if c.passed is False]
+    passed = sum(c.passed is True for c in made)
+    text = f"Checks: {passed} passed, {len(failed)} failed"
+    return f"{text} (**{', '.join(failed)}**)." if failed else f"{text}."
 
 
 def _trust(series: Series, study: Study) -> list[str]:
-    """Why the answer is not to be believed, or does not say much."""
+    """Why the answer is not to be trusted, or does not say much."""
     lines = distrust(study.checks)
     fit = study.activation.headline
     if fit is None:
@@ -41,8 +45,9 @@ def _trust(series: Series, study: Study) -> list[str]:
     low, high = fit.activation_energy.interval
     if not high - low <= TELLS_EV:
         lines.append(
-            f"**Too few hops for an activation energy:** its 95 % interval, "
-            f"{high - low:.2f} eV wide, cannot tell 0.1 from 0.4 eV.{_cost(series, study)}"
+            f"**Too few hops for an activation energy:** the 95 % interval is "
+            f"{high - low:.2f} eV wide and cannot tell 0.1 from 0.4 eV."
+            f"{_cost(series, study)}"
         )
     return lines
 
@@ -50,10 +55,12 @@ def _trust(series: Series, study: Study) -> list[str]:
 def distrust(made: Sequence[Check]) -> list[str]:
     """A sentence where checks failed."""
     failed = sum(c.passed is False for c in made)
-    word = "a check" if failed == 1 else f"{failed} checks"
     if not failed:
         return []
-    return [f"**Not to be believed as it stands:** {word} failed, see below."]
+    return [
+        f"**Do not trust this result as it stands:** {count(failed, 'check')} failed; see "
+        "Checks for what to do."
+    ]
 
 
 def _cost(series: Series, study: Study) -> str:
@@ -62,16 +69,16 @@ def _cost(series: Series, study: Study) -> str:
     if plan is None or not plan.factor > 1:
         return ""
     text = (
-        f" ± {plan.half_width_ev:.2g} eV takes about {plan.hops.sum():.0f} hops: "
-        f"{plan.factor:.3g} times as long, {plan.exposure_ps.sum() / 1000:.3g} ns of "
-        "replica time"
+        f" ± {plan.half_width_ev:.2g} eV needs about {rounded(plan.hops.sum())} hops, that "
+        f"is a run {plan.factor:.3g} times as long ({plan.exposure_ps.sum() / 1000:.3g} ns "
+        "over all replicas"
     )
     walls = [unit.get("wall_s") for unit in units_of(series.provenance)]
     known = [wall for wall in walls if isinstance(wall, int | float)]
     if known and len(known) == len(walls):
         hours = plan.factor * sum(known) / 3600
-        text += f", {hours:.3g} hours of the machine that ran it"
-    return f"{text}."
+        text += f", {hours:.3g} hours on the machine that ran it"
+    return f"{text})."
 
 
 def _answer(study: Study) -> str:
@@ -79,24 +86,26 @@ def _answer(study: Study) -> str:
     energies, what = study.activation, defect_name(study.sign)
     if energies.diffusion is None:
         row = study.rows[0] if len(study.rows) == 1 else None
-        why = f"Ea is not identifiable. {energies.not_identifiable}"
+        why = energies.not_identifiable
         if row is None or not row.hops:
-            return f"**{why.replace('. ', '.** ', 1)}"
-        known = f"{shown_range(row.headline_diffusivity)} cm²/s"
+            return f"**No activation energy:** {why}"
+        known = f"{shown(row.headline_diffusivity)} cm²/s"
         return f"**D of the {what} at {row.temperature_kelvin:.0f} K = {known}.** {why}"
     if energies.correlated:
         text = (
-            f"**Ea = {_energy(energies.correlated)}** by hop counts with the measured "
-            f"correlation of jumps; {_energy(energies.diffusion)} if there is none (f = 1)"
+            f"**Ea = {_energy(energies.correlated)}** for diffusion of the {what}, from "
+            "hop counts and the measured correlation of jumps; without correlation (f = 1) "
+            f"{_energy(energies.diffusion)}"
         )
     else:
         text = (
-            f"**Ea = {_energy(energies.diffusion)}** by hop counts, if jumps have no "
-            f"memory (f = 1): measuring it takes {PAIRS_PER_ORDER} pairs of hops"
+            f"**Ea = {_energy(energies.diffusion)}** for diffusion of the {what}, from hop "
+            "counts, if successive jumps are uncorrelated (f = 1; to measure f takes "
+            f"{PAIRS_PER_ORDER} pairs of hops)"
         )
     if energies.gls:
-        text += f"; {_energy(energies.gls)} by displacements (GLS)"
-    return f"{text}; diffusion of the {what}."
+        text += f"; from displacements (GLS) {_energy(energies.gls)}"
+    return f"{text}."
 
 
 def _energy(fit: ArrheniusFit) -> str:
@@ -105,21 +114,33 @@ def _energy(fit: ArrheniusFit) -> str:
     return f"{energy.value:.3f} eV (95 %: {low:.3f} to {high:.3f})"
 
 
-def _parameters(study: Study) -> list[Block]:
+def _room(study: Study) -> str:
+    room = study.activation.room
+    if room is None:
+        return ""
+    kelvin = f"{room.temperature_kelvin:.0f} K"
+    value = f"{shown(room.estimate)} cm²/s"
+    if not room.extrapolated:
+        return f" D at {kelvin}: {value}."
+    return (
+        f" D extrapolated to {kelvin}: {value}, assuming the same Arrhenius line down to "
+        "there."
+    )
+
+
+def line(study: Study) -> list[Block]:
+    """The parameters of the Arrhenius line."""
     fit = study.activation.headline
     if fit is None:
         return []
-    middle, prefactor = fit.middle, fit.log_prefactor
-    text = (
-        f"ln D0 = {prefactor} (D0 = {math.exp(prefactor.value):.2e} cm²/s), correlated "
-        f"with Ea by {fit.correlation:.3f}. Known best: ln D = {middle} at "
-        f"{fit.middle_temperature_kelvin:.0f} K. Over-dispersion {fit.dispersion:.2f}."
+    prefactor, middle = (
+        str(e).removesuffix(f" {e.unit}") for e in (fit.log_prefactor, fit.middle)
     )
-    room = study.activation.room
-    if room is not None:
-        kind = "extrapolated to" if room.extrapolated else "at"
-        text += (
-            f" D {kind} {room.temperature_kelvin:.0f} K: {shown_range(room.estimate)} cm²/s"
-        )
-        text += ", if the same line goes on." if room.extrapolated else "."
-    return [Text(text)]
+    text = (
+        f"ln(D0 / cm² s⁻¹) = {prefactor} (D0 = {math.exp(fit.log_prefactor.value):.2e} "
+        f"cm²/s); its error and that of Ea have a correlation of {fit.correlation:.3f}. "
+        f"The line is known best at {fit.middle_temperature_kelvin:.0f} K: ln(D / cm² "
+        f"s⁻¹) = {middle}. "
+        f"{scatter(fit.dispersion)}"
+    )
+    return [Heading("Arrhenius line"), Text(text)]

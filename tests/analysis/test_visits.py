@@ -161,7 +161,7 @@ def test_a_report_tells_hops_in_cages_from_those_between(invoke, tmp_path):
     truth = square / (6 * N_ATOMS * N_FRAMES * FRAME_PS) * 1e-4
     assert row["hop_diffusivity"]["value"] == pytest.approx(truth, rel=0.05)
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "round a cage" in text
+    assert "within a cage" in text
     assert "an empty site is no defect" in text
     assert not re.search(r"\bLi\b|LiF|lithium", text)
 
@@ -202,5 +202,5 @@ def test_many_empty_sites_are_no_vacancies(shared, invoke, tmp_path):
     low, high = row["correlation"]["interval"]
     assert low < 1 < high
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "vacancy diffuses" not in text
+    assert "D of a vacancy is" not in text
     assert "an empty site is no defect" in text

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from jaxdiff.analysis import load_series
+from jaxdiff.cli import app
 from jaxdiff.io import folder as io_folder
 from jaxdiff.runs import build
 from jaxdiff.system import read_structure
@@ -76,6 +78,7 @@ def invoke(tmp_path, monkeypatch):
 def test_a_run_leaves_series_run_file_and_final_state(invoke):
     result, out = invoke()
     assert result.exit_code == 0, result.output
+    assert "OVITO" not in result.output
     with h5py.File(out / "series.h5") as file:
         assert file.attrs["status"] == "complete"
         assert file.attrs["run_file"] == (out / "run.toml").read_text()
@@ -100,12 +103,20 @@ def test_a_run_leaves_series_run_file_and_final_state(invoke):
 
 
 def test_positions_are_kept_at_their_stride_if_wanted(invoke):
-    _, out = invoke("--set", "output.positions_every_ps=0.1")
+    result, out = invoke("--set", "output.positions_every_ps=0.1")
     with h5py.File(out / "series.h5") as file:
         np.testing.assert_allclose(file["positions/time_ps"], [0.1, 0.2, 0.3, 0.4, 0.5])
         last = [frame.positions for frame in ase.io.read(out / "final.extxyz", index=":")]
         np.testing.assert_allclose(file["positions/position"][:, -1], last, atol=2e-6)
     assert load_series(out / "series.h5").position.shape == (4, 5, 64, 3)
+    # the line that says how OVITO opens it is a command that does so
+    said, line = result.stdout.splitlines()[-1].split(": ", 1)
+    assert said == "To see a trajectory in OVITO"
+    name, *words = shlex.split(line)
+    assert name == "jaxdiff"
+    assert CliRunner().invoke(app, words).exit_code == 0
+    text = (out / "replica2.lammpstrj").read_text()  # the first of the hottest
+    assert text.count("ITEM: TIMESTEP") == 5
 
 
 HOLD = """

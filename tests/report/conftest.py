@@ -9,6 +9,7 @@ from kinetic_walk import simulate
 from jaxdiff import units
 from jaxdiff.io.series import SeriesWriter
 from jaxdiff.lattice.rock_salt import ROCK_SALT
+from jaxdiff.report.figures import files
 
 EA, PREFACTOR = 0.22, 25.0  # eV, 1/ps
 TEMPERATURES = (300.0, 350.0, 400.0, 450.0, 500.0)
@@ -77,6 +78,12 @@ def positions_at(temperatures, replicas):
 
 def arrhenius(energy=EA, prefactor=PREFACTOR):
     return lambda t: prefactor * np.exp(-energy / (units.KB * t))
+
+
+@pytest.fixture(autouse=True)
+def png_alone(monkeypatch):
+    """Figures are PNG alone, which takes a third of the time."""
+    monkeypatch.setattr(files, "KINDS", ("png",))
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_a_difference_is_found(write_series, invoke, tmp_path):
     text = (out / "compare.md").read_text()
     assert "steep − flat" in text
     page = (out / "compare.html").read_text()
-    assert page.count("data:image/png;base64,") == 1
+    assert page.count("data:image/png;base64,") == 2
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_one_of_four_stopped_half_way(write_series):
         "at 75 ps; replica 10 (400 K) at 75 ps; replica 15 (450 K) at 75 ps; replica 16 "
         "(500 K) at 75 ps"
     )
-    assert "| T (K) | replicas | stopped | exposure (ps) |" in text
+    assert "| T (K) | replicas | stopped | observed (ps) |" in text
     assert "shorten timestep_fs" in text
     rows = list(csv.DictReader((folder / "temperatures.csv").open()))
     assert [(r["replicas"], r["stopped"]) for r in rows] == [("4", "1")] * 5

@@ -55,7 +55,7 @@ def test_a_run_says_that_dispersion_was_added(tmp_path):
     series = load_series(tmp_path / "run/series.h5")
     assert "DFT-D3(BJ) of pbesol, pairs up to 8" in series.provenance
     said = str(source(series))
-    assert "added to the energies of the model" in said
+    assert "terms added to the energy of the model" in said
     assert "DFT-D3(BJ) of pbesol" in said
     without = parse(tmp_path / "run", ensemble__temperatures_kelvin="[900]")
     with pytest.raises(ValueError, match="dispersion"):

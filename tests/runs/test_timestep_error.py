@@ -57,7 +57,7 @@ def test_how_hot_positions_are_is_recorded_and_checked(tmp_path):
     assert all(0 < p.value < 3000 and p.n_effective == 2 for p in positions)
     (check,) = (c for c in study.checks if c.name == "configurational temperature")
     assert check.passed is not None
-    assert "by the time step" in check.detail
+    assert "for the time step" in check.detail
 
 
 def test_what_is_said_of_thermostats_that_hold_the_momenta():

@@ -1,22 +1,75 @@
-"""Figures of a report: no global state, Agg, colours that survive colour blindness."""
+"""Figures: functions that draw on axes of matplotlib and return them.
 
-from jaxdiff.report.figures.activation import draw_arrhenius
-from jaxdiff.report.figures.comparison import draw_comparison
-from jaxdiff.report.figures.counts import draw_convergence, draw_dispersion
-from jaxdiff.report.figures.hops import draw_classes, draw_hops
-from jaxdiff.report.figures.lattice import draw_lattice
-from jaxdiff.report.figures.motion import draw_displacements, draw_survival
-from jaxdiff.report.figures.thermo import draw_thermo
+Without axes each makes a figure of one column of a journal (3.37 in); `save` writes it as
+PNG, PDF and SVG with its numbers as CSV. No global state, no window.
+"""
+
+from jaxdiff.report.figures.activation import arrhenius, joint_region
+from jaxdiff.report.figures.band import barriers
+from jaxdiff.report.figures.comparison import compared_arrhenius, energy_differences
+from jaxdiff.report.figures.counts import convergence, dispersion
+from jaxdiff.report.figures.files import save
+from jaxdiff.report.figures.hops import classes, hops
+from jaxdiff.report.figures.lattice import (
+    bulk_modulus,
+    lattice_constant,
+    lattice_residual,
+)
+from jaxdiff.report.figures.motion import (
+    displacement_exponent,
+    displacements,
+    frame_displacements,
+    survival,
+    tracer_displacements,
+)
+from jaxdiff.report.figures.style import sheet
+from jaxdiff.report.figures.thermo import (
+    conserved_energy,
+    kinetic_temperature,
+    potential_energy,
+)
+from jaxdiff.report.figures.training import (
+    parity,
+    parity_error,
+    training_error,
+    training_loss,
+)
+from jaxdiff.report.figures.transport import (
+    charge_displacements,
+    ion_displacements,
+    ion_exponent,
+    transport_arrhenius,
+)
 
 __all__ = [
-    "draw_arrhenius",
-    "draw_classes",
-    "draw_comparison",
-    "draw_convergence",
-    "draw_dispersion",
-    "draw_displacements",
-    "draw_hops",
-    "draw_lattice",
-    "draw_survival",
-    "draw_thermo",
+    "arrhenius",
+    "barriers",
+    "bulk_modulus",
+    "charge_displacements",
+    "classes",
+    "compared_arrhenius",
+    "conserved_energy",
+    "convergence",
+    "dispersion",
+    "displacement_exponent",
+    "displacements",
+    "energy_differences",
+    "frame_displacements",
+    "hops",
+    "ion_displacements",
+    "ion_exponent",
+    "joint_region",
+    "kinetic_temperature",
+    "lattice_constant",
+    "lattice_residual",
+    "parity",
+    "parity_error",
+    "potential_energy",
+    "save",
+    "sheet",
+    "survival",
+    "tracer_displacements",
+    "training_error",
+    "training_loss",
+    "transport_arrhenius",
 ]

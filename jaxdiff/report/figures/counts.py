@@ -9,50 +9,44 @@ from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
 from jaxdiff.report.figures.style import (
     BLUE,
-    LINES,
     SKY,
-    grid,
-    new_figure,
+    frame,
+    key,
+    logarithmic,
+    place,
     say,
-    temperature_colors,
-    to_png,
+    temperature_styles,
+    whole_numbers,
 )
 
 
-def draw_convergence(series: Series, study: Study) -> bytes:
-    """D_def so far over its final value against the hops so far; envelope 1 ± 1/√n."""
-    figure = new_figure(9.6, 3.8)
-    axes = figure.add_subplot()
+def convergence(series: Series, study: Study, ax: Axes | None = None) -> Axes:
+    """D_def so far over its last value against the hops so far, from the second on.
+
+    The envelope is 1 ± 1/√n.
+    """
+    axes = place(ax)
     rows = [row for row in study.rows if row.hops > 1]
     if not rows:
-        say(axes, "fewer than two hops at every temperature")
-        return to_png(figure)
+        say(axes, "fewer than two hops\nat every temperature")
+        return axes
+    n = np.geomspace(2, max(row.hops for row in rows), 100)
+    axes.fill_between(n, 1 - n**-0.5, 1 + n**-0.5, color="0.85", lw=0, label="1 ± 1/√n")
     events, hop = series.events, series.events.hops(series.sign)
-    for k, (row, color) in enumerate(zip(rows, temperature_colors(len(rows)), strict=True)):
+    for row, style in zip(rows, temperature_styles(len(rows)), strict=True):
         mine = hop & (series.temperature[events.replica] == row.temperature_kelvin)
         order = np.argsort(events.frame[mine], kind="stable")
         time = _exposed(series, row.temperature_kelvin, events.frame[mine][order] + 1)
         total = np.cumsum(events.squared_jump[mine][order])
         ratio = total / time * (time[-1] / total[-1])
-        n = np.arange(1, len(total) + 1)
-        axes.plot(
-            *(n, ratio),
-            color=color,
-            lw=1.3,
-            ls=LINES[k % len(LINES)],
-            label=f"{row.temperature_kelvin:.0f} K",
-        )
-    n = np.geomspace(1, max(row.hops for row in rows), 100)
-    axes.fill_between(
-        n, 1 - n**-0.5, 1 + n**-0.5, color=SKY, alpha=0.3, lw=0, label="1 ± 1/√n"
-    )
-    axes.set_xscale("log")
-    axes.set_ylim(0, 2.5)
-    axes.set_xlabel("hops so far")
-    axes.set_ylabel("D so far / D at the last hop")
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
-    grid(axes)
-    return to_png(figure)
+        label = f"{row.temperature_kelvin:.0f} K"
+        n = np.arange(2, len(total) + 1)
+        axes.plot(n, ratio[1:], lw=1.2, label=label, **style)
+    axes.set_ylim(0, None)
+    frame(axes, "hops so far", "D so far / D at the last hop")
+    logarithmic(axes, "x")
+    key(axes, "upper right", ncols=2)
+    return axes
 
 
 def _exposed(
@@ -65,44 +59,51 @@ def _exposed(
     return np.clip(frame[:, None] - start, 0, length).sum(axis=1)
 
 
-def draw_dispersion(series: Series, study: Study) -> bytes:
-    """Hops of each replica against what its exposure and temperature let one expect."""
-    figure = new_figure(9.6, 3.8)
-    axes = figure.add_subplot()
+def dispersion(series: Series, study: Study, ax: Axes | None = None) -> Axes:
+    """Hops of each replica beside what one common rate at its temperature lets expect."""
+    axes = place(ax)
     count, exposure = series.hop_count, series.exposure_ps
-    place = 0
+    start = 0
     ticks: list[tuple[float, str]] = []
     for row in study.rows:
         mine = (series.temperature == row.temperature_kelvin) & (exposure > 0)
         expected = row.rate.value * exposure[mine]
-        x = place + np.arange(mine.sum())
+        x = start + np.arange(mine.sum())
+        edge = np.concatenate([x - 0.5, x[-1:] + 0.5])  # a band also of one replica
         low, high = poisson.ppf([[0.025], [0.975]], np.maximum(expected, 1e-12))
+        first, kelvin = start == 0, f"{row.temperature_kelvin:.0f} K"
+        for y, style, name in (
+            (expected, {"color": "0.3", "lw": 1}, "expected at one rate"),
+            (count[mine], {"marker": "o", "color": BLUE, "ms": 3, "ls": ""}, "replica"),
+        ):
+            label, gid = name if first else None, f"{kelvin}, {name}"
+            axes.plot(x, y, label=label, gid=gid, **style)
         axes.fill_between(
-            x, low, high, step="mid", color=SKY, alpha=0.4, lw=0, label=_once(place)
+            *(edge, np.append(low, low[-1]), np.append(high, high[-1])),
+            step="post",
+            color=SKY,
+            alpha=0.4,
+            lw=0,
+            label="95 % of Poisson's counts" if first else None,
+            gid=f"{kelvin}, 95 % of Poisson's counts",
         )
-        axes.plot(x, expected, color="0.3", lw=1)
-        axes.plot(x, count[mine], "o", color=BLUE, ms=4)
-        ticks.append((float(x.mean()), f"{row.temperature_kelvin:.0f} K"))
-        place += int(mine.sum()) + 1
+        ticks.append((float(x.mean()), kelvin))
+        start += int(mine.sum()) + 1
     _finish(axes, ticks, study)
-    return to_png(figure)
-
-
-def _once(place: int) -> str | None:
-    return "95 % of Poisson counts" if place == 0 else None
+    return axes
 
 
 def _finish(axes: Axes, ticks: list[tuple[float, str]], study: Study) -> None:
     if not ticks:
         say(axes, "no replica with a known defect")
         return
-    axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks])
-    axes.set_ylabel("hops per replica")
-    index = study.dispersion.index
+    index, title = study.dispersion.index, ""
     if np.isfinite(index):
-        title = f"dispersion index {index:.2f}, p = {study.dispersion.p_value:.2g}"
-        axes.set_title(title, fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
-    axes.margins(y=0.15)
-    axes.set_ylim(bottom=0)
-    grid(axes)
+        title = f"variance / mean = {index:.2f} (Poisson: 1), p = "
+        title += f"{study.dispersion.p_value:.2g}"
+    frame(axes, "replicas by temperature", "hops per replica", title)
+    axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks])
+    whole_numbers(axes.yaxis)
+    top = axes.get_ylim()[1]
+    axes.set_ylim(-0.02 * top, 1.3 * top)  # a disc at 0 is whole; room for the key
+    key(axes, "upper left")

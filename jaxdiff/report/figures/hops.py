@@ -6,22 +6,26 @@ from matplotlib.axes import Axes
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
 from jaxdiff.report.figures.style import (
+    SMALL,
     class_styles,
-    grid,
-    new_figure,
+    frame,
+    key,
+    place,
+    round_numbers,
     say,
-    temperature_colors,
-    to_png,
+    temperature_styles,
+    whole_numbers,
 )
 
+_HATCHES = ("", "///", "...", "\\\\\\", "xx")
 
-def draw_hops(series: Series) -> bytes:
-    """Events by class; replicas grouped by temperature."""
+
+def hops(series: Series, ax: Axes | None = None) -> Axes:
+    """Events by class over time; one row for each replica, by temperature."""
     order = np.argsort(series.temperature, kind="stable")
     n_replicas = len(order)
-    figure = new_figure(9.6, float(np.clip(1.8 + 0.09 * n_replicas, 3.2, 11)))
-    axes = figure.add_subplot()
-    size = float(np.clip(600 / n_replicas, 3, 20))
+    axes = place(ax, float(np.clip(1.9 + 0.04 * n_replicas, 2.7, 8)))
+    size = float(np.clip(300 / n_replicas, 2, 14))
     events = series.events
     time, kind = (events.frame + 1) * series.frame_ps, events.kind
     row = np.argsort(order)[events.replica]
@@ -32,8 +36,16 @@ def draw_hops(series: Series) -> bytes:
             color, marker = styles[name]
             label = f"{name.replace('_', ' ')} ({mine.sum()})"
             axes.scatter(
-                time[mine], row[mine], s=size, c=color, marker=marker, lw=0.8, label=label
+                *(time[mine], row[mine], size),
+                c=color,
+                marker=marker,
+                lw=0.7,
+                label=label,
+                clip_on=False,
+                zorder=3,
             )
+    frame(axes, "time  (ps)", "")
+    round_numbers(axes.xaxis)
     _group_replicas(axes, series.temperature[order])
     end = float(max(series.frames["frames"].max(), 1)) * series.frame_ps
     axes.set_xlim(0, end)
@@ -42,72 +54,60 @@ def draw_hops(series: Series) -> bytes:
         axes.hlines(
             *(np.flatnonzero(stopped), series.diverged_ps[order][stopped], end),
             color="0.6",
-            lw=2.5,
+            lw=2,
             label=f"diverged ({stopped.sum()})",
         )
     axes.set_ylim(-0.8, n_replicas - 0.2)
-    axes.set_xlabel("time  (ps)")
-    if len(time) or series.stopped.any():
-        figure.legend(
-            loc="outside lower center", ncols=5, frameon=False, fontsize=8, markerscale=1.5
-        )
     if len(time) == 0:
-        axes.text(0.5, 0.5, "no event", transform=axes.transAxes, ha="center")
-    return to_png(figure)
+        axes.text(0.5, 0.5, "no event", transform=axes.transAxes, ha="center", fontsize=8)
+    key(axes, "lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return axes
 
 
 def _group_replicas(axes: Axes, temperature: np.ndarray) -> None:
     """Label the rows by temperature and separate them."""
     values, first, count = np.unique(temperature, return_index=True, return_counts=True)
     for start in first[1:]:
-        axes.axhline(start - 0.5, color="0.5", lw=0.7)
-    labels = [
-        f"{t:.0f} K\n{n} replica{'s' if n > 1 else ''}"
-        for t, n in zip(values, count, strict=True)
-    ]
-    axes.set_yticks(first + (count - 1) / 2, labels, fontsize=8)
-    axes.tick_params(axis="y", length=0)
-    if len(temperature) <= 100:
-        for row in range(len(temperature)):
-            axes.axhline(row, color="0.93", lw=0.4, zorder=0)
+        axes.axhline(start - 0.5, color="0.5", lw=0.6)
+    labels = [f"{t:.0f} K\n({n})" for t, n in zip(values, count, strict=True)]
+    axes.set_yticks(first + (count - 1) / 2, labels, fontsize=SMALL)
+    axes.tick_params(axis="y", length=0, pad=6)
+    axes.grid(False, axis="y")
+    axes.set_ylabel("temperature (replicas)", fontsize=8)
 
 
-def draw_classes(series: Series, study: Study) -> bytes:
+def classes(series: Series, study: Study, ax: Axes | None = None) -> Axes:
     """Events of each class by temperature, with the lengths of the jumps."""
-    figure = new_figure(9.6, 3.6)
-    axes = figure.add_subplot()
+    axes = place(ax)
     names = series.network.classes
     total = [sum(r.events_by_class[name] for r in study.rows) for name in names]
     shown = [i for i, n in enumerate(total) if n]
     if not shown:
         say(axes, "no event")
-        return to_png(figure)
+        return axes
+    labels = [f"{names[i].replace('_', ' ')}\n{_length(series, i)}" for i in shown]
+    axes.set_yticks(range(len(shown)), labels)
     base = np.zeros(len(shown))
-    colors = temperature_colors(len(study.rows))
-    for row, color in zip(study.rows, colors, strict=True):
-        count = np.array([row.events_by_class[names[i]] for i in shown], float)
-        label = f"{row.temperature_kelvin:.0f} K"
-        axes.bar(
-            np.arange(len(shown)),
-            count,
-            0.7,
-            base,
-            color=color,
-            label=label,
+    styles = temperature_styles(len(study.rows))
+    for number, (row, style) in enumerate(zip(study.rows, styles, strict=True)):
+        count = np.array([row.events_by_class[names[i]] for i in shown])
+        axes.barh(
+            *(np.arange(len(shown)), count, 0.7, base),
+            color=style["color"],
+            label=f"{row.temperature_kelvin:.0f} K",
             edgecolor="w",
+            hatch=_HATCHES[number % len(_HATCHES)],
             lw=0.4,
         )
         base += count
-    for place, i in enumerate(shown):
-        axes.text(place, total[i], f"{total[i]}", ha="center", va="bottom", fontsize=8)
-    labels = [f"{names[i].replace('_', ' ')}\n{_length(series, i)}" for i in shown]
-    axes.set_xticks(range(len(shown)), labels, fontsize=8)
-    axes.set_ylabel("events")
-    axes.margins(y=0.12)
-    axes.set_xlim(-0.7, max(len(shown), 3) - 0.3)
-    axes.legend(frameon=False, fontsize=8, ncols=2)
-    grid(axes)
-    return to_png(figure)
+    for at, i in enumerate(shown):
+        axes.text(total[i], at, f" {total[i]}", va="center", fontsize=SMALL)
+    frame(axes, "events", "class and length of the jump")
+    whole_numbers(axes.xaxis)
+    axes.margins(x=0.12)
+    axes.set_ylim(max(len(shown), 3) - 0.4, -0.6)
+    key(axes, "lower right", ncols=2 if len(study.rows) > 5 else 1)
+    return axes
 
 
 def _length(series: Series, kind: int) -> str:

@@ -1,122 +1,169 @@
 """Mean squared displacements, and how long a defect stays."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 
 from jaxdiff.analysis.msd import local_exponent
 from jaxdiff.analysis.study import Study, TemperatureRow
 from jaxdiff.report.figures.style import (
-    LINES,
-    grid,
-    new_figure,
+    BLUE,
+    SKY,
+    frame,
+    key,
+    logarithmic,
+    place,
+    round_numbers,
     say,
-    temperature_colors,
-    to_png,
+    temperature_styles,
 )
+
+FITTED = {"color": "k", "lw": 2.6, "alpha": 0.35, "zorder": 1}
+"""How fitted lines are drawn, below the curves."""
 
 _DIMENSION = 3
 
 
-def draw_displacements(study: Study) -> bytes:
-    """Site-projected curves with their fits and exponent; curves of whole frames."""
-    figure = new_figure(9.6, 7.4)
-    axes = figure.subplots(2, 2)
-    rows = [row for row in study.rows if row.slope is not None and row.hops]
-    if not rows:
-        for one in axes.flat:
-            say(one, "no hop: nothing has moved")
-        return to_png(figure)
-    colors = temperature_colors(len(study.rows))
-    for row, color in zip(study.rows, colors, strict=True):
+def displacements(study: Study, ax: Axes | None = None) -> Axes:
+    """MSD of the defect, summed over mobile atoms on their sites, with fitted lines."""
+
+    def draw(axes: Axes, row: TemperatureRow, style: dict) -> None:
+        slope = row.slope
+        assert slope is not None  # for the type checker
+        time, msd = slope.curve.time_ps, slope.curve.msd
+        axes.plot(time, msd, lw=1.2, label=_kelvin(row), **style)
+        if slope.fit is not None:
+            x = np.array([slope.first_ps, slope.last_ps])
+            d = row.defect_diffusivity_gls.value * 1e4  # Å^2/ps
+            y = 2 * _DIMENSION * d * x + slope.fit.intercept
+            axes.plot(x, y, gid=f"{_kelvin(row)}, line (GLS)", **FITTED)
+
+    return _over_time(
+        study, ax, draw, "MSD of the defect  (Å²)", also={"line (GLS)": FITTED}
+    )
+
+
+def displacement_exponent(study: Study, ax: Axes | None = None) -> Axes:
+    """Local exponent d ln MSD / d ln t of the defect; 1 is diffusion."""
+
+    def draw(axes: Axes, row: TemperatureRow, style: dict) -> None:
+        assert row.slope is not None  # for the type checker
+        time, msd = row.slope.curve.time_ps, row.slope.curve.msd
+        axes.plot(time, local_exponent(time, msd), lw=1.2, label=_kelvin(row), **style)
+
+    axes = _over_time(study, ax, draw, "d ln MSD / d ln t, defect", log=False)
+    if axes.has_data():
+        exponent_axis(axes)
+    return axes
+
+
+def exponent_axis(axes: Axes) -> None:
+    """From 0 to 2, with diffusion marked."""
+    axes.axhline(1, color="k", lw=0.8, ls=(0, (1, 2)), label="diffusion")
+    axes.set_ylim(-0.2, 2.8)  # room for the key
+    key(axes, "upper right", ncols=2)
+
+
+def tracer_displacements(study: Study, ax: Axes | None = None) -> Axes:
+    """MSD of one mobile atom, on its sites."""
+
+    def draw(axes: Axes, row: TemperatureRow, style: dict) -> None:
+        if row.tracer is not None and (row.tracer.curve.msd > 0).any():
+            curve = row.tracer.curve
+            axes.plot(curve.time_ps, curve.msd, lw=1.2, label=_kelvin(row), **style)
+
+    return _over_time(study, ax, draw, "MSD of a mobile atom  (Å²)")
+
+
+def frame_displacements(study: Study, ax: Axes | None = None) -> Axes:
+    """MSD with vibrations from kept positions: of a mobile atom, and of their sum."""
+    widths = {"mobile atom": 1.0, "sum over all": 2.2}
+
+    def draw(axes: Axes, row: TemperatureRow, style: dict) -> None:
+        for curve, what in zip(row.continuous or (), widths, strict=False):
+            label = _kelvin(row) if what == "mobile atom" else None
+            shared = {"lw": widths[what], "gid": f"{_kelvin(row)}, {what}"} | style
+            axes.plot(curve.time_ps, curve.msd, label=label, **shared)
+
+    missing = "no positions were kept:\nset output.positions_every_ps"
+    missing += "\n(of trajectories: --keep-frames)"
+    also = {name: {"color": "k", "lw": widths[name]} for name in widths}
+    label = "MSD with vibrations  (Å²)"
+    return _over_time(study, ax, draw, label, missing=missing, also=also)
+
+
+def _over_time(
+    study: Study,
+    ax: Axes | None,
+    draw: Callable[[Axes, TemperatureRow, dict], None],
+    label: str,
+    *,
+    log: bool = True,
+    missing: str = "no hop: nothing has moved",
+    also: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Axes:
+    """A curve for each temperature with hops; a sentence where there is none.
+
+    `also`: what the key has beside temperatures, and how it is drawn.
+    """
+    axes = place(ax)
+    styles = temperature_styles(len(study.rows))
+    for row, style in zip(study.rows, styles, strict=True):
         if row.slope is not None and row.hops:
-            _curve(axes[0, 0], row, color)
-            _exponent(axes[0, 1], row, color)
-            _tracer(axes[1, 0], row, color)
-            _continuous(axes[1, 1], row, color)
-    axes[0, 1].axhline(1, color="k", lw=0.7, ls=":")
-    titles = (
-        (axes[0, 0], "sum over all mobile atoms = defect; line: GLS", "MSD  (Å²)"),
-        (axes[0, 1], "its exponent; dotted: diffusion", "d ln MSD / d ln t"),
-        (axes[1, 0], "per mobile atom, site-projected", "MSD  (Å²)"),
-        (axes[1, 1], "whole frames: mobile atom (—), sum (--)", "MSD  (Å²)"),
+            draw(axes, row, style)
+    if not axes.lines:
+        moved = any(row.slope is not None and row.hops for row in study.rows)
+        say(axes, missing if moved else "no hop: nothing has moved")
+        return axes
+    frame(axes, "time  (ps)", label)
+    logarithmic(axes, "x")
+    for name, style in also.items():
+        axes.plot([], [], label=name, **style)
+    if log:
+        logarithmic(axes)
+        key(axes, "upper left")
+    return axes
+
+
+def _kelvin(row: TemperatureRow) -> str:
+    return f"{row.temperature_kelvin:.0f} K"
+
+
+def survival(row: TemperatureRow, ax: Axes | None = None) -> Axes:
+    """Probability that the defect has not hopped, of one temperature.
+
+    Kaplan-Meier with its 95 % band, and the exponential of the mean residence.
+    """
+    axes = place(ax)
+    curve, tau = row.survival, row.residence.value
+    title = f"{_kelvin(row)}, τ = {tau:.3g} ps" if row.hops else _kelvin(row)
+    if row.hops < 2 or len(curve.time) < 2:
+        say(axes, "fewer than two hops")
+        axes.set_title(title, fontsize=8)
+        return axes
+    axes.fill_between(
+        *(curve.time, curve.low, curve.high),
+        step="post",
+        color=SKY,
+        alpha=0.4,
+        lw=0,
+        label="95 % band",
     )
-    for one, title, label in titles:
-        one.set_title(title, fontsize=10)
-        one.set_ylabel(label)
-        one.set_xlabel("time  (ps)")
-        if one.has_data():
-            one.set_xscale("log")
-            if one is not axes[0, 1]:
-                one.set_yscale("log")
-            grid(one)
-    axes[0, 1].set_ylim(-0.2, 2.2)
-    if not axes[1, 1].has_data():
-        say(axes[1, 1], "no whole frames were kept")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=8
+    axes.step(
+        *(curve.time, curve.probability),
+        where="post",
+        color=BLUE,
+        lw=1.3,
+        label="not hopped (Kaplan–Meier)",
     )
-    return to_png(figure)
-
-
-def _curve(axes: Axes, row: TemperatureRow, color) -> None:
-    slope = row.slope
-    assert slope is not None  # for the type checker
-    time, msd = slope.curve.time_ps, slope.curve.msd
-    axes.plot(time, msd, color=color, lw=1.4, label=f"{row.temperature_kelvin:.0f} K")
-    if slope.fit is None:
-        return
-    x = np.array([slope.first_ps, slope.last_ps])
-    d = row.defect_diffusivity_gls.value * 1e4  # Å^2/ps
-    axes.plot(x, 2 * _DIMENSION * d * x + slope.fit.intercept, "k--", lw=0.9)
-
-
-def _exponent(axes: Axes, row: TemperatureRow, color) -> None:
-    assert row.slope is not None  # for the type checker
-    time, msd = row.slope.curve.time_ps, row.slope.curve.msd
-    axes.plot(time, local_exponent(time, msd), color=color, lw=1.2)
-
-
-def _tracer(axes: Axes, row: TemperatureRow, color) -> None:
-    if row.tracer is not None and (row.tracer.curve.msd > 0).any():
-        axes.plot(row.tracer.curve.time_ps, row.tracer.curve.msd, color=color, lw=1.4)
-
-
-def _continuous(axes: Axes, row: TemperatureRow, color) -> None:
-    for curve, line in zip(row.continuous or (), ("-", "--"), strict=False):
-        axes.plot(curve.time_ps, curve.msd, color=color, lw=1.1, ls=line)
-
-
-def draw_survival(study: Study) -> bytes:
-    """Probability that the defect has not hopped: Kaplan-Meier, band, exponential."""
-    figure = new_figure(9.6, 4)
-    axes = figure.add_subplot()
-    rows = [row for row in study.rows if row.hops > 1 and len(row.survival.time) > 1]
-    if not rows:
-        say(axes, "fewer than two hops at every temperature")
-        return to_png(figure)
-    colors = temperature_colors(len(rows))
-    for k, (row, color) in enumerate(zip(rows, colors, strict=True)):
-        curve, tau = row.survival, row.residence.value
-        label = f"{row.temperature_kelvin:.0f} K, τ = {tau:.3g} ps"
-        axes.fill_between(
-            curve.time, curve.low, curve.high, step="post", color=color, alpha=0.15, lw=0
-        )
-        axes.step(
-            *(curve.time, curve.probability),
-            where="post",
-            color=color,
-            lw=1.4,
-            ls=LINES[k % len(LINES)],
-            label=label,
-        )
-        x = np.linspace(0, curve.time[-1], 100)
-        axes.plot(x, np.exp(-x / tau), color=color, lw=0.8, ls=":")
-    axes.set_yscale("log")
-    axes.set_ylim(0.01, 1.1)
-    axes.set_xlabel("time since the last hop  (ps)")
-    axes.set_ylabel("not hopped yet")
-    axes.set_title("Kaplan–Meier with 95 % band; dotted: exponential", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
-    grid(axes)
-    return to_png(figure)
+    x = np.linspace(0, curve.time[-1], 100)
+    axes.plot(x, np.exp(-x / tau), "k:", lw=1.1, label="exponential, exp(−t/τ)")
+    axes.set_xlim(0, None)
+    axes.set_ylim(0, 1.03)
+    frame(axes, "time since the last hop  (ps)", "probability", title)
+    round_numbers(axes.xaxis)
+    key(axes, "upper right")
+    return axes

@@ -1,57 +1,95 @@
 """Traces of temperature and energy."""
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jaxdiff.analysis.traces import Traces
-from jaxdiff.report.figures.style import new_figure, temperature_colors, to_png
+from jaxdiff.report.figures.style import (
+    frame,
+    key,
+    place,
+    round_numbers,
+    say,
+    sheet,
+    temperature_styles,
+)
 
 _POINTS = 150  # of a trace that are drawn
 
 
-def draw_thermo(series: Traces) -> bytes | None:
-    """Temperature, potential and conserved energy over time, averaged over blocks.
+def thermo(series: Traces) -> Figure | None:
+    """Temperature, potential and conserved energy over time, on one sheet of two columns.
 
-    Over the replicas that went on for so long; energies from the mean or the start of each,
-    so that a line does not jump where one stops. None where a trajectory came without them.
+    None where a trajectory came without them.
     """
     if len(series.time_ps) == 0:
         return None
-    figure = new_figure(9.6, 7)
-    axes = figure.subplots(3, 1, sharex=True)
-    temperatures = np.unique(series.temperature)
-    colors = temperature_colors(len(temperatures))
-    time = _blocks(series.time_ps)
-    per_atom = 1000 / (series.n_mobile + series.n_anion)
-    for target, color in zip(temperatures, colors, strict=True):
-        replica = series.temperature == target
+    panels = (kinetic_temperature, potential_energy, conserved_energy)
+    draws = [lambda ax, panel=panel: panel(series, ax) for panel in panels]
+    figure = sheet(draws, height=1.7, sharex=True)
+    for axes in figure.axes[:-1]:
+        axes.set_xlabel("")
+    round_numbers(figure.axes[-1].xaxis)
+    return figure
+
+
+def kinetic_temperature(series: Traces, ax: Axes | None = None) -> Axes:
+    """Of the momenta: mean and range of the replicas that went on for so long; target."""
+    axes, time = place(ax), _blocks(series.time_ps)
+    for target, replica, style in _by_temperature(series):
         kinetic = _blocks(series.kinetic_temperature[replica])
-        potential = _blocks(series.potential_energy[replica]) * per_atom
-        conserved = _blocks(series.conserved_energy[replica]) * per_atom
-        axes[0].fill_between(
-            time,
-            np.fmin.reduce(kinetic),
-            np.fmax.reduce(kinetic),
-            color=color,
-            alpha=0.25,
+        name = f"{target:.0f} K"
+        axes.fill_between(
+            *(time, np.fmin.reduce(kinetic), np.fmax.reduce(kinetic)),
+            color=style["color"],
+            alpha=0.2,
             lw=0,
+            gid=f"{name}, range of replicas",
         )
-        axes[0].plot(time, _mean(kinetic), color=color, lw=1.2, label=f"{target:.0f} K")
-        axes[0].axhline(target, color="k", lw=0.6, ls=":", zorder=3)
-        axes[1].plot(
-            time, _mean(potential - _mean(potential.T)[:, None]), color=color, lw=1
-        )
-        axes[2].plot(time, _mean(conserved - conserved[:, :1]), color=color, lw=1)
+        axes.plot(time, _mean(kinetic), lw=1.1, label=name, **style)
+        axes.axhline(target, color="k", lw=0.6, zorder=3)
+    frame(axes, "time  (ps)", "T  (K)", "lines: mean of replicas; bands: their range")
+    key(axes)
+    return axes
+
+
+def potential_energy(series: Traces, ax: Axes | None = None) -> Axes:
+    """Mean of the replicas, each less its own mean, meV per atom."""
+    axes, time = place(ax), _blocks(series.time_ps)
+    for target, replica, style in _by_temperature(series):
+        energy = _blocks(series.potential_energy[replica]) * _per_atom(series)
+        change = _mean(energy - _mean(energy.T)[:, None])
+        axes.plot(time, change, lw=1, label=f"{target:.0f} K", **style)
+    frame(axes, "time  (ps)", "potential energy\n− mean  (meV/atom)")
+    key(axes)
+    return axes
+
+
+def conserved_energy(series: Traces, ax: Axes | None = None) -> Axes:
+    """Mean of the replicas, each less its start, meV per atom."""
+    axes, time = place(ax), _blocks(series.time_ps)
     if not np.isfinite(series.conserved_energy).any():
-        axes[2].text(0.5, 0.5, "not recorded", transform=axes[2].transAxes, ha="center")
-    axes[0].set_ylabel("T  (K)")
-    axes[1].set_ylabel("potential energy − mean\n(meV/atom)")
-    axes[2].set_ylabel("conserved energy − start\n(meV/atom)")
-    axes[2].set_xlabel("time  (ps)")
-    title = "production: mean of replicas (lines), their range (bands), target (dotted)"
-    axes[0].set_title(title, fontsize=10)
-    figure.legend(loc="outside lower center", ncols=6, frameon=False, fontsize=8)
-    figure.align_ylabels()
-    return to_png(figure)
+        say(axes, "not recorded")
+        return axes
+    for target, replica, style in _by_temperature(series):
+        energy = _blocks(series.conserved_energy[replica]) * _per_atom(series)
+        change = _mean(energy - energy[:, :1])
+        axes.plot(time, change, lw=1, label=f"{target:.0f} K", **style)
+    frame(axes, "time  (ps)", "conserved energy\n− start  (meV/atom)")
+    key(axes)
+    return axes
+
+
+def _by_temperature(series: Traces):
+    temperatures = np.unique(series.temperature)
+    styles = temperature_styles(len(temperatures))
+    for target, style in zip(temperatures.tolist(), styles, strict=True):
+        yield target, series.temperature == target, style
+
+
+def _per_atom(series: Traces) -> float:
+    return 1000 / (series.n_mobile + series.n_anion)
 
 
 def _blocks(trace: np.ndarray) -> np.ndarray:

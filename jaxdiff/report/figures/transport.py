@@ -12,99 +12,97 @@ from jaxdiff.analysis.conductivity import Activated
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.msd import local_exponent
 from jaxdiff.analysis.transport import Line
-from jaxdiff.analysis.transport_study import TransportStudy
+from jaxdiff.analysis.transport_study import Row, TransportStudy
+from jaxdiff.report.figures.motion import FITTED, exponent_axis
 from jaxdiff.report.figures.style import (
     BLUE,
     RED,
-    grid,
+    frame,
     intervals,
-    new_figure,
+    kelvin_axis,
+    key,
+    logarithmic,
+    place,
     say,
-    temperature_colors,
-    to_png,
+    temperature_styles,
 )
 
 
-def draw_transport(study: TransportStudy) -> bytes:
-    """Tracer and collective displacements with their lines; the exponent of the tracer."""
-    figure = new_figure(9.6, 3.9)
-    tracer, exponent, charge = figure.subplots(1, 3)
-    colors = temperature_colors(len(study.rows))
-    for row, color in zip(study.rows, colors, strict=True):
-        label = f"{row.motion.temperature_kelvin:g} K"
-        _curves(tracer, row.motion.lines, color, label)
-        _curves(charge, row.motion.charge_lines, color, label)
-        for line in row.motion.lines:
+def ion_displacements(study: TransportStudy, ax: Axes | None = None) -> Axes:
+    """MSD of each mobile ion and the lines whose slope is D*."""
+    lines = [(row, row.motion.lines) for row in study.rows]
+    return _displacements(ax, lines, f"MSD of {study.mobile}  (Å²)")
+
+
+def charge_displacements(study: TransportStudy, ax: Axes | None = None) -> Axes:
+    """MSD of the sum over all mobile ions, by their number; its slope is that of D_σ."""
+    lines = [(row, row.motion.charge_lines) for row in study.rows]
+    return _displacements(ax, lines, f"MSD of the sum of {study.mobile}  (Å²)")
+
+
+def _displacements(
+    ax: Axes | None, given: Sequence[tuple[Row, Sequence[Line]]], label: str
+) -> Axes:
+    axes = place(ax)
+    for (row, lines), style in zip(given, temperature_styles(len(given)), strict=True):
+        kelvin = f"{row.motion.temperature_kelvin:g} K"
+        for number, line in enumerate(lines):
+            name = kelvin if number == 0 else None
+            axes.plot(*(line.time_ps, line.msd), lw=1.2, label=name, gid=kelvin, **style)
+            x = np.linspace(line.first_ps, line.last_ps, 30)
+            y = line.slope * x + line.offset
+            axes.plot(x, y, gid=f"{kelvin}, fitted line", **FITTED)
+    axes.plot([], [], label="fitted lines", **FITTED)
+    if not any((np.array(line.get_ydata()) > 0).any() for line in axes.get_lines()):
+        for line in list(axes.get_lines()):
+            line.remove()
+        say(axes, "nothing has moved")
+        return axes
+    frame(axes, "time  (ps)", label)
+    logarithmic(axes, "x")
+    logarithmic(axes)
+    key(axes, "upper left")
+    return axes
+
+
+def ion_exponent(study: TransportStudy, ax: Axes | None = None) -> Axes:
+    """Local exponent d ln MSD / d ln t of the mobile ions; 1 is diffusion."""
+    axes = place(ax)
+    styles = temperature_styles(len(study.rows))
+    for row, style in zip(study.rows, styles, strict=True):
+        kelvin = f"{row.motion.temperature_kelvin:g} K"
+        for number, line in enumerate(row.motion.lines):
             time, msd = np.array(line.time_ps), np.array(line.msd)
-            exponent.plot(time, local_exponent(time, msd), color=color, lw=1.2)
-    exponent.axhline(1, color="k", lw=0.7, ls=":")
-    exponent.set_ylim(-0.2, 2.2)
-    for axes, title, label in (
-        (tracer, f"each {study.mobile}: D*", "MSD  (Å²)"),
-        (exponent, "its exponent; dotted: diffusion", "d ln MSD / d ln t"),
-        (charge, f"sum over all {study.mobile} / number: D_σ", "MSD  (Å²)"),
-    ):
-        axes.set_title(title, fontsize=10)
-        axes.set_ylabel(label)
-        axes.set_xlabel("time  (ps)")
-        axes.set_xscale("log")
-        grid(axes)
-    for axes in (tracer, charge):
-        if any((np.array(line.get_ydata()) > 0).any() for line in axes.get_lines()):
-            axes.set_yscale("log")
-        else:
-            say(axes, "nothing has moved")
-    handles, labels = tracer.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=8
-    )
-    return to_png(figure)
+            name = kelvin if number == 0 else None
+            y = local_exponent(time, msd)
+            axes.plot(time, y, lw=1.2, label=name, gid=kelvin, **style)
+    frame(axes, "time  (ps)", f"d ln MSD / d ln t of {study.mobile}")
+    logarithmic(axes, "x")
+    exponent_axis(axes)
+    return axes
 
 
-def _curves(axes: Axes, lines: Sequence[Line], color, label: str) -> None:
-    for number, line in enumerate(lines):
-        axes.plot(
-            *(line.time_ps, line.msd),
-            color=color,
-            lw=1.4,
-            label=label if number == 0 else None,
-        )
-        x = np.linspace(line.first_ps, line.last_ps, 30)
-        axes.plot(x, line.slope * x + line.offset, "k--", lw=0.9)
-
-
-def draw_arrhenius_lines(study: TransportStudy) -> bytes:
-    """D* and D_σ against 1000/T with their lines to room temperature."""
-    figure = new_figure(6.4, 4.4)
-    axes = figure.add_subplot()
+def transport_arrhenius(study: TransportStudy, ax: Axes | None = None) -> Axes:
+    """D* and D_σ over 1000/T with their lines to room temperature."""
+    axes = place(ax)
     x = np.array([1000 / row.motion.temperature_kelvin for row in study.rows])
+    tracer = [row.motion.tracer.mean for row in study.rows]
+    charge = [row.motion.charge.mean for row in study.rows]
     for name, given, line, marker, color, shift in (
-        (
-            "D*",
-            [r.motion.tracer.mean for r in study.rows],
-            study.tracer_line,
-            "o",
-            BLUE,
-            -1,
-        ),
-        ("D_σ", [r.motion.charge.mean for r in study.rows], study.charge_line, "s", RED, 1),
+        ("D*", tracer, study.tracer_line, "o", BLUE, -1),
+        ("$D_σ$", charge, study.charge_line, "s", RED, 1),
     ):
-        place = x + shift * 0.004 * max(float(np.ptp(x)), 0.3)
-        _points(axes, place, given, marker, color, f"{name}, 95 %")
+        at = x + shift * 0.006 * max(float(np.ptp(x)), 0.3)
+        _points(axes, at, given, marker, color, name)
         if line is not None:
-            _extend(axes, x, line, marker, color)
-    axes.set_yscale("log")
-    axes.set_xlabel("1000 / T  (1/K)")
-    axes.set_ylabel("D  (cm²/s)")
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
-    top = axes.twiny()
-    top.set_xlim(axes.get_xlim())
-    kelvin = [*(row.motion.temperature_kelvin for row in study.rows), ROOM_TEMPERATURE]
-    top.set_xticks([1000 / t for t in kelvin], [f"{t:.0f}" for t in kelvin])
-    top.tick_params(labelsize=8)
-    top.set_xlabel("T  (K)", fontsize=8)
-    grid(axes)
-    return to_png(figure)
+            _extend(axes, x, line, name, color)
+    frame(axes, "1000 / T  (1/K)", "D  (cm²/s)")
+    axes.margins(x=0.08, y=0.08)
+    logarithmic(axes)
+    kelvin = [row.motion.temperature_kelvin for row in study.rows]
+    kelvin_axis(axes, [*kelvin, ROOM_TEMPERATURE])
+    key(axes)
+    return axes
 
 
 def _points(
@@ -113,28 +111,34 @@ def _points(
     given: Sequence[Estimate],
     marker: str,
     color: str,
-    label: str,
+    name: str,
 ) -> None:
     seen = np.array([e.value > 0 for e in given])
     value = np.array([e.value for e in given])
     bound = np.array([e.interval for e in given]).T
-    bound[0] = np.maximum(bound[0], 0.02 * np.abs(value))  # logarithms have no zero
     if seen.any():
+        label = f"{name}, 95 %"
         intervals(axes, x[seen], value[seen], bound[:, seen], marker, color, label)
-    if not seen.all():
-        axes.plot(x[~seen], bound[1, ~seen], "v", color=color, mfc="w", ms=8)
+    above = ~seen & np.isfinite(bound[1])
+    if above.any():
+        label = f"{name}: 95 % upper limit"
+        axes.plot(x[above], bound[1, above], "v", color=color, mfc="w", ms=6, label=label)
 
 
-def _extend(axes: Axes, x: np.ndarray, line: Activated, marker: str, color: str) -> None:
+def _extend(axes: Axes, x: np.ndarray, line: Activated, name: str, color: str) -> None:
     room = 1000 / ROOM_TEMPERATURE
     reach = np.linspace(min(x.min(), room), max(x.max(), room), 50)
     energy = line.activation_energy.value
     value = np.exp(line.log_prefactor.value - energy * reach / (1000 * units.KB))
-    axes.plot(reach, value, color=color, lw=1)
+    axes.plot(reach, value, color=color, lw=1, label=f"{name}, $E_a$ = {energy:.2f} eV")
     estimate = line.room_diffusivity
-    if math.isfinite(estimate.interval[1]):
-        bound = np.array(estimate.interval)[:, None]
-        intervals(
-            *(axes, np.array([room]), np.array([estimate.value]), bound),
-            *(marker, color, f"at {ROOM_TEMPERATURE:g} K, {energy:.2f} eV"),
+    low, high = estimate.interval
+    if math.isfinite(high) and high > low:
+        axes.plot(
+            [room, room],
+            [low, high],
+            color=color,
+            lw=3,
+            alpha=0.4,
+            gid=f"{name}, {ROOM_TEMPERATURE:g} K, 95 %",
         )
