@@ -545,7 +545,9 @@ def ended(part: str, results: Path, is_tiny: bool, deadline: float) -> bool:
     process.start()
     process.join(max(0.0, deadline - time.time()))
     if process.exitcode is None:
-        os.killpg(process.pid, signal.SIGKILL)  # with the runs that it has started
+        with contextlib.suppress(ProcessLookupError):  # where it has just begun
+            os.killpg(process.pid, signal.SIGKILL)  # with the runs that it has started
+        process.kill()
         process.join()
         return True
     last = (rows(results) or [{}])[-1]
