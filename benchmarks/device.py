@@ -26,6 +26,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -413,6 +414,12 @@ def cases(is_tiny: bool) -> list[Case]:
     return found
 
 
+def lead(*given: Any) -> None:
+    """`work` as the head of a group of processes, which can be ended together."""
+    os.setsid()
+    work(*given)
+
+
 def work(part: str, results: Path, is_tiny: bool, deadline: float) -> None:
     """The cases of a part that are not there yet, in this process."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others compute, too
@@ -534,10 +541,12 @@ def main(
 def ended(part: str, results: Path, is_tiny: bool, deadline: float) -> bool:
     """Whether the process of a part came to its end; False: it died in one of its cases."""
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=work, args=(part, results, is_tiny, deadline))
+    process = context.Process(target=lead, args=(part, results, is_tiny, deadline))
     process.start()
     process.join(max(0.0, deadline - time.time()))
     if process.exitcode is None:
+        with contextlib.suppress(ProcessLookupError):  # where it has just begun
+            os.killpg(process.pid, signal.SIGKILL)  # with the runs that it has started
         process.kill()
         process.join()
         return True

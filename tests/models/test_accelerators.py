@@ -16,6 +16,7 @@ from jaxdiff.finetune.batches import join, make_graph, make_plan
 from jaxdiff.finetune.loss import Loss, batch_loss
 from jaxdiff.models.mace import compiled
 from jaxdiff.models.mace.folded import fold
+from jaxdiff.models.mace.initial import initialize
 
 
 @pytest.fixture
@@ -87,6 +88,11 @@ def batch(tmp_path):
 
 @pytest.mark.slow
 def test_sums_of_training_have_one_order_and_the_same_value(model, batch, computing_on):
+    changes = {"max_ell": 1, "hidden": ((0,), (0,)), "correlation": (1, 1), "channels": 4}
+    light = replace(model.architecture, **changes)  # sooner compiled
+    model = initialize(light, jax.random.key(5), atomic_energies=np.zeros((1, 2)))
+    model = potential.cast(model, jnp.float64)
+
     def slope(model):
         given = batch, Loss("universal"), (1.0, 10.0, 10.0)
         return jax.grad(lambda w: batch_loss(replace(model, weights=w), *given))(

@@ -80,6 +80,7 @@ def test_what_is_there_is_not_made_again_and_what_was_cut_off_twice_not_at_all(
     assert device.rows(results)[-1]["not_run"] == "it was cut off twice"
 
 
+@pytest.mark.slow
 def test_a_wrong_value_is_not_right(device, tmp_path, monkeypatch):
     reference = json.loads(device.REFERENCE.read_text(encoding="utf-8"))
     reference["tiny"]["forces"][3][0] += 1e-4
