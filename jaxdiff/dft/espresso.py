@@ -181,6 +181,11 @@ def _write(folder: Path, atoms: ase.Atoms, identity: Mapping[str, Any]) -> None:
             f"{namelists['system'].get('tot_charge', 0):g}; label such frames by "
             "themselves, with a template of their own."
         )
+    if float(atoms.info.get("spin", 1.0)) != 1 and namelists["system"].get("nspin") != 2:
+        raise ValueError(
+            f"the frame has spin = {atoms.info['spin']}, a multiplicity, and the template "
+            "no nspin = 2; label such frames with a template of their own."
+        )
     bare = ase.Atoms(  # without constraints: they would become zeros among the forces
         atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True
     )
