@@ -151,7 +151,7 @@ def _check_spin(section: DftSection, system: Mapping[str, Any]) -> None:
 def _words(section: DftSection, namelists: Mapping[str, Any]) -> str:
     system, electrons = namelists["system"], namelists["electrons"]
     density = section.kpoint_density_angstrom
-    grid = "the point Gamma alone" if density is None else f"{density:g} Å of k-points"
+    grid = "Gamma alone" if density is None else f"k-points of density {density:g} Å"
     threshold = electrons.get("conv_thr", 1e-6)
     return (
         f"pw.x with ecutwfc = {system['ecutwfc']:g} Ry, {grid}, conv_thr = {threshold:g} "
