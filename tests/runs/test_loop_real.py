@@ -14,7 +14,7 @@ import ase.io
 import pytest
 from quantum_espresso import pseudopotentials
 
-_LONGEST_S = 1800  # five minutes in all on two idle cores
+_LONGEST_S = 1800  # of one command, on a busy machine
 RECIPE = Path(__file__).parents[2] / "simulate/active"
 
 
