@@ -151,7 +151,7 @@ def _check_spin(section: DftSection, system: Mapping[str, Any]) -> None:
 def _words(section: DftSection, namelists: Mapping[str, Any]) -> str:
     system, electrons = namelists["system"], namelists["electrons"]
     density = section.kpoint_density_angstrom
-    grid = "the point Gamma alone" if density is None else f"{density:g} Å of k-points"
+    grid = "Gamma alone" if density is None else f"k-points of density {density:g} Å"
     threshold = electrons.get("conv_thr", 1e-6)
     return (
         f"pw.x with ecutwfc = {system['ecutwfc']:g} Ry, {grid}, conv_thr = {threshold:g} "
@@ -180,6 +180,11 @@ def _write(folder: Path, atoms: ase.Atoms, identity: Mapping[str, Any]) -> None:
             f"the frame has charge = {charge:g}, and tot_charge of the template is "
             f"{namelists['system'].get('tot_charge', 0):g}; label such frames by "
             "themselves, with a template of their own."
+        )
+    if float(atoms.info.get("spin", 1.0)) != 1 and namelists["system"].get("nspin") != 2:
+        raise ValueError(
+            f"the frame has spin = {atoms.info['spin']}, a multiplicity, and the template "
+            "no nspin = 2; label such frames with a template of their own."
         )
     bare = ase.Atoms(  # without constraints: they would become zeros among the forces
         atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True

@@ -176,7 +176,7 @@ class _Loop:
             done["label"] = self._stage(number, "label", self._label)
             done["train"] = self._stage(number, "train", self._train)
             self._write(rounds, None)
-        return self._write(rounds, f"{stop.rounds} rounds are done (stop.rounds)")
+        return self._write(rounds, f"stop.rounds = {stop.rounds} is reached")
 
     def _stage(self, number: int, name: str, make: Callable[[int], Stage]) -> Stage:
         """What a stage came to; it is not done again."""

@@ -7,7 +7,7 @@ import ase
 import ase.io
 import numpy as np
 
-from jaxdiff.analysis.traces import diverged_ps, n_kept, open_series
+from jaxdiff.analysis.traces import diverged_ps, n_kept, open_series, per_replica
 from jaxdiff.io.ase_frames import read_atoms
 from jaxdiff.io.parts import SERIES
 from jaxdiff.io.runfile import RunFile
@@ -58,8 +58,7 @@ def read_kept(directory: Path, name: str) -> list[ase.Atoms]:
     path = directory / SERIES
     with open_series(path) as file:
         kelvin = np.asarray(file["temperature_kelvin"], float)
-        cell = np.asarray(file["cell_angstrom"], float)
-        cell = np.broadcast_to(cell, (len(kelvin), 3, 3))
+        cell = per_replica(path, file, "cell_angstrom", (len(kelvin), 3, 3))
         time = np.asarray(file["positions/time_ps"], float)
         position = np.asarray(file["positions/position"], float)
         kept = n_kept(time, diverged_ps(path, file))

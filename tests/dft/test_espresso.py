@@ -67,11 +67,13 @@ def written(section, tmp_path):
     return write
 
 
-def crystal(repeat=1, charge=None):
+def crystal(repeat=1, charge=None, spin=None):
     atoms = ase.build.bulk("LiF", "rocksalt", a=4.1, cubic=True).repeat(repeat)
     atoms.rattle(0.1, seed=3)
     if charge is not None:
         atoms.info["charge"] = charge
+    if spin is not None:
+        atoms.info["spin"] = spin
     return atoms
 
 
@@ -138,6 +140,7 @@ def test_a_charged_frame_takes_a_charged_template(written):
             crystal(charge=1),
             "the frame has charge = 1, and tot_charge of the template is 0",
         ),
+        (crystal(spin=2), "the frame has spin = 2, a multiplicity, and the template no"),
         (ase.Atoms("LiF", pbc=(1, 1, 0), cell=[4, 4, 4]), "pbc is [True, True, False]"),
         (ase.Atoms("Na", pbc=True, cell=[4, 4, 4]), "dft.pseudopotentials has none of Na"),
     ],

@@ -35,7 +35,7 @@ directory = "{directory}"
 
 def pair(seed):
     """A cell of two atoms, with labels of something else and a constraint."""
-    atoms = ase.Atoms("LiF", [[0, 0], [2, 2, 2]], cell=CELL, pbc=True)
+    atoms = ase.Atoms("LiF", [[0, 0, 0], [2, 2, 2]], cell=CELL, pbc=True)
     atoms.rattle(0.05, seed=seed)
     atoms.info |= {"config_type": "bulk", "select_rank": seed, "REF_energy": 7.0}
     atoms.arrays["REF_forces"] = np.ones((2, 3))
@@ -333,6 +333,7 @@ def test_the_script_for_slurm_labels(place):
     assert place.starts() == [0, 1]
 
 
+@pytest.mark.slow
 def test_parsl_labels(place):
     pytest.importorskip("parsl")
     result = place.run("pool.extxyz", "--launcher=parsl")

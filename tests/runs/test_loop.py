@@ -167,7 +167,7 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_two_rounds(place):
     found = place.run()
-    assert found["ended"] == "2 rounds are done (stop.rounds)"
+    assert found["ended"] == "stop.rounds = 2 is reached"
     assert found == json.loads((place.directory / "rounds.json").read_text())
     assert [one["round"] for one in found["rounds"]] == [0, 1, 2]
     folders = [run.directory.relative_to(place.directory) for run in place.trained]
