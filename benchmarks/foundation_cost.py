@@ -46,9 +46,8 @@ def main(
             found = json.loads(record.read_text(encoding="utf-8"))
         found[name] = own
         write(record, found)
-        wall, processor = (
-            found[name][f"{of}microseconds_per_atom"] for of in ("", "processor_")
-        )
+        names = (f"{of}microseconds_per_atom" for of in ("", "processor_"))
+        wall, processor = (found[name][key] for key in names)
         print(f"{name}: {wall:.3g} µs/atom, {processor:.3g} of processor time", flush=True)
 
 
