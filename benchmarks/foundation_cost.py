@@ -4,16 +4,17 @@ python benchmarks/foundation_cost.py RECORD.json MODEL ... [--precision float64]
 
 Each model, a file or a name, FILE:HEAD where it has several heads, in a process of its own
 and by the evaluator that runs would take; the median of the calls of two seconds, three at
-least. Weights may be random: cost does not depend on them.
+least. Weights may be random: cost does not depend on them. Models that the record has
+already stay in it.
 """
 
-import time
+import json
 from pathlib import Path
 from typing import Annotated
 
 import jax
 import typer
-from harness import alone, finish, provenance
+from harness import alone, provenance, write
 
 from jaxdiff.io.runfile import ModelSection
 from jaxdiff.lattice.lithium_fluoride import rock_salt
@@ -38,13 +39,16 @@ def main(
     precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
 ) -> None:
     """Print and record the cost of each."""
-    start, found = time.perf_counter(), {}
     for one in model:
-        name = Path(one).name
-        found[name] = alone(measure, one, precision)
-        wall, own = (found[name][f"{of}microseconds_per_atom"] for of in ("", "processor_"))
-        print(f"{name}: {wall:.3g} µs/atom, {own:.3g} of processor time", flush=True)
-    finish(record, provenance("jax", "jaxlib") | {"models": found}, start)
+        name, found = Path(one).name, {}
+        own = alone(measure, one, precision) | provenance("jax", "jaxlib")
+        if record.exists():
+            found = json.loads(record.read_text(encoding="utf-8"))
+        found[name] = own
+        write(record, found)
+        names = (f"{of}microseconds_per_atom" for of in ("", "processor_"))
+        wall, processor = (found[name][key] for key in names)
+        print(f"{name}: {wall:.3g} µs/atom, {processor:.3g} of processor time", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from jaxtyping import Array, Float
 
 from jaxdiff.lattice.lithium_fluoride import rock_salt, rock_salt_interstitial
 from jaxdiff.models.contract import Model, Term
-from jaxdiff.objectives.relax import Relaxed, minimize
-from jaxdiff.objectives.surface import Surface, evaluate, make_surface
+from jaxdiff.objectives.relax import minimize
+from jaxdiff.objectives.surface import evaluate, make_surface
 from jaxdiff.system import System
 
 CHARGE = {"interstitial": 1, "Li vacancy": -1, "F vacancy": 1}
@@ -99,13 +99,7 @@ def _rattled(system: System) -> Float[Array, "atoms 3"]:
 
 
 @jax.jit
-def _minimum(
-    surface: Surface,
-    model: Model,
-    position: Float[Array, "atoms 3"],
-    largest_force: float,
-    max_steps: int,
-) -> Relaxed:
+def _minimum(surface, model, position, largest_force, max_steps):
     return minimize(
         partial(surface.energy_and_force, model),
         position,
