@@ -104,7 +104,7 @@ def measure(
 
     jax.config.update("jax_enable_x64", True)
     use_every_core()
-    from jaxdiff import md
+    from jaxdiff import md, neighbors
     from jaxdiff.runs.build import EQUILIBRATION, build
 
     begin = time.perf_counter()
@@ -131,11 +131,12 @@ def measure(
         state = part.state
     n_atoms = len(ensemble.is_mobile)
     step = statistics.median(seconds)
-    sender = np.asarray(state.neighbors.sender)
-    edges = int((sender < n_atoms).sum())
+    placed = state.motion.position, state.motion.cell, state.neighbors
+    vector = np.asarray(jax.vmap(neighbors.displacement)(*placed))
+    pairs = int((np.linalg.norm(vector, axis=-1) < ensemble.plan.cutoff).sum())
     return {
         **rates(n_atoms, replicas, step),
-        "us_per_edge_and_step": round(1e6 * step / edges, 4),
+        "pairs_per_atom": round(pairs / n_atoms / replicas, 1),
         "first_chunk_s": round(first or 0.0, 1),
         "peak_gib": round(peak_gib(), 2),
         "diverged": int((np.asarray(state.bad_step) >= 0).sum()),

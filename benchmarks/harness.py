@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Collection
@@ -69,15 +70,15 @@ def architecture():
     )
 
 
-def start():
-    """A model of that architecture with random weights."""
+def start(of=None):
+    """A model of that architecture, or of another for Li and F, with random weights."""
     import jax
     import jax.numpy as jnp
 
     from jaxdiff.models.mace.initial import initialize
 
     return initialize(
-        architecture(),
+        of or architecture(),
         jax.random.key(0),
         atomic_energies=np.zeros((1, 2)),
         scale=0.8,
@@ -131,12 +132,14 @@ def _report(connection, program, arguments) -> None:
 
 def provenance(*packages: str) -> dict:
     """Where and when a record was made."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
+    commit = ""
+    if shutil.which("git"):
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        commit = done.stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": commit,
         "cores": n_cores(),
         "machine": platform.machine(),
         "versions": {name: version(name) for name in packages},

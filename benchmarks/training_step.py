@@ -50,12 +50,10 @@ def labelled_frames(repeats: int, count: int) -> list:
     return frames
 
 
-def here(path: Path, repeats: int, count: int, steps: int) -> dict:
-    """Seconds of the first step and of later ones, losses, memory; this program's."""
+def step_here(path: Path, repeats: int, count: int):
+    """Our step, and its arguments: adapted model, state, batch, weights of the loss."""
     import ase.io
-    import jax
 
-    jax.config.update("jax_enable_x64", True)
     from jaxdiff.finetune import adaptation, optimizer, read_frames
     from jaxdiff.finetune.adaptation import Adaptation
     from jaxdiff.finetune.batches import join, make_graph, make_plan
@@ -80,7 +78,16 @@ def here(path: Path, repeats: int, count: int, steps: int) -> dict:
     weights = adaptation.initial_weights(model, (), None, 0)
     state = optimizer.initial_state(weights, transform, RATE)
     step = make_step(Loss("universal", DELTA), transform, settings)
-    adapted, before, times, losses = Adaptation(model, None), peak_gib(), [], []
+    return step, (Adaptation(model, None), state, batch, WEIGHTS)
+
+
+def here(path: Path, repeats: int, count: int, steps: int) -> dict:
+    """Seconds of the first step and of later ones, losses, memory; this program's."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    step, (adapted, state, batch, _) = step_here(path, repeats, count)
+    before, times, losses = peak_gib(), [], []
     for _ in range(steps + 1):
         begin, total = time.perf_counter(), float(state.loss_sum)
         state = jax.block_until_ready(step(adapted, state, batch, WEIGHTS))

@@ -71,7 +71,7 @@ def ensembles() -> str:
         for row in record["rows"]:
             first = [MODELS[record["model"]], row.get("engine", "jaxdiff")]
             if "not_run" in row:
-                rows.append([*first, "", str(row["replicas"]), row["not_run"], *[""] * 4])
+                rows.append([*first, "", str(row["replicas"]), row["not_run"], *[""] * 3])
                 continue
             rows.append(
                 [
@@ -79,15 +79,12 @@ def ensembles() -> str:
                     str(row["atoms"]),
                     str(row["replicas"]),
                     rounded(row["us_per_atom_and_step"]),
-                    f"{row['us_per_edge_and_step']:.3g}"
-                    if "us_per_edge_and_step" in row
-                    else "–",
                     f"{row['ns_per_day']:.3g}",
                     f"{row['first_chunk_s']:.0f}" if "first_chunk_s" in row else "–",
                     f"{row['peak_gib']:.2g}",
                 ]
             )
-    head = ["model", "engine", "atoms", "replicas", "µs/atom/step", "µs/pair/step"]
+    head = ["model", "engine", "atoms", "replicas", "µs/atom/step"]
     return table([*head, "ns/day in all", "first chunk, s", "GiB"], rows)
 
 

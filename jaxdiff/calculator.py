@@ -112,12 +112,7 @@ class MaceCalculator(Calculator):
         super().__init__()
         self.dispersion = (dispersion_xc, dispersion_cutoff) if dispersion else None
         if dispersion:
-            damping_of(dispersion_xc)  # before anything is computed
-            if damping != "bj":
-                raise ValueError(
-                    f"damping={damping!r}; dispersion is DFT-D3 with Becke-Johnson damping "
-                    "here: use damping='bj'."
-                )
+            require_damping(damping, dispersion_xc)  # before anything is computed
             self.implemented_properties = ["energy", "free_energy", "forces", "stress"]
         if model_paths is not None:
             model = _only(model_paths)
@@ -163,6 +158,16 @@ class MaceCalculator(Calculator):
         self.results["forces"] = self.results["forces"] + forces
         del self.results["energies"]
         return strain / (self.atoms.cell.volume or np.nan)
+
+
+def require_damping(damping: str, dispersion_xc: str) -> None:
+    """Refuse what mace-torch's keywords of dispersion may say, and is not offered here."""
+    damping_of(dispersion_xc)
+    if damping != "bj":
+        raise ValueError(
+            f"damping={damping!r}; dispersion is DFT-D3 with Becke-Johnson damping here: "
+            "use damping='bj'."
+        )
 
 
 def dispersion_of(

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdiff.calculator import model_input
 from jaxdiff.models.contract import Model
+from jaxdiff.models.derivative import PRECISION
 from jaxdiff.models.edges import Edges
 
 
@@ -25,7 +26,8 @@ def invariant_features(
     - `edges`: displacements in the model's dtype.
     - `species`: indices into the model's species table.
     """
-    return model.features(edges, species)
+    with jax.default_matmul_precision(PRECISION):
+        return model.features(edges, species)
 
 
 def describe_atoms(model: Model, atoms: ase.Atoms) -> Float[np.ndarray, "atoms features"]:

@@ -20,8 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff import checkpoints, neighbors
+from jaxdiff.calculator import require_damping
 from jaxdiff.models.contract import Model
-from jaxdiff.potential import evaluator
+from jaxdiff.models.dispersion import CUTOFF
+from jaxdiff.models.dispersion import dispersion as d3
+from jaxdiff.potential import evaluator, with_terms
+
+_COMPRESSION = 0.02  # by which the edges of a cell may shrink before it is looked at anew
 
 
 def drive(
@@ -34,6 +39,10 @@ def drive(
     precision: str = "float32",
     tolerance: float | None = 1e-6,
     skin: float = 0.5,
+    dispersion: bool = False,
+    damping: str = "bj",
+    dispersion_xc: str = "pbe",
+    dispersion_cutoff: float = CUTOFF,
 ) -> None:
     """Let a model make the forces of a LAMMPS instance that has its atoms.
 
@@ -42,6 +51,7 @@ def drive(
     - `head`: of a model of several.
     - `fix`: the name of the fix, with `energy yes virial yes`.
     - `tolerance`: see `potential.evaluator`; `skin`: of the neighbour lists, Å.
+    - `dispersion`, `damping`, `dispersion_xc`, `dispersion_cutoff`: as the calculator's.
 
     Raises ValueError for several ranks, other units, open boundaries, types without an
     element, or ids with gaps. Needs `jax.config.update("jax_enable_x64", True)`.
@@ -70,6 +80,8 @@ def drive(
             f"{unknown[0]!r} is no chemical element; give symbols such as 'Li', one for "
             "each atom type."
         )
+    if dispersion:
+        require_damping(damping, dispersion_xc)
     n_atoms = lmp.get_natoms()
     if sorted(lmp.numpy.extract_atom("id")[:n_atoms]) != list(range(1, n_atoms + 1)):
         raise ValueError(
@@ -78,37 +90,53 @@ def drive(
         )
     if not isinstance(model, Model):
         model = checkpoints.load(model)
-    driver = _Driver(lmp, model.of_head(head), elements, fix, precision, tolerance, skin)
+    added = {"functional": dispersion_xc, "cutoff": dispersion_cutoff, "dtype": precision}
+    driver = _Driver(
+        *(lmp, model.of_head(head), elements, fix, precision, tolerance, skin),
+        added if dispersion else None,
+    )
     lmp.command(f"fix {fix} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix} energy yes virial yes")
     lmp.set_fix_external_callback(fix, driver.set_forces, lmp)
 
 
 class _Driver:
-    """What lasts from step to step: the program, unwrapped positions, neighbour lists."""
+    """What lasts from step to step: the program, unwrapped positions, neighbour lists.
 
-    def __init__(self, lmp, model, elements, fix, precision, tolerance, skin):
-        self.fix, self.skin = fix, skin
+    `added`: keywords of `models.dispersion.dispersion`, or None.
+    """
+
+    def __init__(self, lmp, model, elements, fix, precision, tolerance, skin, added):
+        self.fix, self.skin, self.added = fix, skin, added
         order = np.argsort(lmp.numpy.extract_atom("id")[: lmp.get_natoms()])
         kind = lmp.numpy.extract_atom("type")[order] - 1
         number = np.array([ase.data.atomic_numbers[e] for e in elements])[kind]
         ready = evaluator(model, number, tolerance=tolerance, dtype=precision)
         self.params, function, self.cutoff = ready[:3]
         self.position = lmp.numpy.extract_atom("x")[order].copy()
+        self.number, self.terms = number, ()
         self.lists = self.allocated(_cell(lmp))
 
-        def step(params, position, cell, lists):
+        def step(params, position, cell, lists, terms):
             given = (position[None], cell[None], lists)
             lists = neighbors.refresh(*given, self.cutoff, self.skin)
             own = jax.tree.map(lambda x: x[0], lists)
             fits = neighbors.is_covered(cell, own) & ~own.overflow
             fits = fits & ~neighbors.is_crowded(position, cell, own, self.cutoff)
-            return function(params, position, cell, own), lists, fits
+            found = function(params, position, cell, own)
+            found = with_terms(found, terms, position, cell)
+            # a cell that has shrunk has more images in reach: then these are no numbers
+            return found, lists, fits & jnp.isfinite(found[0])
 
         self.step = jax.jit(step)
 
     def allocated(self, cell):
-        """Lists of the present positions, made on the host, with a leading axis of one."""
+        """Lists of the present positions, made on the host, with a leading axis of one.
+
+        Dispersion is made for this cell, too.
+        """
+        if self.added is not None:
+            self.terms = (d3(self.number, cell, compression=_COMPRESSION, **self.added),)
         now = neighbors.neighbor_rows(self.position, cell, self.cutoff)[0].shape[1]
         close = math.ceil(1.25 * now)  # hot atoms crowd, and more places compile anew
         return neighbors.allocate(
@@ -135,10 +163,11 @@ class _Driver:
         moved -= np.round(moved @ np.linalg.inv(cell)) @ cell
         self.position[row] += moved
         position = jnp.asarray(self.position)
-        result, lists, fits = self.step(self.params, position, cell, self.lists)
+        given = self.params, position, cell
+        result, lists, fits = self.step(*given, self.lists, self.terms)
         if not bool(fits):
             self.lists = self.allocated(cell)
-            result, lists, _ = self.step(self.params, position, cell, self.lists)
+            result, lists, _ = self.step(*given, self.lists, self.terms)
         self.lists = lists
         energy, force, strain = jax.device_get(result)
         f[:] = force[row]

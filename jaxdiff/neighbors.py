@@ -24,7 +24,7 @@ PADDING_DISTANCE = 1e3
 """Length of the displacement of unused places, Å: outside every cutoff."""
 
 PLACES_MULTIPLE = 32
-"""Capacities that are multiples of this all give the same sums, to the last bit.
+"""Capacities that are multiples of this all give the same sums, to the last bit, on a CPU.
 
 A sum over a row runs in vectors of up to so many numbers; one more vector of zeros changes
 nothing, a part of one changes how the rest is split. Not so in single precision with the
@@ -32,7 +32,17 @@ compiled evaluator on a CPU without AVX-512, where 96 places were seen to round 
 than 128 (2e-7 eV/Å).
 """
 
+PLACES_ELSEWHERE = 8
+"""The same for accelerators, where no sum over a row is known to keep its bits: tiles of
+memory have rows of 8, and every place more costs as much as a pair.
+"""
+
 _MAX_CANDIDATES = 200_000  # images of atoms that a row may be chosen from
+
+
+def places_multiple() -> int:
+    """What capacities are multiples of on the device of this process."""
+    return PLACES_MULTIPLE if jax.default_backend() == "cpu" else PLACES_ELSEWHERE
 
 
 @flax.struct.dataclass
@@ -340,7 +350,7 @@ def has_moved(
 
 def volume(cell: Float[Array, "3 3"]) -> Float[Array, ""]:
     """Volume of the cell, Å^3."""
-    return jnp.abs(jnp.dot(cell[0], jnp.cross(cell[1], cell[2])))
+    return jnp.abs(jnp.sum(cell[0] * jnp.cross(cell[1], cell[2])))
 
 
 def is_covered(cell: Float[Array, "3 3"], neighbors: Neighbors) -> Bool[Array, ""]:
@@ -391,7 +401,7 @@ def _candidates(position, cell, images, radius):
     difference = position[:, None] - position[None]  # receiver - sender
     faces = _faces(cell)
     # the inverse of the cell, written out: on a GPU a solver would be called for it
-    fraction = _translation(difference, faces.T / jnp.dot(cell[0], faces[0]))
+    fraction = _translation(difference, faces.T / jnp.sum(cell[0] * faces[0]))
     odd = jnp.asarray([n % 2 == 1 for n in images])
     base = jnp.where(odd[None, None], jnp.round(fraction), jnp.floor(fraction))
     difference = difference - _translation(base, cell)

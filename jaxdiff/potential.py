@@ -89,7 +89,7 @@ def predict(
     gradient = gradient.astype(displacement.dtype)
     isolated = jnp.asarray(model.isolated)[head, species]
     node = energy.astype(isolated.dtype) + isolated
-    strain = jnp.einsum("...a,...b->ab", displacement, gradient)
+    strain = jnp.einsum("...a,...b->ab", displacement, gradient, precision=PRECISION)
     return Prediction(
         energy=jnp.sum(node),
         node_energy=node,
@@ -122,6 +122,7 @@ def evaluator(
     head: int = 0,
     tolerance: float | None = None,
     dtype: Any = None,
+    replicas: int = 1,
 ) -> Evaluator:
     """The function that molecular dynamics calls, of a kind in `evaluators.table`.
 
@@ -132,6 +133,8 @@ def evaluator(
     - `tolerance`: None for exact radial functions; otherwise kernels that tabulate them
       have at most this error relative to the largest of them.
     - `dtype`: to compute in; the model's own if None.
+    - `replicas`: the most that `jax.vmap` makes of it at once; on an accelerator they share
+      the memory that is set aside for blocks of atoms.
 
     Raises ValueError where the kind cannot be used, with the reason.
     """
@@ -142,7 +145,8 @@ def evaluator(
         reason += "; its radial functions are exact, so their tolerance has no effect"
     species = species_index(atomic_number, model.species)
     dtype = model.dtype if dtype is None else jnp.dtype(dtype)
-    params, evaluate = kernel.prepare(model, Request(species, dtype, head, tolerance))
+    request = Request(species, dtype, head, tolerance, replicas)
+    params, evaluate = kernel.prepare(model, request)
     function = _energy_and_force(evaluate, lambda params: dtype, model.cutoff)
     return Evaluator(params, function, float(model.cutoff), kernel.name, reason)
 

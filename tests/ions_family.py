@@ -54,6 +54,14 @@ class Ions(Model):
 PAIR = ("repulsion", "length")
 
 
+def ions(charge=1.0):
+    """LiF about as Fumi and Tosi have it (doi:10.1016/0022-3697(64)90159-3)."""
+    repulsion = np.array([[99.0, 212.0], [212.0, 421.0]])
+    pair = {"repulsion": repulsion, "length": np.full((2, 2), 0.299)}
+    weights = {"pair": pair, "charge": np.array([charge, -charge])}
+    return Ions(weights, np.array([[-1.0, -2.0]]), (3, 9), 4.5)
+
+
 def describe(model):
     arrays = dotted.flatten(model.weights, "weights") | {"energies": model.energies}
     return arrays, {"numbers": model.numbers, "radius": model.radius}

@@ -9,9 +9,10 @@ import jaxdiff
 ROOT = Path(jaxdiff.__file__).parent
 
 LAYERS = (
-    "units", "stop", "devices", "system", "neighbors", "lattice", "observables", "md", "io",
-    "models", "checkpoints", "potential", "calculator", "descriptors", "jaxmd", "lammps",
-    "analysis", "objectives", "finetune", "report", "runs", "cli", "__main__",
+    "published", "units", "stop", "devices", "system", "neighbors", "lattice",
+    "observables", "md", "io", "dft", "models", "checkpoints", "potential", "calculator",
+    "descriptors", "jaxmd", "lammps", "analysis", "objectives", "finetune", "report",
+    "runs", "cli", "__main__",
 )  # fmt: skip
 """Files and folders of the library: each imports only from those before it."""
 

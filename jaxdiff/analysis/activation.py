@@ -122,7 +122,7 @@ def effective_hops(
     """Hops of equal jumps whose number scatters as Σl² does; D_def by their rate.
 
     Jumps of several lengths scatter more than their number: Σl² of a replica stands for
-    Σl² <l²>/<l⁴> hops of l² = <l⁴>/<l²>, moments of its temperature. The second result is
+    Σl² ⟨l²⟩/⟨l⁴⟩ hops of l² = ⟨l⁴⟩/⟨l²⟩, moments of its temperature. The second result is
     that by 6, cm^2/s times ps.
     """
     square = np.where(series.events.hops(series.sign), series.events.squared_jump, 0.0)
@@ -138,7 +138,7 @@ def effective_hops(
 
 
 def jump_scale(series: Series) -> Float[np.ndarray, " replicas"]:
-    """<l²>/6 of the temperature of each replica, cm^2/s times ps: D_def by hop rate.
+    """⟨l²⟩/6 of the temperature of each replica, cm^2/s times ps: D_def by hop rate.
 
     Without hops there, that of all temperatures, at the lattice constant of the replica.
     """

@@ -166,7 +166,7 @@ def fit_arrhenius(
 
     - `temperature`, K; `exposure`, ps. Rows without hops count, rows without exposure not.
     - `scale`: s, what one hop per unit time is worth in `prefactor_unit`; 1 for rates,
-      <l^2>/6 for diffusivities, so that hops are the weights there too.
+      ⟨l^2⟩/6 for diffusivities, so that hops are the weights there too.
     - `dispersion`: φ if known, e.g. 1 for hops known to be independent; else estimated.
       Sums by temperature say little about it and their intervals are wide: pass replicas.
     """
@@ -334,6 +334,7 @@ def check_identifiable(
     if np.isclose(mean, [x.min(), x.max()], rtol=1e-12, atol=0).any():
         kelvin = 1 / (units.KB * mean)
         raise NotIdentifiableError(
-            f"All {n.sum():g} hops are at {kelvin:.0f} K, one end of the range: the data "
-            "only bound the activation energy from one side. Run longer at the others."
+            f"{f'All {n.sum():g} hops are' if n.sum() > 1 else 'The only hop is'} at "
+            f"{kelvin:.0f} K, one end of the range: the data only bound the activation "
+            "energy from one side. Run longer at the others."
         )

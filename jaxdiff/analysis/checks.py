@@ -73,7 +73,7 @@ def mean_temperature(series: Traces, replica: Bool[np.ndarray, " replicas"]) -> 
 def energy_drift(series: Traces, replica: Bool[np.ndarray, " replicas"]) -> Estimate:
     """Mean slope of the conserved energy, meV per atom and ns; error over replicas.
 
-    Of the rows until each replica stopped; a replica counts by Σ(t - <t>)², the inverse
+    Of the rows until each replica stopped; a replica counts by Σ(t - ⟨t⟩)², the inverse
     variance of its slope if rows had independent errors.
     """
     slopes, weights = [], []

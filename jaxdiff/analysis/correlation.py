@@ -104,7 +104,7 @@ def measured_tracer_diffusivity(
     seed: int,
     memory: int = MEMORY,
 ) -> Estimate:
-    r"""D* = Γ <Σs²> f_tracer / (6N) with f measured, cm^2/s; error over replicas.
+    r"""D* = Γ ⟨Σs²⟩ f_tracer / (6N) with f measured, cm^2/s; error over replicas.
 
     Needs no mechanism, and neither the lags of many residence times after which a mean
     squared displacement of tracers is straight: its slope is 20 % too large after one.
@@ -145,7 +145,7 @@ class _Factor:
         self._memory = memory
 
     def mean_square(self, total: np.ndarray) -> Values:
-        """<s²> + 2 Σ_k <s·s>_k; distances without a pair add nothing."""
+        """⟨s²⟩ + 2 Σ_k ⟨s·s⟩_k; distances without a pair add nothing."""
         total = total[..., 0, :]
         product = total[..., 2 : 2 + self._memory]
         pairs = total[..., 2 + self._memory :]

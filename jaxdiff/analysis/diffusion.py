@@ -3,8 +3,8 @@
 The two differ by the number of cations and must not be mixed. With one interstitial among
 N cations, hops at the total rate Γ, defect jumps l and cation steps s,
 
-    D_def = Γ <l²> f / 6                 of the interstitial; independent of N
-    D*    = Γ <Σ s²> f_tracer / (6 N)    of a cation chosen at random; N is reported with it
+    D_def = Γ ⟨l²⟩ f / 6                 of the interstitial; independent of N
+    D*    = Γ ⟨Σ s²⟩ f_tracer / (6 N)    of a cation chosen at random; N is reported with it
 
 In rock salt the Haven ratio N D* / D_def is 1/3 for collinear interstitialcy hops: a cation
 pushed on is likely to come back, the defect is not.
@@ -60,7 +60,7 @@ def tracer_diffusivity(totals: HopTotals, *, correlation: bool) -> Estimate:
 
 
 def mean_squared_jump(totals: HopTotals) -> float:
-    """<l²> of the hops counted, Å^2; of the longest simple jump if there are none."""
+    """⟨l²⟩ of the hops counted, Å^2; of the longest simple jump if there are none."""
     if totals.hops == 0:
         return longest(totals, "squared_length")
     return float(totals.squared_jump.sum()) / totals.hops

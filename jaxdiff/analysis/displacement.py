@@ -104,7 +104,7 @@ def fit_defect(
     Lags from four residences on, or from a quarter of the path, to half of it. None where
     that quarter is below two residences: offset and slope cannot be told apart there.
 
-    - `moment`: <l⁴>/<l²> of the jumps, Å^2.
+    - `moment`: ⟨l⁴⟩/⟨l²⟩ of the jumps, Å^2.
     """
     wanted = residence_ps / frame_ps
     first = min(round(_RESIDENCES * wanted), len(path) // 4)
@@ -234,5 +234,5 @@ def tracer_lags(n_samples: int, residence: float) -> Int[np.ndarray, " lags"]:
 
 
 def _moment(square: Float[np.ndarray, " events"]) -> float:
-    """<l⁴>/<l²> of the events, Å^2; 0 without any."""
+    """⟨l⁴⟩/⟨l²⟩ of the events, Å^2; 0 without any."""
     return float((square**2).sum() / square.sum()) if square.any() else 0.0

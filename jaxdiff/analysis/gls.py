@@ -12,9 +12,9 @@ $$ E|W|^2 = \lambda o\langle l^2\rangle = 2dDo, \qquad
    = \lambda o\langle l^4\rangle + \tfrac2d(\lambda o\langle l^2\rangle)^2,
 $$
 
-for <l> = 0 and isotropic second moments: the fourth cumulant λo<l⁴> comes on top of the
+for ⟨l⟩ = 0 and isotropic second moments: the fourth cumulant λo⟨l⁴⟩ comes on top of the
 Gaussian walk. Windows [s, s+τ] and [s', s'+τ'] with overlap o are A + C and B + C with A, B
-and C independent, so Cov(|A+C|², |B+C|²) = Var|C|². With ρ = <l⁴>/<l²> and the mean over
+and C independent, so Cov(|A+C|², |B+C|²) = Var|C|². With ρ = ⟨l⁴⟩/⟨l²⟩ and the mean over
 all pairs of windows, for W walkers,
 
 $$ \mathrm{Cov}(M_\tau, M_{\tau'}) = \frac1W\left[2dD\rho\,\overline{o}
@@ -169,8 +169,8 @@ def fit_msd(
     - `msd`: of each replica at `lag` (frames), averaged over time origins and over its
       `n_walkers`, Å^2.
     - `n_frames`: of every replica, `frame_ps` apart.
-    - `moment_ratio`: ρ = <l⁴>/<l²>, Å^2: 3a²/4 for collinear jumps of the defect; for the
-      mean over cations <w²>/<w>, w the sum of squared steps of a hop; 0: Gaussian walk.
+    - `moment_ratio`: ρ = ⟨l⁴⟩/⟨l²⟩, Å^2: 3a²/4 for collinear jumps of the defect; for the
+      mean over cations ⟨w²⟩/⟨w⟩, w the sum of squared steps of a hop; 0: Gaussian walk.
     - `n_walkers`: cations in the mean. They are not independent: use `replica_error`. A
       walk in one dimension, its square times 3, is a third of a walker.
     - `memory_frames`: e-folding time of a memory whose offset, if positive, scatters like

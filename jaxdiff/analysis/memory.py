@@ -1,14 +1,14 @@
 r"""Diffusivity of a defect whose jumps remember one another, from their order.
 
-The sum of jumps l of mean zero grows, hop by hop, by S = f <l²> with the correlation factor
-f = 1 + 2 Σ_k <l(n)·l(n+k)>/<l²>, and in time by 6D = S/τ, τ the time observed per hop. The
+The sum of jumps l of mean zero grows, hop by hop, by S = f ⟨l²⟩ with the correlation factor
+f = 1 + 2 Σ_k ⟨l(n)·l(n+k)⟩/⟨l²⟩, and in time by 6D = S/τ, τ the time observed per hop. The
 series over k converges slowly where a defect goes back and forth, and its later terms are
 noise. An autoregression sums it in closed form:
 
 $$ l(n) = \sum_{j=1}^p \phi_j\, l(n-j) + \epsilon(n), \qquad
    S = \frac{\langle l^2\rangle - \sum_j\phi_j\gamma_j}{(1-\sum_j\phi_j)^2}, $$
 
-with γ_j = <l(n)·l(n-j)> and φ by Yule and Walker (doi:10.1214/aos/1176342709). With p = 1
+with γ_j = ⟨l(n)·l(n-j)⟩ and φ by Yule and Walker (doi:10.1214/aos/1176342709). With p = 1
 it is f = (1 + c)/(1 - c), c the mean cosine of successive jumps: exact for jumps that are
 undone with a constant probability. The order p is that of the smallest Bayesian
 information criterion (doi:10.1214/aos/1176344136), and at least 1. One pair without

@@ -24,7 +24,7 @@ def second_moments(
 
 
 def moment_ratio(position: Float[np.ndarray, "frames walkers 3"], lag: int) -> float:
-    """<l⁴>/<l²> of the jumps, Å^2, from the fourth cumulant of displacements; at least 0.
+    """⟨l⁴⟩/⟨l²⟩ of the jumps, Å^2, from the fourth cumulant of displacements; at least 0.
 
     Where atoms differ in how fast they move that counts too.
     """

@@ -239,7 +239,7 @@ def _score(
 def _shape(
     length: Float[np.ndarray, " residences"], ended: Bool[np.ndarray, " residences"]
 ) -> float:
-    """Maximum-likelihood shape with censoring: 1/k + <ln t>_ended = Σ t^k ln t / Σ t^k."""
+    """Maximum-likelihood shape with censoring: 1/k + ⟨ln t⟩_ended = Σ t^k ln t / Σ t^k."""
     log = np.log(length)
     log = log - log.max()
     mean = log[ended].mean()

@@ -17,6 +17,7 @@ from jaxdiff.checkpoints.native import Header, load_native, read_header, save_na
 from jaxdiff.checkpoints.registry import FOUNDATIONS, cached, fetch
 from jaxdiff.io import digest
 from jaxdiff.models.contract import Model
+from jaxdiff.published import DEFAULT
 
 __all__ = [
     "DEFAULT",
@@ -40,9 +41,6 @@ __all__ = [
     "save_mace_torch",
     "save_native",
 ]
-
-DEFAULT = "lif-compact"
-"""Name of the model that is part of the package."""
 
 
 def load(path_or_name: str | Path) -> Model:

@@ -13,9 +13,9 @@ from jaxdiff.checkpoints.cache import (
 )
 from jaxdiff.checkpoints.download import Progress, download
 from jaxdiff.checkpoints.errors import CheckpointError
-from jaxdiff.checkpoints.published import ASL, FOUNDATIONS, PINNED, Foundation
 from jaxdiff.checkpoints.unpickle import Inert, read
 from jaxdiff.io import digest, durable
+from jaxdiff.published import ASL, FOUNDATIONS, PINNED, Foundation
 
 
 def cached(name: str, *, cache: str | Path | None = None) -> Path | None:

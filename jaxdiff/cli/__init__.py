@@ -14,7 +14,9 @@ from jaxdiff.cli.export import export
 from jaxdiff.cli.finetune import finetune
 from jaxdiff.cli.frame import command
 from jaxdiff.cli.init import init
+from jaxdiff.cli.label import label, label_unit
 from jaxdiff.cli.lattice import lattice
+from jaxdiff.cli.loop import loop
 from jaxdiff.cli.report import report
 from jaxdiff.cli.required import AsksAtOnce
 from jaxdiff.cli.schema import schema
@@ -23,8 +25,9 @@ from jaxdiff.cli.simulate import simulate
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="Lithium diffusion from MACE force fields in JAX.",
+    help="Diffusion of ions in crystals from machine-learned force fields, in JAX.",
 )
 app.command()(init)
 app.command()(simulate)
@@ -34,6 +37,9 @@ app.command()(compare)
 app.command(cls=AsksAtOnce)(export)
 app.command()(finetune)
 app.command()(select)
+app.command()(label)
+app.command()(loop)
+app.command(hidden=True)(label_unit)
 app.command()(lattice)
 app.command()(barrier)
 app.command()(schema)
@@ -60,7 +66,8 @@ def main(
         Path | None,
         typer.Option(
             envvar="JAXDIFF_COMPILATION_CACHE",
-            help="Directory of your own that keeps compiled programs from run to run.",
+            metavar="FOLDER",
+            help="Folder that keeps compiled programs from run to run.",
         ),
     ] = None,
 ) -> None:

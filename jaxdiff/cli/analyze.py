@@ -7,6 +7,7 @@ import typer
 
 from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import computing
+from jaxdiff.cli.options import Mobile
 from jaxdiff.cli.trajectory_options import (
     CellAngstrom,
     FileFormat,
@@ -31,41 +32,58 @@ _OF_FILE = (
 
 TemperatureKelvin = Annotated[
     list[float],
-    typer.Option(help="Temperature of each trajectory in turn, or one for all."),
+    typer.Option(
+        metavar="KELVIN",
+        help="Temperature of each trajectory in turn, or one for all.",
+    ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder for the report and its data.")]
+Out = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="Folder for the report and its data.")
+]
 Network = Annotated[
     str | None,
     typer.Option(
-        help="Where hops lead: rock-salt, a structure file (CIF, POSCAR, extxyz) with the "
-        "sites, or maxima of the density; none: displacements alone; default: rock-salt "
-        "where the crystal is that, else none."
+        metavar="SITES",
+        help="Hops are counted between the sites of a structure file (CIF, POSCAR, "
+        "extxyz), the `maxima` of the density, or those of `rock-salt`; `none`: "
+        "displacements alone. Default: rock-salt where the crystal is, else none.",
     ),
 ]
 Charge = Annotated[
     float | None,
     typer.Option(
-        help="Of the mobile ion, elementary charges, for the conductivity; default: its "
-        "common oxidation state."
+        metavar="E",
+        help="Charge of the mobile ion, e, for the conductivity. Default: its common "
+        "oxidation state.",
     ),
 ]
 Supercell = Annotated[
     str | None,
     typer.Option(
-        help="Conventional cells (5 or 4,4,6), or three vectors in units of a as nine "
-        "numbers; default: from the cell."
+        metavar="CELLS",
+        help="Conventional cells along each axis (5 or 4,4,6), or the vectors of the cell "
+        "in units of a, nine numbers. Default: from the cell.",
     ),
 ]
-Mobile = Annotated[str, typer.Option(help="Element of the atoms that move.")]
 DwellFrames = Annotated[
     int | None,
-    typer.Option(help="Frames in a core before a site counts; default: 0.06 ps."),
+    typer.Option(
+        metavar="N",
+        help="Frames near a site before an arrival counts. Default: 0.06 ps.",
+    ),
 ]
 CoreRadius = Annotated[
-    float, typer.Option(help="A mobile atom this near to a site has arrived.")
+    float,
+    typer.Option(
+        metavar="ANGSTROM", help="A mobile atom this near to a site has arrived, Å."
+    ),
 ]
 KeepFrames = Annotated[
-    int, typer.Option(help="Frames kept for the continuous MSD; 0: none.")
+    int,
+    typer.Option(
+        metavar="N",
+        help="Frames kept for the mean squared displacement of the atoms; 0: none.",
+    ),
 ]
 
 
@@ -93,7 +111,7 @@ def analyze(
     core_radius_angstrom: CoreRadius = 0.77,
     keep_frames: KeepFrames = 1000,
 ) -> None:
-    """Diffusivity, conductivity, and hops where sites are known, of trajectories."""
+    """Find diffusivity, conductivity and hops in trajectories of any program."""
     asked = {k: v for k, v in locals().items() if k not in ("trajectory", "out")}
     from jaxdiff.io.folder import RunFolder
     from jaxdiff.io.trajectory import open_trajectory

@@ -1,11 +1,11 @@
 """`jaxdiff barrier`: barriers of jumps by nudged elastic bands."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from jaxdiff.cli.frame import computing
+from jaxdiff.cli.options import Changes, RunToml
 from jaxdiff.stop import BAD_INPUT
 
 FIGURE = "barriers.png"
@@ -13,22 +13,19 @@ FIGURE = "barriers.png"
 
 @computing
 def barrier(
-    run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
-    set: Annotated[  # the name of the option
-        list[str] | None,
-        typer.Option(help="Change a key: --set model.name_or_path=my.model."),
-    ] = None,
+    run_file: RunToml,
+    changes: Changes = None,
 ) -> None:
-    """Find minima, bands and saddles; barriers.json, structures and a figure.
+    """Find the barriers of jumps by nudged elastic bands.
 
-    A path that has no barrier is reported with the reason, and the others go on. Exit
-    status 2 where no path has one.
+    Writes barriers.json, the minima, bands and saddles, and a figure. Where a path has no
+    barrier the reason is given, and the others go on; exit code 2 where none has one.
     """
     from jaxdiff.io import barrierfile
     from jaxdiff.report.figures import barriers, save
     from jaxdiff.runs.barriers import diffusion, search_to_folder
 
-    run = barrierfile.load(run_file, set or [])
+    run = barrierfile.load(run_file, changes or [])
     found = search_to_folder(run, _say)
     figure, *_ = save(barriers(found), Path(run.output.directory) / FIGURE)
     for defect, result in diffusion(run, found).items():

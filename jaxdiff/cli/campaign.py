@@ -11,6 +11,9 @@ import typer
 from jaxdiff.cli import plain
 from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import command
+from jaxdiff.cli.launching import Launch, launch
+from jaxdiff.cli.options import Changes, RunToml
+from jaxdiff.io.shown import counted
 from jaxdiff.stop import DIVERGED, FAILED
 
 if TYPE_CHECKING:
@@ -23,39 +26,39 @@ app = typer.Typer(
     no_args_is_help=True, help="Split a study into units, run them anywhere, join them."
 )
 
-Directory = Annotated[Path, typer.Argument(help="The directory of the campaign.")]
+Directory = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="The folder of the campaign.")
+]
 
 
 @app.command()
 @command
 def plan(
-    run_file: Annotated[Path, typer.Argument(help="The run file (TOML) of the study.")],
+    run_file: RunToml,
     units: Annotated[
-        int | None, typer.Option(help="Number of units, as even as can be.")
+        int | None, typer.Option(metavar="N", help="Number of units, of nearly equal size.")
     ] = None,
     replicas_per_unit: Annotated[
-        int | None, typer.Option(help="Or: replicas of each unit.")
+        int | None, typer.Option(metavar="N", help="In place of --units: replicas in each.")
     ] = None,
     directory: Annotated[
         Path | None,
-        typer.Option(help="Where to; output.directory of the run file if not given."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the campaign. Default: output.directory of the run file.",
+        ),
     ] = None,
-    set: Annotated[  # the name of the option
-        list[str] | None,
-        typer.Option(help="Change a key: --set production.duration_ps=10."),
-    ] = None,
+    changes: Changes = None,
 ) -> None:
-    """Split a study into units; the same plan again changes nothing."""
+    """Split a study into units; to plan again changes nothing."""
     from jaxdiff.cli.simulate import check_barostat
     from jaxdiff.io import runfile
     from jaxdiff.runs import campaign
 
     if (units is None) == (replicas_per_unit is None):
         raise ValueError("give either --units or --replicas-per-unit.")
-    changes = (
-        [] if directory is None else [f"output.directory={json.dumps(str(directory))}"]
-    )
-    run = runfile.load(run_file, [*(set or []), *changes])
+    place = [] if directory is None else [f"output.directory={json.dumps(str(directory))}"]
+    run = runfile.load(run_file, [*(changes or []), *place])
     check_barostat(run, False)
     planned = campaign.plan(
         run,
@@ -69,7 +72,7 @@ def plan(
 @app.command("status")
 @command
 def show_status(directory: Directory) -> None:
-    """Show where each unit is."""
+    """Show how far each unit has come."""
     from jaxdiff.runs import campaign, slurm
 
     loaded = campaign.load(directory)
@@ -82,51 +85,41 @@ def run(
     directory: Directory,
     launcher: Annotated[
         Literal["local", "slurm", "parsl"],
-        typer.Option(help="Here, as a Slurm array job, or through Parsl."),
+        typer.Option(help="On this machine, as a Slurm array job, or by Parsl."),
     ] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(help="Units at a time; one, or one for each accelerator."),
+        typer.Option(
+            metavar="N",
+            help="Units at a time. Default: one, or one for each accelerator.",
+        ),
     ] = None,
     accelerators: Annotated[
-        str | None, typer.Option(help="Their numbers, as in 0,1: one for each worker.")
+        str | None,
+        typer.Option(
+            metavar="NUMBERS", help="GPUs or TPUs, such as 0,1: one for each worker."
+        ),
     ] = None,
     retries: Annotated[
-        int, typer.Option(help="How often a unit that died is started again.")
+        int,
+        typer.Option(metavar="N", help="How often a unit that died is started again."),
     ] = 2,
     parsl_config: Annotated[
         Path | None,
-        typer.Option(help="A Python file that defines `config`, a parsl.Config."),
+        typer.Option(
+            metavar="FILE", help="A Python file that defines `config`, a parsl.Config."
+        ),
     ] = None,
 ) -> None:
-    """Run the units that are not complete; they go on from their checkpoints."""
-    names = tuple(filter(None, (accelerators or "").split(",")))
-    count = workers if workers is not None else max(1, len(names))
+    """Run the units that are not complete, each from its last checkpoint."""
     from jaxdiff.runs import campaign, launchers, slurm
 
-    if parsl_config is not None and launcher != "parsl":
-        raise ValueError("--parsl-config is for --launcher parsl; add that.")
     loaded = campaign.load(directory)
     left = _left(campaign.status(loaded), slurm.queued(loaded))
-    if launcher == "slurm":
-        _submit_by_hand(loaded, left)
+    how = Launch(launcher, workers, retries, parsl_config, accelerators)
+    outcome = launch(how, loaded, left, launchers.SIMULATE)
+    if outcome is None:
         return
-    if launcher == "local":
-        outcome = launchers.run_local(
-            left, workers=count, accelerators=names, retries=retries, say=typer.echo
-        )
-    else:
-        from jaxdiff.runs import parsl_launcher
-
-        outcome = parsl_launcher.run_parsl(
-            loaded,
-            left,
-            workers=count,
-            accelerators=names,
-            retries=retries,
-            config_file=parsl_config,
-            say=typer.echo,
-        )
     after = campaign.status(loaded)
     _end(directory, outcome, after)
 
@@ -134,7 +127,7 @@ def run(
 @app.command()
 @command
 def merge(directory: Directory) -> None:
-    """Join the series of all units, and report as on a single run."""
+    """Join the units and report on them as on a single run."""
     from jaxdiff.runs import reports
     from jaxdiff.runs.campaign import load
     from jaxdiff.runs.campaign_merge import merge as join
@@ -151,9 +144,9 @@ def _say_plan(run: "RunFile", planned: "Campaign") -> None:
     more_ns = run.n_replicas * run.equilibration.duration_ps / 1e3
     place = shlex.quote(run.output.directory)
     typer.echo(
-        f"{run.n_replicas} replicas in {len(planned.units)} units of "
+        f"{counted(run.n_replicas, 'replica')} in {counted(len(planned.units), 'unit')} of "
         f"{' or '.join(map(str, sizes))}, {total_ns:.4g} ns in all, after {more_ns:.4g} ns "
-        f"of equilibration, in {planned.directory}.\nNext:\n"
+        f"of equilibration, in {run.output.directory}.\nNext:\n"
         f"  jaxdiff campaign run {place}     (each log begins with the cost of its unit)\n"
         f"  jaxdiff campaign status {place}\n"
         f"  jaxdiff campaign merge {place}"
@@ -176,31 +169,6 @@ def _left(found: "list[UnitStatus]", queued: "dict[int, Queued]") -> "list[Unit]
     return left
 
 
-def _submit_by_hand(campaign: "Campaign", left: "list[Unit]") -> None:
-    """Write the script, and say whether Slurm can run it as it is."""
-    from jaxdiff.runs import slurm
-
-    if not left:
-        typer.echo("Nothing to submit.")
-        return
-    path = slurm.write_slurm(campaign, left)
-    submit = f"sbatch {shlex.quote(str(path))}"
-    try:
-        why_not = slurm.refusal(path)
-    except slurm.NoSlurm as why:
-        typer.echo(
-            f"{len(left)} units in {path}. Slurm could not be asked whether it can run "
-            f"them ({why}). Edit its options, then: {submit}"
-        )
-        return
-    if why_not is not None:
-        raise ValueError(
-            f"Slurm would never run {path} as it is ({why_not}); edit its options, and "
-            "give this command again, which keeps them."
-        )
-    typer.echo(f"{len(left)} units in {path}, and Slurm can run it. Next: {submit}")
-
-
 def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None:
     """Say what is next, and leave with the exit code of the whole."""
     place = shlex.quote(str(directory))
@@ -209,7 +177,8 @@ def _end(directory: Path, outcome: "Outcome", found: "list[UnitStatus]") -> None
         raise typer.Exit(128 + outcome.signal)
     failed = [s.unit.name for s in found if s.state in ("failed", "waiting")]
     if failed:
-        typer.echo(f"{len(failed)} units did not complete: {'; '.join(failed)}", err=True)
+        units = counted(len(failed), "unit")
+        typer.echo(f"{units} did not complete: {'; '.join(failed)}", err=True)
         raise typer.Exit(FAILED)
     if all(state.is_final for state in found):
         typer.echo(f"All units are complete. Next: jaxdiff campaign merge {place}")

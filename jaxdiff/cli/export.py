@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxdiff.cli.frame import command
+from jaxdiff.cli.options import RunDir
+from jaxdiff.io.shown import counted
 
 if TYPE_CHECKING:
     import h5py
@@ -23,26 +25,36 @@ _SAME_TIME = 1e-6  # ps; a thousandth of the shortest time step that anyone uses
 
 @command
 def export(
-    run_dir: Annotated[Path, typer.Argument(help="The folder of a run, with series.h5.")],
+    run_dir: RunDir,
     file: Annotated[
-        Path, typer.Argument(help="File to write; {replica} becomes the number of each.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="File to write; {replica} becomes the number of each."
+        ),
     ],
     replica: Annotated[
-        int | None, typer.Option(help="Only this replica, counted from 0.")
+        int | None,
+        typer.Option(metavar="N", help="Only this replica, counted from 0."),
     ] = None,
     file_format: Annotated[
         str | None,
-        typer.Option(help="lammps, extxyz, xdatcar, h5md or traj; else by the name."),
+        typer.Option(
+            metavar="FORMAT",
+            help="lammps, extxyz, xdatcar, h5md or traj. Default: by the name.",
+        ),
     ] = None,
     anion: Annotated[
         str | None,
-        typer.Option(help="Element of the anions, where the run does not say it."),
+        typer.Option(
+            metavar="ELEMENT", help="Of the anions, where the run does not say it."
+        ),
     ] = None,
     allow_incomplete: Annotated[
-        bool, typer.Option(help="Also from a run that has not finished.")
+        bool,
+        typer.Option("--allow-incomplete", help="Also from a run that has not finished."),
     ] = False,
 ) -> None:
-    """Write the positions that a run kept as LAMMPS dump, extxyz, XDATCAR, H5MD or .traj.
+    """Write the trajectories of a run as LAMMPS dump, extxyz, XDATCAR, H5MD or .traj.
 
     Positions are unwrapped; a replica that diverged ends before it did.
     """
@@ -107,7 +119,7 @@ def _write(
             timestep_fs=_timestep_fs(series),
             file_format=file_format,
         )
-        yield f"{target}: {n} frames of replica {r}, {kelvin[r]:g} K"
+        yield f"{target}: {counted(n, 'frame')} of replica {r}, {kelvin[r]:g} K"
 
 
 def _chosen(replica: int | None, n_replicas: int, file: Path) -> list[int]:

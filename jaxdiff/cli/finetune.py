@@ -11,28 +11,32 @@ import typer
 
 from jaxdiff.cli import plain
 from jaxdiff.cli.frame import computing
+from jaxdiff.cli.options import Changes, RunToml
 from jaxdiff.io.shown import visible
 
 
 @computing
 def finetune(
-    run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
+    run_file: RunToml,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder that data paths are relative to; else the run file's."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Paths of data are relative to it. Default: the folder of the run file.",
+        ),
     ] = None,
-    set: Annotated[  # the name of the option
-        list[str] | None,
-        typer.Option(help="Change a key: --set optimizer.epochs=10 --set seed=2."),
-    ] = None,
+    changes: Changes = None,
     check: Annotated[
-        bool, typer.Option(help="Read and check everything, show errors, train nothing.")
+        bool,
+        typer.Option(
+            "--check", help="Check the data, show the errors before training, and stop."
+        ),
     ] = False,
 ) -> None:
-    """Train a model, or fine-tune one; goes on where it was interrupted."""
+    """Train or fine-tune a model; an interrupted training goes on where it was."""
     from jaxdiff.io.trainfile import read_train_file
 
-    run = read_train_file(run_file, data, set)
+    run = read_train_file(run_file, data, changes)
     if check:
         _check(run)
     else:

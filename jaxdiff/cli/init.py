@@ -6,33 +6,45 @@ from typing import Annotated, Literal
 import typer
 
 from jaxdiff.cli.frame import command
+from jaxdiff.cli.options import Mobile, model_names
 
 
 @command
 def init(
     directory: Annotated[
-        Path, typer.Argument(help="Folder for the run file and, later, the run.")
+        Path,
+        typer.Argument(metavar="FOLDER", help="For the run file and, later, the run."),
     ] = Path("."),
     kind: Annotated[
         Literal["simulate", "lattice", "barrier", "finetune"],
-        typer.Option(help="The command that it is for."),
+        typer.Option(help="Which command it is for."),
     ] = "simulate",
     structure: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Structure of a crystal of your own; of a barrier two; without it, LiF."
+            metavar="FILE",
+            help="Structure of your crystal; for a barrier two, before and after the jump. "
+            "Default: LiF.",
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A registered name, or a model file of your own.")
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="A model file, or the name of a model.",
+            autocompletion=model_names,
+        ),
     ] = "lif-compact",
-    mobile: Annotated[str, typer.Option(help="Element of the atoms that move.")] = "Li",
+    mobile: Mobile = "Li",
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Labelled frames to train on; the last of several to validate."),
+        typer.Option(
+            metavar="FILE",
+            help="Labelled frames to train on; the last of several is for validation.",
+        ),
     ] = None,
 ) -> None:
-    """Write a commented run file that runs as it is, with every key worth moving."""
+    """Write a commented run file to start from."""
     from jaxdiff.io import durable
     from jaxdiff.runs.templates import Case, run_file
 

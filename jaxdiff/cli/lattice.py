@@ -1,31 +1,24 @@
 """`jaxdiff lattice`: lattice constant, thermal expansion and bulk modulus of a model."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from jaxdiff.cli.frame import computing
+from jaxdiff.cli.options import Changes, RunToml
 from jaxdiff.cli.simulate import run_in_folder
 from jaxdiff.stop import DIVERGED
 
 
 @computing
 def lattice(
-    run_file: Annotated[
-        Path, typer.Argument(help="A run file (TOML) with a section [barostat].")
-    ],
-    set: Annotated[  # the name of the option
-        list[str] | None,
-        typer.Option(help="Change a key: --set production.duration_ps=10."),
-    ] = None,
+    run_file: RunToml,
+    changes: Changes = None,
 ) -> None:
-    """Run a crystal at constant pressure; report a(T), its expansion and bulk modulus.
+    """Run a crystal at constant pressure; report a(T), thermal expansion and bulk modulus.
 
-    `lattice.json` then gives every temperature of a study its own lattice constant
-    (system.lattice_file).
+    The run file has a section [barostat]. The lattice.json that is written gives each
+    temperature of a study its own lattice constant (system.lattice_file).
     """
-    directory, diverged = run_in_folder(run_file, set or [], barostat=True)
+    directory, diverged = run_in_folder(run_file, changes or [], barostat=True)
 
     from jaxdiff.report.lattice import write_lattice_report
     from jaxdiff.runs.lattice import study_of_run

@@ -7,28 +7,20 @@ from typing import Annotated, Any
 import typer
 
 from jaxdiff.cli import plain
+from jaxdiff.cli.compare_models import compare
 from jaxdiff.cli.frame import command
+from jaxdiff.cli.options import Model, model_names
 from jaxdiff.io.shown import visible
 
-app = typer.Typer(no_args_is_help=True, help="Look at, convert, export and fetch models.")
-
-
-def _names(incomplete: str) -> list[str]:
-    """Names of models that begin so, for the shell."""
-    from jaxdiff.checkpoints import DEFAULT
-    from jaxdiff.checkpoints.published import FOUNDATIONS
-
-    return [name for name in (DEFAULT, *FOUNDATIONS) if name.startswith(incomplete)]
-
-
-MODEL = typer.Argument(help="A model file, or the name of a model.", autocompletion=_names)
+app = typer.Typer(
+    no_args_is_help=True, help="Inspect, compare, convert, export and fetch models."
+)
+app.command()(compare)
 
 
 @app.command()
 @command
-def info(
-    model: Annotated[str, MODEL],
-) -> None:
+def info(model: Model) -> None:
     """Show what a model is: elements, cutoff, layers, parameters, provenance."""
     from jaxdiff import checkpoints
 
@@ -45,10 +37,17 @@ def info(
 @app.command()
 @command
 def convert(
-    source: Annotated[str, MODEL],
-    target: Annotated[Path, typer.Argument(help="The file to write, *.safetensors.")],
+    source: Model,
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="TARGET", help="The file to write, NAME.safetensors."),
+    ],
     species: Annotated[
-        str | None, typer.Option(help="Keep these elements only, as in Li,F (exact).")
+        str | None,
+        typer.Option(
+            metavar="ELEMENTS",
+            help="Keep these only, such as Li,F: smaller, with the same energies.",
+        ),
     ] = None,
 ) -> None:
     """Write a model in the native format."""
@@ -68,21 +67,28 @@ def convert(
 @app.command()
 @command
 def export(
-    model: Annotated[str, MODEL],
-    target: Annotated[Path, typer.Argument(help="The file to write, *.model or *.dp.")],
+    model: Model,
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="TARGET", help="The file to write, NAME.model or NAME.dp."),
+    ],
     like: Annotated[
         str | None,
         typer.Option(
+            metavar="FILE",
             help="Refuse unless the model has the architecture of this one, species and "
-            "heads aside, as after fine-tuning; nothing in the file is executed."
+            "heads aside, as after fine-tuning; nothing in the file is executed.",
         ),
     ] = None,
-    head: Annotated[str | None, typer.Option(help="Keep this head only (exact).")] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep this head only.")
+    ] = None,
 ) -> None:
     """Write a model for the program that its kind comes from.
 
-    A MACE model as mace-torch's ASE calculator and its LAMMPS tool read it (*.model; needs
-    mace-torch: pip install 'jaxdiff[oracle]'), a DeepPot-SE model for DeePMD-kit (*.dp).
+    A MACE model is written as mace-torch's ASE calculator and its LAMMPS tool read it
+    (NAME.model; needs mace-torch: pip install 'jaxdiff[oracle]'), a DeepPot-SE model for
+    DeePMD-kit (NAME.dp).
     """
     from jaxdiff import checkpoints
 
@@ -101,16 +107,21 @@ def export(
 def fetch(
     name: Annotated[
         str,
-        typer.Argument(help="A name from `jaxdiff model list`.", autocompletion=_names),
+        typer.Argument(
+            metavar="NAME",
+            help="A name from `jaxdiff model list`.",
+            autocompletion=model_names,
+        ),
     ],
     accept_asl: Annotated[
         bool, typer.Option("--accept-asl", help="My use is academic and non-commercial.")
     ] = False,
     sha256: Annotated[
-        str | None, typer.Option(help="The file must have this SHA-256.")
+        str | None,
+        typer.Option(metavar="HEX", help="The file must have this SHA-256."),
     ] = None,
 ) -> None:
-    """Download a published model to the cache and print where it is."""
+    """Download a published model into the cache, and print where it is."""
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
@@ -157,7 +168,7 @@ def list_models() -> None:
 def _describe(model: Any) -> dict[str, str]:
     """Property -> text."""
     from jaxdiff.checkpoints import count_parameters
-    from jaxdiff.checkpoints.published import HEADS
+    from jaxdiff.published import HEADS
 
     rows = dict(model.describe())
     for head, energies in zip(model.heads, model.isolated, strict=True):

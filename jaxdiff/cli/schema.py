@@ -11,8 +11,9 @@ from jaxdiff.cli.frame import command
 @command
 def schema(
     kind: Annotated[
-        Literal["simulate", "lattice", "campaign", "finetune", "barrier"] | None,
-        typer.Argument(help="Whose run file; without it, all kinds by name."),
+        Literal["simulate", "lattice", "campaign", "finetune", "barrier", "label", "loop"]
+        | None,
+        typer.Argument(help="The command whose run file it is. Default: all, by name."),
     ] = None,
     keys: Annotated[
         bool, typer.Option("--keys", help="Print every key in Markdown tables instead.")

@@ -7,6 +7,7 @@ import typer
 
 from jaxdiff.cli import plain
 from jaxdiff.cli.frame import computing
+from jaxdiff.cli.options import model_names
 from jaxdiff.io.shown import visible
 
 if TYPE_CHECKING:
@@ -16,56 +17,97 @@ if TYPE_CHECKING:
 @computing
 def select(
     frames: Annotated[
-        list[Path], typer.Argument(help="Files of frames that ASE reads; no labels needed.")
+        list[Path],
+        typer.Argument(
+            metavar="FRAMES", help="Files that ASE reads; labels are not needed."
+        ),
     ],
     model: Annotated[
         list[str],
-        typer.Option(help="A model file or name; for a committee once for each model."),
+        typer.Option(
+            metavar="MODEL",
+            help="A model file, or the name of a model; for a committee once for each.",
+            autocompletion=model_names,
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="extxyz to write; the ranking goes to a .json beside it.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="extxyz to write; a .json beside it has the ranking."
+        ),
     ],
-    count: Annotated[int | None, typer.Option(help="How many frames to choose.")] = None,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", help="How many frames to choose.")
+    ] = None,
     per_type: Annotated[
         list[str] | None,
-        typer.Option(help="Instead of --count, as bulk=5: so many of each config_type."),
+        typer.Option(
+            metavar="TYPE=N",
+            help="In place of --count, such as bulk=5: so many of each config_type.",
+        ),
     ] = None,
     by: Annotated[
         str,
-        typer.Option(help="descriptors: the most different; committee: the most disputed."),
+        typer.Option(
+            metavar="descriptors|committee",
+            help="The frames that differ most, or those on which models disagree most.",
+        ),
     ] = "descriptors",
     around: Annotated[
         str | None,
-        typer.Option(help="Atoms described: all (default), defect, or an element."),
+        typer.Option(
+            metavar="ATOMS",
+            help="Atoms that are compared: all (default), defect, or an element.",
+        ),
     ] = None,
     radius_angstrom: Annotated[
         float | None,
-        typer.Option(help="With --around defect: how far from one; default 4."),
+        typer.Option(
+            metavar="ANGSTROM",
+            help="With --around defect: how far from one, Å. Default: 4.",
+        ),
     ] = None,
     mobile: Annotated[
         str | None,
-        typer.Option(help="With --around defect: element of the cations; default Li."),
+        typer.Option(
+            metavar="ELEMENT", help="With --around defect: of the cations. Default: Li."
+        ),
     ] = None,
     compare: Annotated[
         str | None,
-        typer.Option(help="environments (default) of atoms, or frames by their mean."),
+        typer.Option(
+            metavar="environments|frames",
+            help="Compare environments of atoms (default), or frames by their mean.",
+        ),
     ] = None,
     given: Annotated[
         list[Path] | None,
-        typer.Option(help="Frames chosen already, such as the training set."),
+        typer.Option(
+            metavar="FILE", help="Frames chosen already, such as the training set."
+        ),
     ] = None,
     lowest_ev_per_angstrom: Annotated[
-        float | None, typer.Option(help="Committee: least deviation of a force; default 0.")
+        float | None,
+        typer.Option(
+            metavar="FORCE",
+            help="Committee: smallest deviation of a force, eV/Å. Default: 0.",
+        ),
     ] = None,
     highest_ev_per_angstrom: Annotated[
         float | None,
-        typer.Option(help="Committee: largest deviation of a force; default: none."),
+        typer.Option(
+            metavar="FORCE",
+            help="Committee: largest deviation of a force, eV/Å. Default: any.",
+        ),
     ] = None,
     head: Annotated[
-        str | None, typer.Option(help="Committee: readout head, where models have several.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Committee: the head, where models have several."
+        ),
     ] = None,
 ) -> None:
-    """Choose the frames that are most different, or that models dispute most."""
+    """Choose frames to label: those that differ most, or on which models disagree most."""
     options = dict(locals())
     from jaxdiff.finetune.candidates import choose_frames, write_selection
 

@@ -7,28 +7,31 @@ import typer
 
 from jaxdiff.cli.answer import tell
 from jaxdiff.cli.frame import computing
+from jaxdiff.cli.options import Changes, RunToml
 from jaxdiff.cli.progress import progress_bar
 from jaxdiff.stop import DIVERGED
 
 
 @computing
 def simulate(
-    run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
-    set: Annotated[  # the name of the option
-        list[str] | None,
-        typer.Option(help="Change a key: --set production.duration_ps=10."),
-    ] = None,
+    run_file: RunToml,
+    changes: Changes = None,
     wait: Annotated[
         float | None,
-        typer.Option(help="Wait so many seconds for another process in its folder.", min=0),
+        typer.Option(
+            metavar="SECONDS",
+            help="Wait this long for another process in its folder.",
+            min=0,
+        ),
     ] = None,
 ) -> None:
-    """Run an ensemble, count hops, and report the activation energy.
+    """Run an ensemble of replicas; report diffusivities and the activation energy.
 
-    In a folder where the same run was cut off, it goes on from its last checkpoint.
+    A run that was interrupted goes on from its last checkpoint.
     """
-    overrides = set or []
-    directory, diverged = run_in_folder(run_file, overrides, barostat=False, wait_s=wait)
+    directory, diverged = run_in_folder(
+        run_file, changes or [], barostat=False, wait_s=wait
+    )
     _report(directory)
     _tell_trajectory(directory)
     if diverged:

@@ -8,44 +8,57 @@ import typer
 Trajectories = Annotated[
     list[Path],
     typer.Argument(
-        help="LAMMPS dump, XYZ, XDATCAR, H5MD, netCDF, DCD or ASE .traj; each a replica."
+        metavar="TRAJECTORY",
+        help="LAMMPS dump, XYZ, XDATCAR, H5MD, netCDF, DCD or ASE .traj; each a replica.",
     ),
 ]
 Species = Annotated[
     list[str] | None,
-    typer.Option(help="Element of an atom type, as 1=Li; once for each type."),
+    typer.Option(
+        metavar="TYPE=ELEMENT",
+        help="Element of an atom type, such as 1=Li; once for each type.",
+    ),
 ]
 TimestepFs = Annotated[
-    float | None, typer.Option(help="MD time step, where the file counts steps.")
+    float | None,
+    typer.Option(metavar="FS", help="MD time step, fs, where the file counts steps."),
 ]
 FramePs = Annotated[
-    float | None, typer.Option(help="Time between frames, where the file has none.")
+    float | None,
+    typer.Option(metavar="PS", help="Time between frames, ps, where the file has none."),
 ]
 FileFormat = Annotated[
     str | None,
     typer.Option(
-        help="lammps, extxyz, xdatcar, h5md, traj, netcdf or dcd; default: by content."
+        metavar="FORMAT",
+        help="lammps, extxyz, xdatcar, h5md, traj, netcdf or dcd. Default: by content.",
     ),
 ]
 Unwrapped = Annotated[
-    bool, typer.Option("--unwrapped", help="Positions are continuous, not wrapped.")
+    bool, typer.Option("--unwrapped", help="Positions are unwrapped already.")
 ]
 CellAngstrom = Annotated[
     str | None,
     typer.Option(
-        help="Cell of a file that has none: three edges, or nine numbers row by row."
+        metavar="EDGES",
+        help="Cell of a file that has none: three edges, or nine numbers row by row, Å.",
     ),
 ]
 Topology = Annotated[
     Path | None,
-    typer.Option(help="Structure file with the same atoms, for DCD and the like."),
+    typer.Option(
+        metavar="FILE", help="Structure file with the same atoms, for DCD and the like."
+    ),
 ]
 LengthUnit = Annotated[
-    str | None, typer.Option(help="angstrom or nm, of H5MD without units.")
+    str | None,
+    typer.Option(metavar="UNIT", help="angstrom or nm, for H5MD without units."),
 ]
-Start = Annotated[int, typer.Option(help="First frame.")]
-Stop = Annotated[int | None, typer.Option(help="Frame to stop before.")]
-Stride = Annotated[int, typer.Option(help="Use every so many-th frame.")]
+Start = Annotated[
+    int, typer.Option(metavar="N", help="First frame to read, counted from 0.")
+]
+Stop = Annotated[int | None, typer.Option(metavar="N", help="Frame to stop before.")]
+Stride = Annotated[int, typer.Option(metavar="N", help="Read every Nth frame.")]
 
 
 def read_species(given: list[str]) -> dict[int, str] | None:

@@ -24,7 +24,8 @@ class Batch:
     - `displacement`, `sender`, `reverse` [atoms, places]: rows, as in `models.edges.Edges`.
     - `species`, `graph`, `atom_weight` [atoms]: weight 0 marks padding, of graph 0.
     - `head`, `present`, `volume`, `n_atoms` [graphs]: Å^3; `present` 0 marks padding.
-    - `energy` [graphs]: interaction energy (isolated atoms subtracted in float64), eV.
+    - `charge`, e, `multiplicity` [graphs]: for models that take them.
+    - `energy` [graphs]: without `Model.reference` (subtracted in float64), eV.
     - `forces` [atoms, 3] eV/Å; `stress` [graphs, 3, 3] eV/Å^3.
     - `weight`, `energy_weight`, `forces_weight`, `stress_weight` [graphs]: 0 where a label
       is missing.
@@ -40,6 +41,8 @@ class Batch:
     present: Float[Any, " graphs"]
     volume: Float[Any, " graphs"]
     n_atoms: Float[Any, " graphs"]
+    charge: Int[Any, " graphs"]
+    multiplicity: Int[Any, " graphs"]
     energy: Float[Any, " graphs"]
     forces: Float[Any, "atoms 3"]
     stress: Float[Any, "graphs 3 3"]
@@ -79,7 +82,7 @@ def make_graph(
 ) -> Graph:
     """Neighbours and labels of a frame.
 
-    - `atomic_energies` [species]: of the isolated atoms, eV.
+    - `atomic_energies` [species]: `Model.reference` of the head, eV.
     - `weight`: multiplies that of the frame.
     """
     pbc = bool(frame.pbc[0]), bool(frame.pbc[1]), bool(frame.pbc[2])
@@ -105,6 +108,8 @@ def make_graph(
         present=of_graph(1.0),
         volume=of_graph(frame.volume or 1.0),
         n_atoms=of_graph(n_atoms),
+        charge=of_graph(_whole(frame.charge), np.int32),
+        multiplicity=of_graph(_whole(frame.multiplicity), np.int32),
         energy=of_graph(0.0 if frame.energy is None else frame.energy - isolated),
         forces=np.asarray(
             np.zeros((n_atoms, 3)) if frame.forces is None else frame.forces, dtype
@@ -116,6 +121,11 @@ def make_graph(
         stress_weight=of_label(frame.stress, frame.stress_weight),
     )
     return Graph(arrays, n_atoms, places)
+
+
+def _whole(number: float) -> int:
+    """Of a structure; what is none matters only to models that refuse the frame."""
+    return int(number) if np.isfinite(number) and abs(number) < 2**31 else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +225,7 @@ def join(graphs: Sequence[Graph], plan: Plan) -> Batch:
         "reverse": n_rows * places,
         "volume": 1,
         "n_atoms": 1,
+        "multiplicity": 1,
     }
     for name, array in joined.items():
         length = n_rows if name in _OF_ATOMS else plan.max_graphs

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from jaxdiff.finetune.batches import Graph, Plan, batches, make_graph, make_plan
 from jaxdiff.finetune.loss import Loss, batch_errors, predict_batch
 from jaxdiff.io.frame import Frame
+from jaxdiff.io.geometry import first_of_geometry
+from jaxdiff.io.repeats import refuse_contradictions
 from jaxdiff.models.contract import Model
 
 _ALL = slice(None)
@@ -125,21 +127,28 @@ def graphs_of(
     """The frames with the model's cutoff, isolated atoms and precision.
 
     `weight` of a frame multiplies its own. Raises `ValueError` where a model takes charge
-    and multiplicity and a frame has others than 0 and 1, which training does not pass on.
+    and multiplicity and has none such as those of a frame; and where it takes none, and
+    frames that differ in them alone have different labels.
     """
-    for frame in frames if model.takes_charge else ():
-        if (frame.charge, frame.multiplicity) != (0, 1):
-            raise ValueError(
-                f"{frame.source}: charge {frame.charge:g} and spin {frame.multiplicity:g}, "
-                "and a model that takes them is trained on neutral singlets (0 and 1) "
-                "alone. Remove the frame."
-            )
-    energies = np.asarray(model.isolated)[head]
+    _require_charges(model, frames)
+    energies = np.asarray(model.reference)[head]
     dtype = np.dtype(model.dtype).type
     return [
         make_graph(f, model.species, energies, model.cutoff, head, weight(f), dtype)
         for f in frames
     ]
+
+
+def _require_charges(model: Model, frames: Sequence[Frame]) -> None:
+    charged = [frame for frame in frames if (frame.charge, frame.multiplicity) != (0, 1)]
+    for frame in charged:
+        try:
+            model.with_charge(frame.charge, frame.multiplicity)
+        except ValueError as error:
+            raise ValueError(f"{frame.source}: {error} Remove the frame.") from None
+    if charged and not model.takes_charge:
+        alike = [dataclasses.replace(f, charge=0.0, multiplicity=1.0) for f in frames]
+        refuse_contradictions(alike, first_of_geometry(alike))
 
 
 def label_pairs(
@@ -177,7 +186,7 @@ def predictions(
 ) -> list[Frame]:
     """The frames with what the model says as labels; stress where there is a cell."""
     graphs = graphs_of(model, frames, head)
-    isolated = np.asarray(model.isolated, np.float64)[head]
+    reference = np.asarray(model.reference, np.float64)[head]
     labelled = []
     for chosen, batch in batches(graphs, make_plan(graphs, batch_size)):
         found = jax.device_get(_compiled(predict_batch)(model, batch))
@@ -186,7 +195,7 @@ def predictions(
             frame, graph = frames[number], graphs[number]
             rows = slice(first, first + graph.n_atoms)
             first += graph.n_atoms
-            energy = float(found.energy[k]) + isolated[graph.arrays.species].sum()
+            energy = float(found.energy[k]) + reference[graph.arrays.species].sum()
             labelled.append(
                 dataclasses.replace(
                     frame,

@@ -16,6 +16,7 @@ from jaxdiff.models.derivative import (
     strain_rows,
 )
 from jaxdiff.models.edges import Edges
+from jaxdiff.models.sums import total_by
 
 FORCE_BANDS = ((100.0, 1.0), (200.0, 0.7), (300.0, 0.4), (float("inf"), 0.1))
 """Upper bound of |F| in eV/Å, factor on delta: the conditional Huber loss on forces."""
@@ -56,15 +57,17 @@ class BatchPrediction:
 def predict_batch(model: Model, batch: Batch) -> BatchPrediction:
     """Evaluate a batch; padded atoms contribute nothing."""
     n_graphs, n_rows = batch.energy.shape[0], batch.species.shape[0]
+    own = batch.charge[batch.graph], batch.multiplicity[batch.graph]
+    model = model.of_structures(*own)
     edges = Edges(batch.displacement, batch.sender, reverse=batch.reverse)
     energy, gradient = interaction_gradient(
         model, edges, batch.species, batch.atom_weight, batch.head[batch.graph]
     )
     rows = strain_rows(batch.displacement, gradient)
-    strain = jax.ops.segment_sum(rows, batch.graph, n_graphs)
+    strain = total_by(rows, batch.graph, n_graphs)
     strain = 0.5 * (strain + jnp.swapaxes(strain, 1, 2))
     return BatchPrediction(
-        energy=jax.ops.segment_sum(energy, batch.graph, n_graphs),
+        energy=total_by(energy, batch.graph, n_graphs),
         forces=forces_from_gradient(edges, gradient, n_rows),
         stress=strain / batch.volume[:, None, None],
     )

@@ -1,4 +1,7 @@
-"""Which frames have the same geometry: atoms in any order, moved by lattice vectors."""
+"""Which frames have the same geometry: atoms in any order, moved by lattice vectors.
+
+Frames of another charge or multiplicity are others.
+"""
 
 import collections
 from collections.abc import Sequence
@@ -20,7 +23,8 @@ def first_of_geometry(frames: Sequence[Frame]) -> list[int]:
     """For each frame the number of the first that has its geometry: its own where new."""
     groups = collections.defaultdict(list)
     for number, frame in enumerate(frames):
-        groups[np.sort(frame.atomic_number).tobytes()].append(number)
+        own = str(frame.charge), str(frame.multiplicity)
+        groups[np.sort(frame.atomic_number).tobytes(), *own].append(number)
     first = list(range(len(frames)))
     for members in groups.values():
         points = np.array([_fingerprint(frames[k]) for k in members])

@@ -128,6 +128,10 @@ class ModelSection(ForceField):
     """
     radial_tolerance: float = Field(1e-6, ge=0, lt=0.01)
     """Of tabulated radial functions, relative to the largest; 0: exact."""
+    if_evaluator_differs: Literal["stop", "plain"] = "stop"
+    """What to do where the evaluator differs from the plain one in the first configuration
+    by more than is allowed: stop, or go on with the plain one.
+    """
 
 
 class CrystalSection(Section):

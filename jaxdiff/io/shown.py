@@ -18,6 +18,11 @@ def visible(text: str) -> str:
     return "".join(ascii(c)[1:-1] if _acts(c) else c for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """1 unit, 2 units."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _acts(character: str) -> bool:
     """Whether it is a control, a direction of writing, half a character, or a line end."""
     category = unicodedata.category(character)

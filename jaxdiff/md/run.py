@@ -150,7 +150,7 @@ def with_capacity(state: EnsembleState, factor: float) -> EnsembleState:
     First those for pairs within the cutoff, as long as lists have more: they are the
     ones that are scarce.
     """
-    step, lists = neighbors.PLACES_MULTIPLE, state.neighbors
+    step, lists = neighbors.places_multiple(), state.neighbors
     if lists.close is not None and lists.close < lists.capacity:
         close = min(step * math.ceil((lists.close + 1) / step), lists.capacity)
         return replace(state, neighbors=replace(lists, close=close))

@@ -134,6 +134,20 @@ class Model:
         """For structures of this charge, e, and multiplicity 2S + 1, if it takes them."""
         return self
 
+    @property
+    def reference(self) -> Float[Any, "heads species"]:
+        """What training takes off energies, eV: `isolated` but what weights add to it."""
+        return self.isolated
+
+    def of_structures(
+        self, charge: Int[Any, " atoms"], multiplicity: Int[Any, " atoms"]
+    ) -> "Model":
+        """For atoms of several structures, each with the numbers of its own.
+
+        Energies of atoms are then without `reference` alone.
+        """
+        return self
+
     def last_layer(self) -> tuple[Any, Callable[[Any], Any]]:
         """Weights in which the energy is linear, and the model with others instead."""
         raise ValueError(f"{_kind(self)} has no last layer, so no errors from one.")
@@ -199,12 +213,14 @@ class Request:
       present, in the precision of its file.
     - `dtype`: to compute in. `tolerance`: of tabulated radial functions relative to the
       largest, None: exact.
+    - `replicas`: the most configurations that are evaluated at once, by `jax.vmap`.
     """
 
     species: Int[np.ndarray, " atoms"]
     dtype: Any
     head: int = 0
     tolerance: float | None = None
+    replicas: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

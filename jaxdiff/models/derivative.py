@@ -51,5 +51,11 @@ def forces_from_gradient(
 def strain_rows(
     displacement: Float[Array, "atoms places 3"], gradient: Float[Array, "atoms places 3"]
 ) -> Float[Array, "atoms 3 3"]:
-    """What the edges of each atom add to dE/dstrain, eV; not yet symmetric."""
-    return jnp.einsum("nka,nkb->nab", displacement, gradient)
+    """What the edges of each atom add to dE/dstrain, eV; not yet symmetric.
+
+    On an accelerator as a sum: a TPU has no product of matrices in float64, and makes five
+    loops of one.
+    """
+    if jax.default_backend() == "cpu":
+        return jnp.einsum("nka,nkb->nab", displacement, gradient, precision=PRECISION)
+    return jnp.sum(displacement[..., None] * gradient[..., None, :], axis=1)

@@ -48,7 +48,7 @@ class Edges:
             indices = self.sender.reshape(-1)
             flat = edge.reshape(indices.shape[0], *edge.shape[self.sender.ndim :])
             return jax.ops.segment_sum(flat, indices, n_atoms)
-        return _collect(edge, self.sender, self.reverse)
+        return collect(edge, self.sender, self.reverse)
 
     def total(self, edge: Array, n_atoms: int) -> Array:
         """Sum over the edges that each atom receives."""
@@ -90,13 +90,17 @@ def host_edges(
 
 @jax.custom_vjp
 def _gather(node, sender, reverse):
-    """Values of the senders, one per edge; its transpose is `_collect`."""
+    """Values of the senders, one per edge; its transpose is `collect`."""
     return node.at[sender].get(mode="promise_in_bounds")
 
 
 @jax.custom_vjp
-def _collect(edge, sender, reverse):
-    """Sum over the edges that each atom sends, found through `reverse`."""
+def collect(edge, sender, reverse):
+    """Sum over the edges that each atom sends, found through `reverse`.
+
+    Values of edges [rows, places, ...] and their senders [rows, places]; `reverse`
+    [atoms, places] as in `Edges`, where they stand among all of them.
+    """
     flat = edge.reshape(-1, *edge.shape[2:])
     used = (reverse < len(flat)).reshape(*reverse.shape, *[1] * (flat.ndim - 1))
     sent = flat.at[jnp.minimum(reverse, len(flat) - 1)].get(mode="promise_in_bounds")
@@ -105,10 +109,10 @@ def _collect(edge, sender, reverse):
 
 _gather.defvjp(
     lambda node, sender, reverse: (_gather(node, sender, reverse), (sender, reverse)),
-    lambda indices, edge: (_collect(edge, *indices), None, None),
+    lambda indices, edge: (collect(edge, *indices), None, None),
 )
-_collect.defvjp(
-    lambda edge, sender, reverse: (_collect(edge, sender, reverse), (sender, reverse)),
+collect.defvjp(
+    lambda edge, sender, reverse: (collect(edge, sender, reverse), (sender, reverse)),
     lambda indices, node: (_gather(node, *indices), None, None),
 )
 

@@ -142,7 +142,7 @@ def initialize(
         )
     to_sites = jnp.asarray(supercell.to_sites(cell), position.dtype)
     _check_core(settings, network, to_sites)
-    scaled = position @ to_sites
+    scaled = _in_units(position, to_sites)
     scaled = scaled - network.origin(scaled, ~mobile)[None]
     site = network.nearest(scaled[mobile_index])
     return SiteState(
@@ -172,6 +172,13 @@ def _check_core(
             f"{network.core_limit} = {limit:.3f} Å, where the cores of neighbouring sites "
             "meet."
         )
+
+
+def _in_units(
+    position: Float[Array, "rows 3"], to_sites: Float[Array, "3 3"]
+) -> Float[Array, "rows 3"]:
+    """Positions in units of the network; a sum, for a TPU has no product in float64."""
+    return jnp.sum(position[..., None] * to_sites[None], axis=1)
 
 
 def _per_angstrom(to_sites: Float[Array, "3 3"]) -> Float[Array, ""]:
@@ -243,7 +250,7 @@ def observe(
     """
     frame, network = jnp.asarray(frame_index, jnp.int32), state.network
     per_angstrom = _per_angstrom(state.to_sites)
-    scaled = position @ state.to_sites
+    scaled = _in_units(position, state.to_sites)
     anions = network.coordinates(state.anion_site, scaled.dtype)
     deviation = scaled[state.anion_index] - anions
     origin = jnp.mean(deviation, axis=0)
@@ -320,7 +327,8 @@ def _keep_crossing(
     Of several that arrive in one frame, the first; the others crossed at about that time.
     """
     cation = jnp.argmax(arrived)
-    path = log.recent_position[:, state.mobile_index[cation]] @ state.to_sites
+    path = log.recent_position[:, state.mobile_index[cation]]
+    path = _in_units(path, state.to_sites)
     path = path - log.recent_origin
     before = _squared_distance(state.network, path, state.site[cation][None])
     after = _squared_distance(state.network, path, site[cation][None])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxdiff.io import durable
 from jaxdiff.report import figures, published
 from jaxdiff.report.document import Block, Document, Heading, Picture, Text, spoken
 from jaxdiff.report.figures.thermo import thermo
+from jaxdiff.report.model_error import model_error, read_model_error
 from jaxdiff.report.sections import (
     assumptions,
     by_temperature,
@@ -39,13 +41,15 @@ def write_report(run_dir: str | Path, *, allow_incomplete: bool = False) -> Path
         raise FileNotFoundError(f"{run_dir} is not a folder; give the folder of a run.")
     series = load_series(run_dir, allow_incomplete=allow_incomplete)
     study = summarize(series)
-    record = json.dumps(as_json(series, study), indent=2, allow_nan=False) + "\n"
+    own = read_model_error(run_dir)
+    content = as_json(series, study) | {"model_error": own}
+    record = json.dumps(content, indent=2, allow_nan=False) + "\n"
     durable.write_text(run_dir / "report.json", record)
     write_tables(run_dir, series, study)
-    return as_document(series, study).write(run_dir, "report")
+    return as_document(series, study, model_error(own, study)).write(run_dir, "report")
 
 
-def as_document(series: Series, study: Study) -> Document:
+def as_document(series: Series, study: Study, own_error: Sequence[Block] = ()) -> Document:
     """The report: the verdict and two figures, then what is folded."""
     arrhenius = Picture(
         "arrhenius",
@@ -65,6 +69,7 @@ def as_document(series: Series, study: Study) -> Document:
         hops,
         *checks(study.checks),
         *by_temperature(study),
+        *own_error,
         *line(study),
         *_region(study),
         *comparison(series, study),

@@ -26,6 +26,7 @@ _WORDS = {
     "xla_flags": "XLA flags",
     "model": "model",
     "evaluator": "evaluator of the model",
+    "self_check": "difference from the plain evaluator",
     "added": "terms added to the energy of the model",
 }
 
@@ -88,9 +89,25 @@ def _is_campaign(series: Series) -> bool:
 
 def _shown(name: str, units: Sequence[Mapping[str, Any]]) -> str:
     """The value of the first unit, and that others have another one if they do."""
+    if name == "self_check":
+        return _largest([u.get(name) or {} for u in units])
     first = _text(name, units[0][name])
     others = sorted({_text(name, u.get(name)) for u in units} - {first})
     return f"{first} (other units: {'; '.join(others)})" if others else first
+
+
+def _largest(checks: Sequence[Mapping[str, Any]]) -> str:
+    """Differences of the unit that comes nearest to what is allowed."""
+    compared = [check for check in checks if "allowed" in check]
+    if not compared:
+        return f"not compared: {checks[0].get('not_compared', 'not known')}"
+    names = ("energy_ev_per_atom", "force_ev_per_angstrom", "stress_gpa")
+
+    def nearness(check: Mapping[str, Any]) -> float:
+        pairs = zip(names, check["allowed"], strict=True)
+        return max(check[name] / most for name, most in pairs)
+
+    return str(max(compared, key=nearness)["in_words"])
 
 
 def _text(name: str, value: Any) -> str:

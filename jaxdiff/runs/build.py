@@ -15,7 +15,7 @@ from jaxdiff.io.runfile import ModelSection, RunFile
 from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.md import kinetics
-from jaxdiff.models.contract import Term
+from jaxdiff.models.contract import Model, Term
 from jaxdiff.runs import memory, start
 from jaxdiff.runs.levels import for_structures, terms_of
 from jaxdiff.system import System
@@ -35,6 +35,7 @@ class Potential:
     """A force field ready for dynamics: its parameters, its function, its provenance.
 
     `evaluator`: its name, and why it was taken, in words. `terms`: energies beside it.
+    `model`: what was evaluated, as it was loaded; None where it is no model of ours.
     """
 
     params: Any
@@ -43,6 +44,7 @@ class Potential:
     sha256: str
     evaluator: str = "not known"
     terms: tuple[Term, ...] = ()
+    model: Model | None = None
 
     def beside(self, terms: tuple[Term, ...]) -> "Potential":
         """The same with these energies added; they travel with the parameters."""
@@ -144,7 +146,10 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
         list(run.ensemble.temperatures_kelvin), run.ensemble.replicas_per_temperature
     )
     temperature, seed_index = (column[slice(*run.replica_range)] for column in grid)
-    force_field = (load or load_potential)(run.model, systems[0]).beside(
+    devices = devices_for(run.n_replicas)
+    at_once = run.ensemble.group_size or math.ceil(run.n_replicas / len(devices))
+    load = load or functools.partial(load_potential, replicas=at_once)
+    force_field = load(run.model, systems[0]).beside(
         terms_of(
             run.model,
             min(study, key=lambda system: abs(np.linalg.det(system.cell))),
@@ -152,7 +157,6 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
             dtype=run.model.precision,
         )
     )
-    devices = devices_for(run.n_replicas)
     plan = md.Plan(
         cutoff=force_field.cutoff,
         skin=run.neighbors.skin_angstrom,
@@ -193,8 +197,19 @@ def build(run: RunFile, load: Load | None = None) -> Ensemble:
     return dataclasses.replace(ensemble, plan=plan, run_chunk=run_chunk, memory=used)
 
 
-def load_potential(section: ModelSection, system: System) -> Potential:
-    """The model that a run file names, restricted to the species of the system (exact)."""
+def with_plain(ensemble: Ensemble, why: str) -> Ensemble:
+    """The same ensemble with the plain evaluator of its model; `why`, in words."""
+    model = ensemble.run.model.model_copy(update={"evaluator": "plain"})
+    found = build(ensemble.run.model_copy(update={"model": model}))
+    force_field = dataclasses.replace(found.potential, evaluator=f"plain: {why}")
+    return dataclasses.replace(found, run=ensemble.run, potential=force_field)
+
+
+def load_potential(section: ModelSection, system: System, replicas: int = 1) -> Potential:
+    """The model that a run file names, restricted to the species of the system (exact).
+
+    - `replicas`: the most that are computed at once.
+    """
     with checkpoints.locate(section.name_or_path) as path:
         sha256 = digest_of(path)
         model = checkpoints.load(path)
@@ -205,9 +220,17 @@ def load_potential(section: ModelSection, system: System) -> Potential:
         section.evaluator,
         tolerance=section.radial_tolerance or None,
         dtype=section.precision,
+        replicas=replicas,
     )
     evaluator = f"{found.name}: {found.reason}"
-    return Potential(found.params, found.energy_and_force, found.cutoff, sha256, evaluator)
+    return Potential(
+        found.params,
+        found.energy_and_force,
+        found.cutoff,
+        sha256,
+        evaluator,
+        model=model,
+    )
 
 
 def site_settings(run: RunFile) -> observables.SiteSettings:
@@ -240,5 +263,5 @@ def _capacity(systems: list[System], radius: float, headroom: float) -> int:
         neighbors.neighbor_rows(system.position, system.cell, radius)[0].shape[1]
         for system in distinct
     )
-    step = neighbors.PLACES_MULTIPLE
+    step = neighbors.places_multiple()
     return step * math.ceil(headroom * largest / step)

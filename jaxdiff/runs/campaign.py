@@ -21,10 +21,11 @@ from jaxdiff.io.folder import RunFolder, differences
 from jaxdiff.io.provenance import sha256
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.shown import shown
+from jaxdiff.runs.task import UNITS, Batch, Task
 
 FORMAT, FORMAT_VERSION = "jaxdiff-campaign", 1
 
-PLAN, STUDY, UNITS = "campaign.json", "study.toml", "units"
+PLAN, STUDY = "campaign.json", "study.toml"
 SERIES, FINAL_STATE = "series.h5", "final.extxyz"
 FREE = ("output.directory",)
 
@@ -43,51 +44,49 @@ STOPPED_CODES = (129, 130, 143)
 
 
 @dataclass(frozen=True)
-class Unit:
+class Unit(Task):
     """The replicas [first, stop) of a study as a run of their own.
 
-    - `directory`: of its run. `run_file_sha256`: of the text of its run file.
+    - `run_file_sha256`: of the text of its run file.
     """
 
-    index: int
     first: int
     stop: int
-    directory: Path
     run_file_sha256: str
-
-    @property
-    def run_file(self) -> Path:
-        """Its run file."""
-        return self.directory.with_suffix(".toml")
-
-    @property
-    def log(self) -> Path:
-        """What its run printed."""
-        return self.directory.with_suffix(".log")
-
-    @property
-    def exit_file(self) -> Path:
-        """The exit code of its last run that ended."""
-        return self.directory.with_suffix(".exit")
 
     @property
     def name(self) -> str:
         """The unit in messages."""
         return f"unit {self.index} (replicas {self.first} to {self.stop - 1})"
 
+    @property
+    def cores(self) -> int:
+        """One for each of its replicas."""
+        return self.stop - self.first
+
+    def final_code(self) -> int | None:
+        """That of a run whose series is there."""
+        found = {text: code for code, text in FINAL_CODES.items()}
+        return found.get(series_status(self) or "")
+
 
 @dataclass(frozen=True)
-class Campaign:
+class Campaign(Batch):
     """A study and its units, in the order of their replicas."""
 
-    run_file_sha256: str
-    directory: Path
     units: tuple[Unit, ...]
+    run_file_sha256: str
 
     @property
     def study_text(self) -> str:
         """The run file of the study."""
         return (self.directory / STUDY).read_text(encoding="utf-8")
+
+    @property
+    def cores_words(self) -> str:
+        """One for each replica of the largest unit."""
+        most = max(unit.cores for unit in self.units)
+        return f"one for each of its replicas\n# (the largest unit has {most})"
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def plan(
     units = tuple(
         _write_unit(run, directory, index, *bounds) for index, bounds in enumerate(ranges)
     )
-    campaign = Campaign(sha256(directory / STUDY), directory, units)
+    campaign = Campaign(directory, units, sha256(directory / STUDY))
     durable.write_json(directory / PLAN, _as_json(campaign))
     return campaign
 
@@ -173,7 +172,7 @@ def unit_status(unit: Unit) -> UnitStatus:
     final = series_status(unit)
     if final in FINAL:
         state = final
-    elif is_locked(unit):
+    elif unit.is_locked():
         state = RUNNING
     else:
         # 3 without a series: every replica of the unit has diverged
@@ -191,11 +190,6 @@ def series_status(unit: Unit) -> str | None:
             return str(file.attrs.get("status"))
     except hdf5.UNREADABLE:
         return None
-
-
-def is_locked(unit: Unit) -> bool:
-    """Whether a process runs this unit now."""
-    return RunFolder(unit.directory).is_claimed()
 
 
 def exit_code(unit: Unit) -> int | None:
@@ -252,7 +246,7 @@ def _write_unit(run: RunFile, directory: Path, index: int, first: int, stop: int
     table["hops"]["network"] = _from_anywhere(table["hops"]["network"])
     path = directory / f"{place}.toml"
     durable.write_text(path, runfile.to_toml(runfile.parse(table)))
-    return Unit(index, first, stop, directory / place, sha256(path))
+    return Unit(index, directory / place, first, stop, sha256(path))
 
 
 def _from_anywhere(name: str) -> str:
@@ -318,15 +312,15 @@ def _from_json(table: dict[str, Any], directory: Path) -> Campaign:
     units = tuple(
         Unit(
             row["index"],
+            directory / row["directory"],
             row["first"],
             row["stop"],
-            directory / row["directory"],
             row["run_file_sha256"],
         )
         for row in table["units"]
     )
     _check_units(units, directory)
-    return Campaign(table["run_file_sha256"], directory, units)
+    return Campaign(directory, units, table["run_file_sha256"])
 
 
 def _check_units(units: tuple[Unit, ...], directory: Path) -> None:

@@ -21,6 +21,7 @@ FREE = (  # no trace but, in groups, of rounding
     "output.checkpoint_minutes",
     "output.chunk_ps",
     "ensemble.group_size",
+    "model.if_evaluator_differs",
 )
 
 

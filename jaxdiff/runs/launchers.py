@@ -20,16 +20,8 @@ from typing import Any
 
 from jaxdiff.devices import SLURM_CORES, given_cores
 from jaxdiff.io import durable
-from jaxdiff.runs.campaign import (
-    COMPLETE,
-    DIVERGED,
-    FINAL_CODES,
-    STOPPED_CODES,
-    UNITS,
-    Unit,
-    is_locked,
-    series_status,
-)
+from jaxdiff.runs.campaign import COMPLETE, DIVERGED, FINAL_CODES, STOPPED_CODES
+from jaxdiff.runs.task import UNITS, Task
 from jaxdiff.stop import BAD_INPUT
 
 SIMULATE = (sys.executable, "-m", "jaxdiff", "simulate")
@@ -80,7 +72,7 @@ class Running:
 
 
 def run_local(
-    units: Sequence[Unit],
+    units: Sequence[Task],
     *,
     workers: int = 1,
     accelerators: tuple[str, ...] = (),
@@ -128,7 +120,7 @@ def run_local(
 
 def run_unit(
     command: tuple[str, ...],
-    unit: Unit,
+    unit: Task,
     environment: dict[str, str] | None = None,
     running: Running | None = None,
 ) -> int | None:
@@ -137,11 +129,11 @@ def run_unit(
     Waits while another process runs it: one whose launcher died may still be at work.
     With `running`, the process gets no signals but those.
     """
-    while is_locked(unit):
+    while unit.is_locked():
         if running is not None and running.signal is not None:
             return None
         time.sleep(_POLL_S)
-    done = {text: code for code, text in FINAL_CODES.items()}.get(series_status(unit) or "")
+    done = unit.final_code()
     if done is not None:
         return done
     unit.exit_file.unlink(missing_ok=True)
@@ -167,11 +159,11 @@ def run_unit(
     return code
 
 
-def ended(unit: Unit, code: int) -> str:
+def ended(unit: Task, code: int) -> str:
     """One sentence on how a unit ended."""
     if code == 0:
         return f"{unit.name}: {COMPLETE}"
-    if code == 3 and series_status(unit) != DIVERGED:
+    if code == 3 and unit.final_code() != 3:
         return f"{unit.name}: all its replicas diverged, see {unit.log}"
     if code == 3:
         return f"{unit.name}: {DIVERGED}, some replica was frozen"
@@ -182,7 +174,7 @@ def ended(unit: Unit, code: int) -> str:
 
 
 def _persist(
-    unit: Unit,
+    unit: Task,
     command: tuple[str, ...],
     retries: int,
     environment: dict[str, str],

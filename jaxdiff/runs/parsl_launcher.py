@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxdiff.runs.campaign import FINAL_CODES, Campaign, Unit, is_locked
+from jaxdiff.runs.campaign import FINAL_CODES
 from jaxdiff.runs.launchers import (
     SIMULATE,
     Outcome,
@@ -25,6 +25,7 @@ from jaxdiff.runs.launchers import (
     run_unit,
     stop_signals,
 )
+from jaxdiff.runs.task import Batch, Task
 from jaxdiff.stop import BAD_INPUT
 
 _POLL_S, _CHECKPOINT_S = 0.2, 600.0
@@ -44,8 +45,8 @@ class UnitDied(RuntimeError):
 
 
 def run_parsl(
-    campaign: Campaign,
-    units: Sequence[Unit],
+    campaign: Batch,
+    units: Sequence[Task],
     *,
     workers: int = 1,
     accelerators: tuple[str, ...] = (),
@@ -81,7 +82,7 @@ def run_parsl(
     return Outcome(codes, running.signal)
 
 
-def run_in_worker(command: tuple[str, ...], unit: Unit) -> int:
+def run_in_worker(command: tuple[str, ...], unit: Task) -> int:
     """Run one unit to its end, in a worker; its exit code if there is no use in a retry."""
     code = run_unit(command, unit)
     if code is None or code not in (*FINAL_CODES, BAD_INPUT):
@@ -89,7 +90,7 @@ def run_in_worker(command: tuple[str, ...], unit: Unit) -> int:
     return code
 
 
-def _collect(futures: dict[Unit, Any], running: Running, say: Say) -> dict[int, int]:
+def _collect(futures: dict[Task, Any], running: Running, say: Say) -> dict[int, int]:
     """Exit codes as they come; a worker that was lost too often has -1."""
     codes: dict[int, int] = {}
     while len(codes) < len(futures) and running.signal is None:
@@ -107,10 +108,10 @@ def _collect(futures: dict[Unit, Any], running: Running, say: Say) -> dict[int, 
     return codes
 
 
-def _wait_for_checkpoints(units: Sequence[Unit], say: Say) -> None:
+def _wait_for_checkpoints(units: Sequence[Task], say: Say) -> None:
     limit = time.monotonic() + _CHECKPOINT_S
     while (
-        left := [unit for unit in units if is_locked(unit)]
+        left := [unit for unit in units if unit.is_locked()]
     ) and time.monotonic() < limit:
         time.sleep(_POLL_S)
     for unit in left:
@@ -131,7 +132,7 @@ def _parsl() -> ModuleType:
 
 def _local_config(
     parsl: ModuleType,
-    campaign: Campaign,
+    campaign: Batch,
     workers: int,
     accelerators: tuple[str, ...],
     retries: int,

@@ -33,8 +33,12 @@ def open_series(
     started: float,
     n_parts: int,
     digests: tuple[str, ...] = (),
+    **more: Any,
 ) -> SeriesWriter:
-    """The series of a run, after its first `n_parts` parts with these digests."""
+    """The series of a run, after its first `n_parts` parts with these digests.
+
+    - `more`: of the provenance.
+    """
     return SeriesWriter(
         directory,
         temperature=ensemble.temperature,
@@ -43,7 +47,7 @@ def open_series(
         cell=ensemble.cell,
         is_mobile=ensemble.is_mobile,
         attributes=_attributes(ensemble),
-        provenance=_provenance(ensemble, started),
+        provenance=_provenance(ensemble, started) | more,
         atomic_number=None
         if ensemble.run.system.supercell
         else np.asarray(ensemble.systems[0].atomic_number),

@@ -10,6 +10,8 @@ from pydantic.fields import FieldInfo
 from jaxdiff.checkpoints.families import FAMILIES
 from jaxdiff.io.barrierfile import BarrierFile
 from jaxdiff.io.config import UNITS, Section, unit_of
+from jaxdiff.io.labelfile import LabelFile
+from jaxdiff.io.loopfile import LoopFile
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.trainfile import ScratchSection, TrainFile
 
@@ -17,6 +19,8 @@ RUN_FILES: dict[str, type[Section]] = {
     "simulate": RunFile,
     "finetune": TrainFile,
     "barrier": BarrierFile,
+    "label": LabelFile,
+    "loop": LoopFile,
 }
 """What a command reads."""
 

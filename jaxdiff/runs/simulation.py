@@ -14,7 +14,7 @@ from jaxdiff.analysis.settling import settling
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.series import SeriesWriter, joined_parts
 from jaxdiff.io.site_log import SiteLog, ran_over
-from jaxdiff.runs import checkpoint, folder, memory, records
+from jaxdiff.runs import checkpoint, folder, memory, records, self_check
 from jaxdiff.runs.build import EQUILIBRATION, PRODUCTION, Ensemble, Load, build
 from jaxdiff.runs.checkpoint import Checkpoint
 from jaxdiff.stop import Stopped, StopRequest
@@ -80,11 +80,13 @@ class _Journal:
         self.ns_per_day: float | None = None  # of the last part of a phase
         self.phase = EQUILIBRATION
         self.state = ensemble.first_state()
+        self.self_check: dict[str, Any] = {}
         self.series: SeriesWriter
         self.log: SiteLog | None = None
 
     def begin(self, say: Say) -> None:
         """The energies at the start; what the run will cost."""
+        self._check_evaluator(say)
         self.series = self._series(0)
         ensemble, conditions = self.ensemble, self.ensemble.conditions(EQUILIBRATION)
         self.state = self._evaluate(conditions)
@@ -97,6 +99,8 @@ class _Journal:
         found = self._load()
         self.phase, self.state = found.phase, found.state
         self.wall_before = found.wall_s
+        if not self._is_done(found.n_parts):
+            self._check_evaluator(say)
         self.series = self._series(found.n_parts, found.part_sha256)
         if self.phase == PRODUCTION and self.state.hops is not None:
             self.log = SiteLog(self.series, **found.counters)
@@ -107,16 +111,21 @@ class _Journal:
 
     def complete(self) -> tuple[str, ...]:
         """Run what is left, and join the series; why replicas diverged."""
-        if not self._is_done():
+        if not self._is_done(self.series.n_parts):
             self._finish()
         bad = np.flatnonzero(np.asarray(self.state.diverged)).tolist()
         conditions = self.ensemble.conditions(PRODUCTION)
         return tuple(md.why(self.state, conditions, r) for r in bad)
 
-    def _is_done(self) -> bool:
+    def _check_evaluator(self, say: Say) -> None:
+        """Another evaluator from here on, where this one is wrong."""
+        given = self.ensemble, self.ensemble.conditions(self.phase), self.state
+        self.ensemble, self.self_check = self_check.settled(*given, say)
+
+    def _is_done(self, n_parts: int) -> bool:
         n_steps = self.run.steps(self.run.production.duration_ps)
         at_the_end = self.phase == PRODUCTION and int(self.state.step) >= n_steps
-        return at_the_end and joined_parts(self.directory) == self.series.n_parts
+        return at_the_end and joined_parts(self.directory) == n_parts
 
     def _finish(self) -> None:
         run = self.run
@@ -195,7 +204,8 @@ class _Journal:
 
     def _series(self, n_parts: int, digests: tuple[str, ...] = ()) -> SeriesWriter:
         given = (self.ensemble, self.directory, self.started, n_parts, digests)
-        return records.open_series(*given)
+        checked = {"self_check": self.self_check} if self.self_check else {}
+        return records.open_series(*given, **checked)
 
     def _start_production(self) -> None:
         hops = self.state.hops

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxdiff.io import durable
-from jaxdiff.runs.campaign import UNITS, Campaign, Unit
 from jaxdiff.runs.launchers import SIMULATE
+from jaxdiff.runs.task import UNITS, Batch, Task
 
 SCRIPT = "submit.sbatch"
 
@@ -20,7 +20,10 @@ _TIME_MIN = 24 * 60
 _PATIENCE_S = 20.0
 
 _FOR_THE_LAST_S = 600  # as long as a file system may keep the lock of a node that is gone
-_UNIT = (*SIMULATE, "--wait", str(_FOR_THE_LAST_S))
+WAIT = ("--wait", str(_FOR_THE_LAST_S))
+"""What every command of a task is given: its last start may not have ended yet."""
+
+_UNIT = (*SIMULATE, *WAIT)
 
 _PERMANENT = re.compile(
     r"PartitionConfig|PartitionNodeLimit|PartitionTimeLimit|BadConstraints|JobHeld\w+"
@@ -73,7 +76,7 @@ class Queued:
 
 
 def write_slurm(
-    campaign: Campaign, units: Sequence[Unit], *, command: tuple[str, ...] = _UNIT
+    campaign: Batch, units: Sequence[Task], *, command: tuple[str, ...] = _UNIT
 ) -> Path:
     """Write an array job of units; the path of the script.
 
@@ -121,7 +124,7 @@ def refusal(script: Path) -> str | None:
     return f"--time={asked}, and partition {name} allows {max(longest):g} minutes"
 
 
-def queued(campaign: Campaign) -> dict[int, Queued]:
+def queued(campaign: Batch) -> dict[int, Queued]:
     """Index of a unit -> where Slurm has it, of the user's jobs; none without Slurm."""
     fields = "ArrayTaskID,JobArrayID,State,RestartCnt,StartTime,Reason,WorkDir"
     shown = ",".join(f"{field}:|" for field in fields.split(","))
@@ -161,13 +164,13 @@ def _partitions() -> list[Partition]:
     return list(found.values())
 
 
-def _head(campaign: Campaign, path: Path, array: str) -> str:
+def _head(campaign: Batch, path: Path, array: str) -> str:
     """The options of the job, and where their numbers are from."""
-    replicas = max(unit.stop - unit.first for unit in campaign.units)
+    cores = max(unit.cores for unit in campaign.units)
     default: Partition | None = None
     with contextlib.suppress(NoSlurm):
         default = next((p for p in _partitions() if p.is_default), None)
-    cores, time_min, why = replicas, _TIME_MIN, ""
+    time_min, why = _TIME_MIN, ""
     if default is not None:
         cores = min(cores, default.cores)
         time_min = min(time_min, default.time_min or time_min)
@@ -181,7 +184,7 @@ def _head(campaign: Campaign, path: Path, array: str) -> str:
         array=array,
         directory=campaign.directory,
         time=int(time_min),
-        replicas=replicas,
+        wanted=campaign.cores_words,
         cores=cores,
         why=why,
         output=campaign.directory / UNITS / "slurm-%A_%a.out",
@@ -239,15 +242,15 @@ def _ranges(indices: list[int]) -> str:
 
 _HEAD = """\
 #!/bin/bash
-# The units of this campaign that were not complete. Edit the options; the command that
+# The units that were not complete. Edit the options; the command that
 # wrote this, given again, keeps them and asks Slurm whether it can run them. Then submit:
 #   sbatch {path}
 # A unit that needs more than the time given is requeued by itself, and goes on.
 {array}
 #SBATCH --job-name=jaxdiff
 #SBATCH --chdir="{directory}"
-# edit: time in minutes, and cores of a unit, which can use one for each of its replicas
-# (the largest unit has {replicas}); with an accelerator, one or two are enough{why}
+# edit: time in minutes, and cores of a unit, which can use {wanted};
+# with an accelerator, one or two are enough{why}
 #SBATCH --time={time}
 #SBATCH --cpus-per-task={cores}
 # edit: as your site has it; one # less to use a line

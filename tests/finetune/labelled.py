@@ -39,6 +39,8 @@ def torch_batch(upstream, model, frames, head_of_frame):
             "energy": "REF_energy",
             "stress": "REF_stress",
             "virials": "REF_virials",
+            "total_charge": "charge",
+            "total_spin": "spin",
         },
         arrays_keys={"forces": "REF_forces"},
     )

@@ -53,6 +53,8 @@ def files(tmp_path_factory, model):
         volume = frame.get_volume()
         frame.info["REF_virials"] = -volume * frame.info["REF_stress"]
     frames[0].info |= {"config_forces_weight": 0.3, "config_energy_weight": 2.0}
+    frames[0].info |= {"charge": -1, "spin": 2}  # for models that take them
+    frames[1].info["charge"] = 3
     frames[1].arrays["REF_forces"][0] = [160.0, 0.0, 0.0]  # the second band
     frames[1].arrays["REF_forces"][1] = [0.0, 250.0, 0.0]  # the third
     frames[1].arrays["REF_forces"][2] = [0.0, 250.0, 350.0]  # the last
@@ -104,12 +106,18 @@ def torch_losses():
         ("density", ("weighted", "virials")),
         ("heads", ("weighted", "universal", "virials")),
         pytest.param("gated", ("weighted", "universal"), marks=pytest.mark.long),
+        pytest.param("charged", ("weighted", "universal"), marks=pytest.mark.long),
     ],
 )
 def test_loss_and_gradient_equal_upstreams(upstream, files, tmp_path, options, kinds):
-    """To 1e-8 relative, of every parameter; the frames have weights, bands and gaps."""
+    """To 1e-8 relative, of every parameter; the frames have weights, bands and gaps.
+
+    Of a model that takes charge and multiplicity, those of each frame, and also what they
+    add to the energies of isolated atoms.
+    """
     own = OPTIONS.get(options)
-    theirs = (upstreams(upstream) if own is None else upstream.build(**own)).double()
+    gated = own is None and upstreams(upstream, charged=options == "charged")
+    theirs = (gated or upstream.build(**own)).double()
     model = load(upstream.save(theirs, tmp_path / "start.model"))
     heads = [0, 1, 1] if len(model.heads) > 1 else [0, 0, 0]
     frames = ase.io.read(files, index=":")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxdiff.io import barrierfile, runfile, trainfile
+from jaxdiff.io import barrierfile, labelfile, loopfile, runfile, trainfile
 from jaxdiff.runs import memory, start
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +129,8 @@ KINDS = {
     "simulate/lif_barriers.toml": barrierfile.load,
     "training/lif_naive.toml": trainfile.read_train_file,
     "training/barrier_target.toml": trainfile.read_train_file,
+    "simulate/active/label.toml": labelfile.load,
+    "simulate/active/loop.toml": loopfile.load,
 }
 
 

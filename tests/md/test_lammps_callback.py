@@ -67,11 +67,16 @@ def mass_of(crystal, number):
     return float(crystal.get_masses()[crystal.numbers == number][0])
 
 
+D3 = {"dispersion": True, "dispersion_xc": "r2scan", "dispersion_cutoff": 15.0}
+
+
 @pytest.mark.slow
-def test_energy_forces_and_pressure_are_the_calculators(crystal, started):
-    drive(started, "lif-compact", ["Li", "F"], precision="float64", tolerance=None)
+@pytest.mark.parametrize("added", [{}, D3], ids=["alone", "dispersion"])
+def test_energy_forces_and_pressure_are_the_calculators(crystal, started, added):
+    exact = {"precision": "float64", "tolerance": None}
+    drive(started, "lif-compact", ["Li", "F"], **exact, **added)
     started.command("run 0 post no")
-    crystal.calc = MaceCalculator("lif-compact", precision="float64")
+    crystal.calc = MaceCalculator("lif-compact", precision="float64", **added)
     order = np.argsort(started.numpy.extract_atom("id")[:65])
     force = started.numpy.extract_atom("f")[order]
     expected = crystal.get_forces()
@@ -100,6 +105,21 @@ def test_a_run_conserves_energy_and_crosses_the_cell(crystal, started):
 
 
 @pytest.mark.slow
+def test_dispersion_follows_a_cell_that_shrinks(crystal, started):
+    """It then has more images in reach than it was made for."""
+    drive(started, "lif-compact", ["Li", "F"], precision="float64", **D3)
+    started.command("run 0 post no")
+    edge = float(0.9 * crystal.cell.array[0, 0])
+    crystal.set_cell(0.9 * crystal.cell.array, scale_atoms=True)
+    box = " ".join(f"{axis} final 0 {edge!r}" for axis in "xyz")
+    started.command(f"change_box all {box} remap")
+    started.command("run 0 post no")
+    crystal.calc = MaceCalculator("lif-compact", precision="float64", **D3)
+    expected = crystal.get_potential_energy()
+    assert started.get_thermo("pe") == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fault_stops_the_run(started, monkeypatch):
     drive(started, "lif-compact", ["Li", "F"])
@@ -124,6 +144,8 @@ def test_what_lammps_must_be(started):
         drive(started, load_default(), ["Li"])
     with pytest.raises(ValueError, match="'X1' is no chemical element"):
         drive(started, load_default(), ["Li", "X1"])
+    with pytest.raises(ValueError, match="use damping='bj'"):
+        drive(started, load_default(), ["Li", "F"], dispersion=True, damping="zero")
     with jax.enable_x64(False), pytest.raises(ValueError, match="64 bits"):
         drive(started, load_default(), ["Li", "F"])
     started.commands_string("group gone id 5\ndelete_atoms group gone compress no")

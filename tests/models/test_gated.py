@@ -12,7 +12,7 @@ from oracle import TOLERANCE, crystal
 from jaxdiff.calculator import MaceCalculator, predict_atoms
 from jaxdiff.checkpoints import load, save, save_native
 from jaxdiff.finetune import Keys, read_frames
-from jaxdiff.finetune.errors import graphs_of
+from jaxdiff.finetune.errors import error_table, graphs_of, predictions
 from jaxdiff.models.mace.gated import GatedMace
 
 CHARGED = replace(
@@ -196,19 +196,72 @@ def test_what_the_model_has_no_row_for_is_refused(info, message):
         predict_atoms(random_model(CHARGED), atoms)
 
 
-def test_training_takes_neutral_singlets_alone(tmp_path):
-    """The charge of a frame does not reach the model there."""
-    atoms = crystal()
-    atoms.info |= {"REF_energy": -1.0}
-    charged = atoms.copy()
-    charged.rattle(0.02, seed=8)  # a frame of its own
-    charged.info["charge"] = -1
-    ase.io.write(tmp_path / "frames.extxyz", [atoms, charged])
+def charged_frames(tmp_path, model=None):
+    """Four frames of two geometries, each with charge and multiplicity of its own.
+
+    With the energies and forces of `model`.
+    """
+    frames = []
+    for seed, info in enumerate(({}, {"charge": -1, "spin": 2}, {"spin": 3})):
+        atoms = crystal()
+        atoms.rattle(0.05, seed=seed)
+        atoms.info |= info
+        frames.append(atoms)
+    frames.append(frames[0].copy())  # in another state
+    frames[3].info["charge"] = 2
+    for number, atoms in enumerate(frames):
+        found = predict_atoms(model, atoms) if model else None
+        atoms.info["REF_energy"] = float(found.energy) if found else -1.0 * number
+        atoms.arrays["REF_forces"] = np.array(found.forces if found else atoms.positions)
+    ase.io.write(tmp_path / "frames.extxyz", frames)
+    return read_frames([tmp_path / "frames.extxyz"]), frames
+
+
+def test_frames_of_a_batch_have_charges_of_their_own(tmp_path):
+    """Two in a batch, and padding: each as the calculator has it alone."""
+    model = random_model(CHARGED)
+    frames, atoms = charged_frames(tmp_path, model)
+    found = predictions(model, frames, batch_size=3)
+    for frame, one in zip(found, atoms, strict=True):
+        assert frame.energy == pytest.approx(one.info["REF_energy"], rel=1e-8)
+        # extxyz keeps 8 decimals of a position
+        expected = one.arrays["REF_forces"]
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(frame.forces, expected, rtol=0, atol=1e-7 * size)
+    states = found[0].energy - found[3].energy, found[0].forces - found[3].forces
+    assert min(np.abs(state).max() for state in states) > 1e-3  # it is not the geometry
+    (errors,) = error_table(model, {"all": frames}, batch_size=3)
+    assert errors.energy_rmse < 0.01
+    assert errors.forces_relative < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ({"charge": 11}, r"frame 1: charge 11.0; the model knows .* Remove the frame\."),
+        ({"charge": 0.5}, "frame 1: charge 0.5"),
+        ({"charge": "one"}, "frame 1: charge nan"),
+        ({"spin": 0}, r"frame 1: spin \(multiplicity, 2S \+ 1\) 0"),
+    ],
+)
+def test_frames_that_the_model_has_no_row_for_are_refused(tmp_path, info, message):
+    atoms, other = crystal(), crystal()
+    other.rattle(0.02, seed=8)  # a frame of its own
+    other.info |= info
+    for frame in (atoms, other):
+        frame.info["REF_energy"] = -1.0
+    ase.io.write(tmp_path / "frames.extxyz", [atoms, other])
     frames = read_frames([tmp_path / "frames.extxyz"], Keys(needed=("energy",)))
     assert len(graphs_of(random_model(SMALL), frames)) == 2  # knows no charge
-    assert len(graphs_of(random_model(CHARGED), frames[:1])) == 1
-    with pytest.raises(ValueError, match=r"frame 1: charge -1 and spin 1, .* singlets"):
+    with pytest.raises(ValueError, match=message):
         graphs_of(random_model(CHARGED), frames)
+
+
+def test_states_of_one_geometry_contradict_each_other_without_charges(tmp_path):
+    frames, _ = charged_frames(tmp_path)
+    assert len(graphs_of(random_model(CHARGED), frames)) == 4
+    with pytest.raises(ValueError, match="have the geometry of an earlier one with other"):
+        graphs_of(random_model(SMALL), frames)
 
 
 def test_charge_changes_energy_and_isolated_atoms():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.neighborlist import neighbor_list
+from ions_family import ions
 from scipy.special import erfc
 
 from jaxdiff import checkpoints, neighbors
@@ -76,14 +77,6 @@ images = 1
 [output]
 directory = "{folder}/barrier"
 """
-
-
-def ions(charge=1.0):
-    """LiF about as Fumi and Tosi have it (doi:10.1016/0022-3697(64)90159-3)."""
-    repulsion = np.array([[99.0, 212.0], [212.0, 421.0]])
-    pair = {"repulsion": repulsion, "length": np.full((2, 2), 0.299)}
-    weights = {"pair": pair, "charge": np.array([charge, -charge])}
-    return ions_family.Ions(weights, np.array([[-1.0, -2.0]]), (3, 9), 4.5)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import re
 import tomllib
 
 import ase.io
@@ -86,23 +87,26 @@ def test_the_kernel_for_gpus_is_refused_elsewhere(monkeypatch, backend, reason):
         build.load_potential(section, rock_salt(2))
 
 
-@pytest.mark.parametrize(
-    "evaluator", ["plain", pytest.param("compiled", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+@pytest.mark.parametrize("evaluator", ["plain", "compiled"])
 @pytest.mark.slow
-def test_no_operation_of_a_run_is_for_cpus_alone(monkeypatch, evaluator):
+def test_no_operation_of_a_run_is_for_cpus_alone(monkeypatch, evaluator, backend):
     """JAX translates the program, evaluator and detector included, for accelerators."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(build, "devices_for", lambda _: jax.devices()[:1])
     changes = {"model__name_or_path": "lif-compact", "model__evaluator": evaluator}
     ensemble = build.build(parse(**changes))
+    assert ensemble.plan.group_size == 4
+    assert ensemble.close % 8 == 0
     conditions = ensemble.conditions(build.PRODUCTION)
     numbers = jnp.asarray(1, jnp.int32), ensemble.plan.number("nve")
     arguments = ensemble.potential.params, conditions, ensemble.first_state(), *numbers
     traced = jax.jit(ensemble.run_chunk).trace(*arguments)
-    for platform in ("cuda", "rocm", "tpu"):
+    for platform in ("cuda", "rocm") if backend == "gpu" else ("tpu",):
         program = traced.lower(lowering_platforms=(platform,)).as_text()
         assert "while" in program
         assert "custom_call" not in program  # of a solver, say
+        assert not re.search(r"dot_general.*xf64>", program)
 
 
 @pytest.mark.slow

@@ -242,7 +242,7 @@ def test_the_commands_from_plan_to_merge(tmp_path, study, monkeypatch):
     (directory / "0001.behaviour").write_text("exit 2")
     result = invoke("run", directory)
     assert result.exit_code == 1
-    assert "1 units did not complete: unit 1 (replicas 2 to 3)" in result.output
+    assert "1 unit did not complete: unit 1 (replicas 2 to 3)" in result.output
     assert "1 complete, 1 failed" in invoke("status", directory).output
     result = invoke("merge", directory)
     assert result.exit_code == 2

@@ -181,7 +181,7 @@ def test_another_run_of_the_unit_is_waited_for(planned):
     behave(0, "slow")
     unit = planned.units[0]
     other = subprocess.Popen([*STUB, "units/0000.toml"], cwd=planned.directory)
-    wait_for(lambda: campaign.is_locked(unit))
+    wait_for(lambda: unit.is_locked())
     assert run_unit(STUB, unit) == 0
     assert starts(unit) == [0]
     assert other.wait() == 0
@@ -213,7 +213,7 @@ def test_the_slurm_script_waits_for_the_checkpoint_before_its_time_is_over(plann
     job.send_signal(signal.SIGTERM)
     assert job.wait(timeout=30) == 143
     assert unit.exit_file.read_text() == "143\n"
-    assert not campaign.is_locked(unit)
+    assert not unit.is_locked()
     behave(0, "")
     assert bash(script, unit).wait() == 0
     assert starts(unit)[1] > 0

@@ -73,7 +73,7 @@ def test_the_script_has_cores_and_time_from_the_plan_and_the_cluster(
 def test_without_slurm_the_script_is_written_and_that_is_said(planned, no_slurm):
     code, said = submit(planned[0])
     assert code == 0
-    assert "could not be asked whether it can run them (sinfo does not answer" in said
+    assert "could not be asked whether it can run that (sinfo does not answer" in said
     text = (planned[0].directory / "submit.sbatch").read_text()
     # a unit that was requeued may meet the lock of its last start
     assert '-m jaxdiff simulate --wait 600 "$unit.toml"' in text
@@ -176,7 +176,7 @@ def test_status_says_what_slurm_has_and_run_leaves_it_alone(planned, cluster):
     assert "unit 3" not in said
     code, said = submit(planned)
     assert code == 0
-    assert "1 units in" in said
+    assert "1 unit in" in said
     text = (planned.directory / "submit.sbatch").read_text()
     assert re.findall("--array=(.*)", text) == ["3"]
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdiff.models.blocks import Blocks, blocks_of
 from jaxdiff.models.contract import Evaluate, Kernel, Request
+from jaxdiff.models.edges import collect
 from jaxdiff.models.mace.architecture import (
     Architecture,
     Parameters,
@@ -39,18 +40,21 @@ WIDE = 24
 CACHE = 3 * 2**19
 """Bytes of the weights of a block's edges on a CPU."""
 ACCELERATOR_MEMORY = 2**28
-"""The same on an accelerator."""
+"""The same on an accelerator, of all replicas that are evaluated at once."""
 _PLACES = 128
 
 
-def fitting_size(folded: Folded) -> int:
+def fitting_size(folded: Folded, replicas: int = 1) -> int:
     """Atoms of a block whose weights of edges fit the cache, or the memory set aside.
 
     Not by the places that a row has: sums would round otherwise when rows grow.
+
+    - `replicas`: how many share the memory of an accelerator.
     """
     of_edge = folded.last_radial[0, 0]
     of_atom = _PLACES * of_edge.size * of_edge.dtype.itemsize
-    room = CACHE if jax.default_backend() == "cpu" else ACCELERATOR_MEMORY
+    on_cpu = jax.default_backend() == "cpu"
+    room = CACHE if on_cpu else ACCELERATOR_MEMORY / replicas
     return max(1, round(room / of_atom))
 
 
@@ -61,12 +65,16 @@ def energy_and_gradient(
     displacement: Float[Array, "atoms places 3"],
     sender: Int[Array, "atoms places"],
     convolve: Callable,
+    reverse: Int[Array, "atoms places"] | None = None,
 ) -> tuple[Float[Array, " atoms"], Float[Array, "atoms places 3"]]:
     """Interaction energy of each atom, eV, and the derivative of their sum, eV/Å.
 
     Rows as those of `jaxdiff.models.edges.Edges`; the derivative is over displacements.
     `convolve`: the sum over neighbours of the last layer, `convolve_by_path` or
     `jaxdiff.models.mace.fused.convolve`.
+    `reverse`: with it, what comes back to the senders is kept for all edges and gathered,
+    in an order that is always the same; without it, added up block by block, in memory,
+    which is faster on a CPU, and on others in any order.
     """
     geometry = functools.partial(_geometry, folded.architecture.max_ell)
     (distance, harmonic), to_displacement = jax.vjp(geometry, displacement)
@@ -89,12 +97,16 @@ def energy_and_gradient(
         layer = functools.partial(_last_layer, folded, convolve, own)
         energy, pull = jax.vjp(layer, *edge, sent[sender], feature)
         *along_edge, along_edge_sent, along_feature = pull(weight)
-        along_sent = along_sent.at[sender].add(along_edge_sent, mode="promise_in_bounds")
-        return along_sent, (energy, tuple(along_edge), along_feature)
+        if reverse is None:
+            added = along_sent.at[sender].add(along_edge_sent, mode="promise_in_bounds")
+            return added, (energy, tuple(along_edge), along_feature, None)
+        return along_sent, (energy, tuple(along_edge), along_feature, along_edge_sent)
 
-    along_sent, (last_energy, along_edge, along_feature) = jax.lax.scan(
+    along_sent, (last_energy, along_edge, along_feature, kept) = jax.lax.scan(
         last, jnp.zeros_like(sent), (own, edge, sender, feature, weight)
     )
+    if reverse is not None:
+        along_sent = _gathered(blocks, kept, sender, reverse)
     along_feature = along_feature + to_feature(along_sent)[0][blocks.atom]
 
     def first_back(given):
@@ -109,6 +121,16 @@ def energy_and_gradient(
     )
     total = folded.scale * of_atoms(energy + last_energy) + folded.shift
     return total, to_displacement(along_edge)[0]
+
+
+def _gathered(blocks: Blocks, kept, sender, reverse):
+    """Sum over the edges that each atom sends, of values that lie block by block."""
+    n_atoms, places = reverse.shape
+    row, place = reverse // places, reverse % places
+    there = jnp.asarray(blocks.place)[jnp.minimum(row, n_atoms - 1)] * places + place
+    there = jnp.where(row < n_atoms, there, sender.size)  # of edges that are none
+    kept = kept.reshape(-1, places, *kept.shape[3:])
+    return collect(kept, sender.reshape(-1, places), there)
 
 
 def _geometry(max_ell: int, displacement):
@@ -262,12 +284,13 @@ def prepare(
     """
     species = request.species
     folded = fold(model, request.dtype, head=request.head, tolerance=request.tolerance)
-    blocks = blocks_of(species, block_size or fitting_size(folded))
+    size = block_size or fitting_size(folded, request.replicas)
+    blocks = blocks_of(species, size)
 
     def evaluate(folded, edges):
-        node, gradient = energy_and_gradient(
-            folded, blocks, species, edges.displacement, edges.sender, convolve
-        )
+        reverse = None if jax.default_backend() == "cpu" else edges.reverse
+        given = edges.displacement, edges.sender, convolve, reverse
+        node, gradient = energy_and_gradient(folded, blocks, species, *given)
         return node, gradient, folded.atomic_energies[species]
 
     return folded, evaluate

@@ -6,6 +6,7 @@ memory. On other devices it evaluates the same polynomial with JAX, slowly: for 
 """
 
 import functools
+import importlib
 import importlib.util
 from importlib.metadata import version
 from typing import Any
@@ -24,8 +25,8 @@ from jaxdiff.models.mace.architecture import (
 from jaxdiff.models.mace.layers import coupling
 
 LAST_BEFORE_JAX_0_12 = (0, 13, 0)
-"""The newest cuequivariance-jax that was seen to fail with JAX 0.12: it gives JAX a rule
-for dead code with fewer arguments than JAX passes."""
+"""The newest cuequivariance-jax that does not know what JAX 0.12 gives rules."""
+_MODULE = "cuequivariance_jax.segmented_polynomials.segmented_polynomial"
 
 
 def reason_not_to() -> str | None:
@@ -38,18 +39,25 @@ def reason_not_to() -> str | None:
     for package in ("cuequivariance_jax", "cuequivariance_ops_jax"):
         if importlib.util.find_spec(package) is None:
             return f'{package} is not installed (pip install "jaxdiff[cuda]" brings it)'
-    return reason_against_versions()
-
-
-def reason_against_versions() -> str | None:
-    """Why the packages that are installed do not work together, in words."""
-    package, used = version("cuequivariance-jax"), version("jax")
-    if _numbers(package) <= LAST_BEFORE_JAX_0_12 and _numbers(used) >= (0, 12):
-        return (
-            f"cuequivariance-jax {package} fails with JAX {used}; use a newer one, or "
-            'pip install "jax<0.12"'
-        )
     return None
+
+
+@functools.cache
+def _operation() -> Any:
+    """cuequivariance's, for the JAX that is installed.
+
+    JAX 0.12 gives a rule for dead code what is alive of its inputs, between the two
+    arguments that it had before; the rule of these releases has no place for it.
+    """
+    import cuequivariance_jax as cuex
+
+    is_old = _numbers(version("cuequivariance-jax")) <= LAST_BEFORE_JAX_0_12
+    if is_old and _numbers(version("jax")) >= (0, 12):
+        module: Any = importlib.import_module(_MODULE)
+        rules, primitive = module.partial_eval.dce_rules, module.segmented_polynomial_p
+        rule = rules[primitive]
+        rules[primitive] = lambda used, *rest: rule(used, rest[-1])
+    return cuex.segmented_polynomial
 
 
 def _numbers(release: str) -> tuple[int, ...]:
@@ -64,19 +72,16 @@ def convolve(arch: Architecture, radial, function, harmonic, sent):
       `sent` [atoms, places, components, C].
     """
     try:
-        import cuequivariance_jax as cuex
-    except ImportError:
+        operation = _operation()
+    except (ImportError, OSError):  # the second: its operations without a driver
         raise ValueError(
             "the fused sum over neighbours needs cuequivariance_jax; install it with "
             'pip install "jaxdiff[cuda]", or use "compiled".'
         ) from None
-    if reason := reason_against_versions():
-        raise ValueError(f"the fused sum over neighbours cannot be used: {reason}.")
-
     size, places = function.shape[:2]
     weight = function @ radial.reshape(len(radial), -1)
     polynomial = _polynomial(arch.hidden[0], arch.max_ell, arch.channels)
-    [joined] = cuex.segmented_polynomial(
+    [joined] = operation(
         polynomial,
         [weight, sent.reshape(size, places, -1), harmonic],
         [jax.ShapeDtypeStruct((size, 1, polynomial.outputs[0].size), weight.dtype)],

@@ -19,6 +19,7 @@ from jaxdiff.models.edges import Edges
 from jaxdiff.models.mace.architecture import Parameters, tensor_product_paths
 from jaxdiff.models.mace.product import contraction_for
 from jaxdiff.models.mace.radial import edge_features, radial_network, zbl_pair_energy
+from jaxdiff.models.sums import rows_of
 
 MAX_TABULATED_SPECIES = 4
 """Up to so many species the first layer sums neighbours species by species."""
@@ -81,7 +82,7 @@ def _layers(model, edges, radial, species) -> Iterator[dict[int, Array]]:
     arch = model.architecture
     harmonic = spherical_harmonics(arch.max_ell, edges.displacement)
     embedding = model.weights["embedding"] / len(arch.atomic_numbers) ** 0.5
-    feature = {0: embedding[species][:, None, :]}
+    feature = {0: rows_of(embedding, species)[:, None, :]}
     for layer in range(len(arch.interactions)):
         feature = _layer(model, layer, feature, edges, radial, harmonic, species)
         yield feature

@@ -1,5 +1,6 @@
 """What a MACE of non-linear blocks is made of: static architecture and arrays."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -7,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdiff.models.mace.base import Built
+from jaxdiff.models.sums import rows_of
 
 P = TypeVar("P", bound="Parameters")
 READOUTS = ("linear", "nonlinear", "bias")
@@ -88,9 +90,13 @@ class Parameters(Built):
 
     constants
     - gate: scalar, gate []: constants of silu and sigmoid
+
+    - `numbers`: total_charge and total_spin [atoms], int, where they are not those of the
+      architecture for all atoms; see `of_structures`.
     """
 
     architecture: Architecture = struct.field(pytree_node=False)
+    numbers: dict[str, Int[Any, " atoms"]] | None = None
 
     @property
     def isolated(self) -> Float[Any, "heads species"]:
@@ -103,16 +109,43 @@ class Parameters(Built):
         own = energies - self._embedding_energy() if self._has_readout else energies
         return super().with_isolated(own)
 
+    @property
+    def reference(self) -> Float[Any, "heads species"]:
+        """Energies of isolated atoms, eV, float64, without what charge and spin add."""
+        return super().isolated
+
     def embedding(self) -> Float[Array, "species channels"]:
-        """What each species starts from, with charge and spin of the structure."""
-        weight = self.weights["embedding"]
+        """What each species starts from, with charge and spin of the architecture."""
+        weight, arch = self.weights["embedding"], self.architecture
         scaled = weight / weight.shape[0] ** 0.5
-        if not self.architecture.embedded:
-            return scaled
-        own, arch = self.weights["structure"], self.architecture
         number = {"total_charge": arch.charge, "total_spin": arch.multiplicity}
-        rows = [own[name][number[name] + zero] for name, _, zero, _ in arch.embedded]
-        return scaled + jax.nn.silu(jnp.concatenate(rows) @ own["project"])
+        return scaled + self._of_structure(number) if arch.embedded else scaled
+
+    def start(self, species: Int[Any, " atoms"]) -> Float[Array, "atoms channels"]:
+        """What each atom starts from, with charge and spin of its structure."""
+        if self.numbers is None:
+            return rows_of(self.embedding(), species)
+        weight = self.weights["embedding"]
+        scaled = rows_of(weight, species) / weight.shape[0] ** 0.5
+        return scaled + self._of_structure(self.numbers)
+
+    def structure_energy(
+        self, species: Int[Any, " atoms"], head: int | Int[Any, ""] | Int[Any, " atoms"]
+    ) -> Float[Array, " atoms"] | float:
+        """What charge and spin add to an atom, eV; 0 where `isolated` has it."""
+        if self.numbers is None or not self._has_readout:
+            return 0.0
+        readout = self.weights["structure"]["readout"]
+        energy = self.start(species) @ (readout / readout.shape[0] ** 0.5)
+        return energy[jnp.arange(len(species)), head]
+
+    def _of_structure(self, number: Mapping[str, Any]) -> Float[Array, "*atoms channels"]:
+        own = self.weights["structure"]
+        rows = [
+            jnp.asarray(own[name])[number[name] + zero]
+            for name, _, zero, _ in self.architecture.embedded
+        ]
+        return jax.nn.silu(jnp.concatenate(rows, axis=-1) @ own["project"])
 
     @property
     def _has_readout(self) -> bool:

@@ -18,6 +18,7 @@ from jaxdiff.models.mace import radial as functions
 from jaxdiff.models.mace.architecture import tensor_product_paths
 from jaxdiff.models.mace.gated.architecture import Parameters
 from jaxdiff.models.mace.product import contraction_for
+from jaxdiff.models.sums import rows_of
 
 _NORM_EPSILON = 1e-5
 
@@ -35,7 +36,7 @@ def node_energy(
     read = features if len(model.architecture.readouts) > 1 else features[-1:]
     for number, feature in enumerate(read):
         total = total + _readout(model, number, feature[0][:, 0, :], head)
-    return mace.scaled(model, total, head)
+    return mace.scaled(model, total, head) + model.structure_energy(species, head)
 
 
 def node_features(
@@ -48,7 +49,7 @@ def node_features(
     basis = functions.bessel_basis(x, model.constants["bessel"], arch.cutoff)
     envelope = functions.polynomial_envelope(distance, arch.cutoff, arch.cutoff_power)
     harmonic = mace.spherical_harmonics(arch.max_ell, edges.displacement)
-    feature = {0: model.embedding()[species][:, None, :]}
+    feature = {0: model.start(species)[:, None, :]}
     for layer in range(len(arch.hidden)):
         edge = basis, envelope[..., None], harmonic
         feature = _layer(model, layer, feature, edges, edge, species)
@@ -106,8 +107,8 @@ def _hidden(weights, name, basis, edges, species):
     ends = basis.shape[-1], basis.shape[-1] + weights["source"].shape[1]
     radial, source, target = jnp.split(hidden[0]["weight"], ends, axis=0)
     root = weights["source"].shape[0] ** 0.5
-    sender = (weights["source"] / root @ source)[species]
-    receiver = (weights["target"] / root @ target)[species]
+    sender = rows_of(weights["source"] / root @ source, species)
+    receiver = rows_of(weights["target"] / root @ target, species)
     value = basis @ radial + edges.at_sender(sender) + edges.at_receiver(receiver)
     value = _activated(value, hidden[0])
     for layer in hidden[1:]:

@@ -68,13 +68,21 @@ class GatedMace(Parameters):
             low = -zero if least[name] is None else least[name]
             high = rows - 1 - zero
             value = given[name]
-            if value != int(value) or not low <= value <= high:
+            if not low <= value <= high or value != int(value):
                 word = "charge" if name == "total_charge" else "spin (multiplicity, 2S + 1)"
                 raise ValueError(
                     f"{word} {value}; the model knows whole numbers from {low} to {high}."
                 )
         changed = replace(arch, charge=int(charge), multiplicity=int(multiplicity))
         return replace(self, architecture=changed)
+
+    def of_structures(
+        self, charge: Int[Any, " atoms"], multiplicity: Int[Any, " atoms"]
+    ) -> "GatedMace":
+        """For atoms of several structures; energies are without `reference` alone."""
+        if not self.takes_charge:
+            return self
+        return replace(self, numbers={"total_charge": charge, "total_spin": multiplicity})
 
     @staticmethod
     def decays(name: str) -> bool:

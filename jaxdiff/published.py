@@ -4,6 +4,9 @@ import dataclasses
 import types
 from collections.abc import Mapping
 
+DEFAULT = "lif-compact"
+"""Name of the model that is part of the package."""
+
 ASL = "ASL"
 
 

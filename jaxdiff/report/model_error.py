@@ -1,0 +1,62 @@
+"""The error that comes from the model, beside that of the hops, where a run has one."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdiff.analysis.study import Study
+from jaxdiff.report.document import Block, Heading, Text
+
+FILE = "model_error.json"
+"""Written by `jaxdiff report --error-train ... --error-valid ...`."""
+
+
+def read_model_error(folder: Path) -> dict[str, Any] | None:
+    """What was written before, or None."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        record = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if isinstance(record, dict) and "log_diffusivity_standard_error" in record:
+            return record
+    return None
+
+
+def model_error(record: dict[str, Any] | None, study: Study) -> list[Block]:
+    """Both errors beside each other, and whether the model's own can be believed."""
+    if record is None:
+        return []
+    factors = ", ".join(
+        f"{np.exp(error):.2f} at {kelvin:.0f} K"
+        for kelvin, error in zip(
+            record["temperature_kelvin"],
+            record["log_diffusivity_standard_error"],
+            strict=True,
+        )
+    )
+    text = f"One standard error of the model is a factor in D of {factors}"
+    own, fit = record["activation_energy_standard_error_ev"], study.activation.headline
+    if own is not None:
+        text += f", and {own:.3f} eV in Ea"
+        if fit is not None:
+            hops = fit.activation_energy.standard_error
+            both = np.hypot(own, hops)
+            text += f"; that of the hops is {hops:.3f} eV, both together {both:.3f} eV"
+    text += (
+        f". It is that of the model's last layer at {sum(record['crossings'])} crossings "
+        f"and {sum(record['frames'])} other frames. {_calibration(record)}"
+    )
+    return [Heading("The model's own error"), Text(text)]
+
+
+def _calibration(record: dict[str, Any]) -> str:
+    n, two = record["differences"], record["within_two"]
+    if two is None:
+        return "**Not to be trusted:** no held-out frames say how far it holds."
+    seen = (
+        f"Of {n} differences of energy between held-out frames {record['within_one']:.0%} "
+        f"are within one and {two:.0%} within two standard errors (68 % and 95 % if it is "
+        "right)"
+    )
+    return f"{'' if record['trusted'] else '**Not to be trusted.** '}{seen}."
