@@ -34,6 +34,7 @@ def labelled(path, rng, noise):
         atoms = shaken(rng)
         atoms.calc = calculator
         energy = atoms.get_potential_energy() + noise[k % len(noise)] * rng.normal()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
         atoms.calc = None
         atoms.info["REF_energy"] = energy
         frames.append(atoms)
