@@ -4,8 +4,8 @@ import importlib
 import json
 import re
 
+import browsing
 import numpy as np
-import pages
 import pytest
 import typer
 from lattice_walks import carriers
@@ -108,7 +108,7 @@ def test_a_report_of_sodium_speaks_of_no_other_crystal(invoke, tmp_path):
     several = [walk(tmp_path / f"{k}.extxyz", seed=k) for k in range(2)]
     result, out = invoke(*several, *kelvin, "--mobile", "Na")
     assert result.exit_code == 0, result.output
-    page = pages.words((out / "report.html").read_text())
+    page = browsing.words((out / "report.html").read_text())
     text = (out / "report.md").read_text() + page
     assert not re.search(r"lithium|LiF|\bLi\b", text)
     assert "Na in NaS" in text

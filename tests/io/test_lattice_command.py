@@ -40,7 +40,7 @@ directory = "{directory}"
 """
 
 
-def load(section, system):
+def load(section, system, replicas=1):
     """Energy k Σ m |x - site|² / 2 + B (V - V0)² / 2 V0; sites go with the cell."""
     fraction = jnp.asarray(system.position) @ jnp.linalg.inv(jnp.asarray(system.cell))
     mass, rest = jnp.asarray(system.mass)[:, None], volume(jnp.asarray(system.cell))

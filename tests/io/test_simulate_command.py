@@ -44,7 +44,7 @@ chunk_ps = 0.2
 """
 
 
-def load(section, system):
+def load(section, system, replicas=1):
     """Springs to the sites of the first replica; weaker ones break."""
     site = jnp.asarray(system.position)
     mass = jnp.asarray(system.mass)[:, None]  # springs that leave the centre of mass alone

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import pages
+import browsing
 import pytest
 from test_lattice_report import study as lattice_study
 
@@ -23,7 +23,7 @@ TITLES = (
 
 @pytest.fixture
 def browser():
-    found = pages.browser()
+    found = browsing.browser()
     if found is None:
         pytest.skip("no Chromium: install it (Debian: apt-get install chromium)")
     return found
@@ -51,7 +51,7 @@ def test_pages_fit_and_say_nothing_on_the_console(browser, write_series, tmp_pat
         write_lattice_report(lattice_study(), tmp_path / "lattice"),
         write_comparison(runs, tmp_path / "compared"),
     ]
-    found, console = pages.seen(browser, made, WIDTHS, tmp_path)
+    found, console = browsing.seen(browser, made, WIDTHS, tmp_path)
     assert console == []
     assert set(found) == {(title, width) for title in TITLES for width in WIDTHS}
     for (title, width), one in found.items():
@@ -74,7 +74,7 @@ def test_the_browser_sees_what_it_has_to(browser, tmp_path):
         f"{'x' * 300}</td></tr></table></div><img src='nothing.png'>"
         "<script>nothing();</script></main></body>"
     )
-    found, console = pages.seen(browser, [page], [1200], tmp_path)
+    found, console = browsing.seen(browser, [page], [1200], tmp_path)
     assert found["bad", 1200]["page"] >= 3000
     assert len(found["bad", 1200]["wide"]) == 1
     assert found["bad", 1200]["blank"] == 1

@@ -31,7 +31,7 @@ def test_the_report_has_numbers_curve_and_checks(tmp_path):
     assert write_lattice_report(result, folder, static=static) == folder / "lattice.html"
     assert LatticeStudy.from_json((folder / "lattice.json").read_text()) == result
     text = (folder / "lattice.md").read_text()
-    assert text.index("linear expansion") < text.index("## Checks")
+    assert text.index("linear thermal expansion") < text.index("## Checks")
     assert text.count("| 300 |") == 3  # values, sampling, and pressures
     assert "a = 4.0736 Å, B = 64.6 GPa" in text
     assert "A parabola through a(T)" in text

@@ -2,9 +2,9 @@ import csv
 import json
 import re
 
+import browsing
 import h5py
 import numpy as np
-import pages
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -71,7 +71,7 @@ def test_the_page_is_complete_in_itself(write_series):
     assert page.count("data:image/png;base64,") == len(FIGURES) + 1  # and the region
     for outside in ('src="http', "href=", "<script", "@import", "url("):
         assert outside not in page
-    text = pages.words(page)
+    text = browsing.words(page)
     assert "Ea = " in text
     assert "0.24 eV (DeePMD)" in text
     first, *folded = page.split("<details>")

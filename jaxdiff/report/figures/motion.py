@@ -16,6 +16,7 @@ from jaxdiff.report.figures.style import (
     key,
     logarithmic,
     place,
+    positive,
     round_numbers,
     say,
     temperature_styles,
@@ -34,7 +35,7 @@ def displacements(study: Study, ax: Axes | None = None) -> Axes:
         slope = row.slope
         assert slope is not None  # for the type checker
         time, msd = slope.curve.time_ps, slope.curve.msd
-        axes.plot(time, msd, lw=1.2, label=_kelvin(row), **style)
+        axes.plot(time, positive(msd), lw=1.2, label=_kelvin(row), **style)
         if slope.fit is not None:
             x = np.array([slope.first_ps, slope.last_ps])
             d = row.defect_diffusivity_gls.value * 1e4  # Å^2/ps
@@ -73,7 +74,8 @@ def tracer_displacements(study: Study, ax: Axes | None = None) -> Axes:
     def draw(axes: Axes, row: TemperatureRow, style: dict) -> None:
         if row.tracer is not None and (row.tracer.curve.msd > 0).any():
             curve = row.tracer.curve
-            axes.plot(curve.time_ps, curve.msd, lw=1.2, label=_kelvin(row), **style)
+            msd = positive(curve.msd)
+            axes.plot(curve.time_ps, msd, lw=1.2, label=_kelvin(row), **style)
 
     return _over_time(study, ax, draw, "MSD of a mobile atom  (Å²)")
 
@@ -86,7 +88,7 @@ def frame_displacements(study: Study, ax: Axes | None = None) -> Axes:
         for curve, what in zip(row.continuous or (), widths, strict=False):
             label = _kelvin(row) if what == "mobile atom" else None
             shared = {"lw": widths[what], "gid": f"{_kelvin(row)}, {what}"} | style
-            axes.plot(curve.time_ps, curve.msd, label=label, **shared)
+            axes.plot(curve.time_ps, positive(curve.msd), label=label, **shared)
 
     missing = "no positions were kept:\nset output.positions_every_ps"
     missing += "\n(of trajectories: --keep-frames)"
@@ -124,7 +126,7 @@ def _over_time(
         axes.plot([], [], label=name, **style)
     if log:
         logarithmic(axes)
-        key(axes, "upper left")
+        key(axes)
     return axes
 
 

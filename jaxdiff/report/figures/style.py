@@ -163,6 +163,11 @@ def logarithmic(axes: Axes, which: str = "y", *, least: float = 0.0) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def positive(value: np.ndarray) -> np.ndarray:
+    """What an axis of logarithms can show; a line has a gap where it cannot."""
+    return np.where(value > 0, value, np.nan)
+
+
 def power(value: float) -> str:
     """A number as on an axis: 0.05, 20, 2×10⁻⁵."""
     if not value > 0:

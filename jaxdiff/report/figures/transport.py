@@ -23,6 +23,7 @@ from jaxdiff.report.figures.style import (
     key,
     logarithmic,
     place,
+    positive,
     say,
     temperature_styles,
 )
@@ -48,7 +49,8 @@ def _displacements(
         kelvin = f"{row.motion.temperature_kelvin:g} K"
         for number, line in enumerate(lines):
             name = kelvin if number == 0 else None
-            axes.plot(*(line.time_ps, line.msd), lw=1.2, label=name, gid=kelvin, **style)
+            msd = positive(np.array(line.msd))
+            axes.plot(line.time_ps, msd, lw=1.2, label=name, gid=kelvin, **style)
             x = np.linspace(line.first_ps, line.last_ps, 30)
             y = line.slope * x + line.offset
             axes.plot(x, y, gid=f"{kelvin}, fitted line", **FITTED)
