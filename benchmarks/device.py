@@ -300,7 +300,7 @@ def resume(platforms: str | None) -> dict:
     """
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        run_file(folder, "embedded", 65, 2, "auto", steps=80, ps=0.4)
+        run_file(folder, "embedded", 65, 2, "auto", steps=80, ps=0.1)
         environment = {k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"}
         environment |= {"JAX_PLATFORMS": platforms} if platforms else {}
         command = [sys.executable, "-m", "jaxdiff", "simulate", str(folder / "run.toml")]
