@@ -22,6 +22,7 @@ from jaxdiff import checkpoints
 from jaxdiff.finetune import error_table, read_frames, results, train_to_folder
 from jaxdiff.io.trainfile import TrainFile, read_train_file
 from jaxdiff.report.figures import style
+from jaxdiff.report.figures.files import as_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,10 +163,10 @@ def draw(study: Study, found: dict) -> bytes:
         one.minorticks_off()
         one.set_xlabel("frames for training")
         one.set_ylabel(label)
-        style.grid(one)
+        one.grid(True, color="0.9", lw=0.6)
     entries = axes[0].get_legend_handles_labels()
     figure.legend(*entries, loc="outside upper center", ncols=4, fontsize=8)
-    return style.to_png(figure)
+    return as_bytes(figure)
 
 
 def main(

@@ -31,7 +31,8 @@ from jaxdiff.finetune import (
 from jaxdiff.io.frames import with_small_forces
 from jaxdiff.io.trainfile import TrainFile, read_train_file
 from jaxdiff.models.mace import Mace
-from jaxdiff.report.figures.style import LINES, SERIES, grid, new_figure, to_png
+from jaxdiff.report.figures.files import as_bytes
+from jaxdiff.report.figures.style import LINES, SERIES, new_figure
 
 STRATEGIES = ("naive", "replay", "pseudolabels", "lora", "frozen", "scratch")
 START = Path("runs/standin-foundation/model.safetensors")
@@ -165,13 +166,13 @@ def draw(found: dict[str, dict]) -> bytes:
         one.set_title(pair, fontsize=9)
         one.set_xlabel("distance  (Å)")
         one.set_yscale("symlog", linthresh=1.0)
-        grid(one)
+        one.grid(True, color="0.9", lw=0.6)
     axes[1, 0].set_ylabel("energy  (eV)")
     handles, labels = axes[1, 0].get_legend_handles_labels()
     figure.legend(
         handles, labels, fontsize=8, ncols=len(curves), loc="outside lower center"
     )
-    return to_png(figure)
+    return as_bytes(figure)
 
 
 def main(

@@ -1,5 +1,4 @@
 import gzip
-import inspect
 import json
 import tomllib
 from pathlib import Path
@@ -281,9 +280,7 @@ def test_a_cell_that_varies_is_refused_when_planned(tmp_path, study):
 
 
 def run_with(monkeypatch, command):
-    function = inspect.unwrap(launchers.run_local)  # of the check of its annotations
-    defaults = function.__kwdefaults__ | {"command": command}
-    monkeypatch.setattr(function, "__kwdefaults__", defaults)
+    monkeypatch.setattr(launchers, "SIMULATE", command)
 
 
 def test_run_tells_by_its_exit_code_that_a_replica_was_frozen(planned, monkeypatch):
