@@ -95,6 +95,7 @@ def test_no_operation_of_a_run_is_for_cpus_alone(monkeypatch, evaluator, backend
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(build, "devices_for", lambda _: jax.devices()[:1])
     changes = {"model__name_or_path": "lif-compact", "model__evaluator": evaluator}
+    changes["model__precision"] = "float32"
     ensemble = build.build(parse(**changes))
     assert ensemble.plan.group_size == 4
     assert ensemble.close % 8 == 0
