@@ -21,7 +21,7 @@ from jaxdiff.models.contract import Model
 from jaxdiff.objectives.band import Band, find_band, idpp
 from jaxdiff.objectives.following import pushed, saddle_beside, ways_down
 from jaxdiff.objectives.paths import Path
-from jaxdiff.objectives.relax import Relaxed, minimize
+from jaxdiff.objectives.relax import Relaxed, minimum_on
 from jaxdiff.objectives.saddle import Modes, lowest_modes, polish
 from jaxdiff.objectives.surface import Surface, Weights, evaluate, hessian_product
 
@@ -134,19 +134,6 @@ def find_barrier(
 
 
 @jax.jit
-def _search_minima(surface, model, positions, largest_force, max_steps):
-    def search(position):
-        return minimize(
-            partial(surface.energy_and_force, model),
-            position,
-            largest_force=largest_force,
-            max_steps=max_steps,
-        )
-
-    return jax.vmap(search)(positions)
-
-
-@jax.jit
 def _search_band(surface, model, path, largest_force, max_steps):
     return find_band(
         partial(surface.energy_and_force, model),
@@ -186,9 +173,8 @@ def _minimum(
     product = partial(hessian_product, surface, model)
     modes, falls = lowest_modes(product, end.position, surface.mass), 0
     while modes.n_negative and falls < _FALLS:
-        place = pushed(end.position, modes, surface.mass, 0)[None]
-        given = (surface, model, place, settings.end_force, settings.max_steps)
-        end = jax.tree.map(lambda x: x[0], _search_minima(*given))
+        place = pushed(end.position, modes, surface.mass, 0)
+        end = minimum_on(surface, model, place, settings.end_force, settings.max_steps)
         _check_end(path, settings, name, end)
         fallen = _largest(end.position - relaxed.position)
         if fallen > reach:
@@ -235,10 +221,11 @@ def _through_saddle(
             saddle, beside = saddle_beside(
                 model, surface, top, modes, settings.saddle_force, sign
             )
+            given = (model, surface, saddle, beside, settings.end_force)
+            down = ways_down(*given, settings.max_steps)
         except ValueError:
             continue
         first, last = band.position[0], band.position[-1]
-        down = ways_down(model, surface, saddle, beside, settings.end_force)
         joined = [_joined(x.position, first, last) for x in down]
         if set(joined) == {"start", "end"}:
             return _bent(first, saddle.position, last, settings.n_images, surface)
@@ -274,7 +261,8 @@ def _relaxed_ends(
     model: Model, surface: Surface, path: Path, settings: Settings
 ) -> tuple[Relaxed, Relaxed]:
     positions = jnp.stack([path.first, path.last])
-    both = _search_minima(surface, model, positions, settings.end_force, settings.max_steps)
+    search = jax.vmap(minimum_on, (None, None, 0, None, None))
+    both = search(surface, model, positions, settings.end_force, settings.max_steps)
     start, end = (jax.tree.map(lambda x, k=k: x[k], both) for k in (0, 1))
     for name, found in (("start", start), ("end", end)):
         _check_end(path, settings, name, found)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff.models.contract import Model
-from jaxdiff.objectives.relax import Relaxed, descend, largest_norm, minimize
+from jaxdiff.objectives.relax import Relaxed, descend, largest_norm, minimum_on
 from jaxdiff.objectives.saddle import Modes, lowest_modes, polish
 from jaxdiff.objectives.surface import Surface, evaluate, hessian_product
 
@@ -65,12 +65,23 @@ def saddle_beside(
 
 
 def ways_down(
-    model: Model, surface: Surface, saddle: Relaxed, modes: Modes, largest_force: float
+    model: Model,
+    surface: Surface,
+    saddle: Relaxed,
+    modes: Modes,
+    largest_force: float,
+    max_steps: int,
 ) -> tuple[Relaxed, Relaxed]:
-    """The minima that both ways down from a saddle lead to."""
-    search = partial(_fall, surface, model, largest_force=largest_force)
+    """The minima that both ways down from a saddle lead to.
+
+    Raises `ValueError` where a way has not ended after so many steps.
+    """
     both = (pushed(saddle.position, modes, surface.mass, 0, sign) for sign in (1, -1))
-    first, second = map(search, both)
+    first, second = (
+        minimum_on(surface, model, place, largest_force, max_steps) for place in both
+    )
+    if not (first.converged and second.converged):
+        raise ValueError("the ways down from the saddle beside the top do not end")
     return first, second
 
 
@@ -92,9 +103,3 @@ def _turned(surface, model, position, along):
 
     found, _ = descend(force, position, 0.0, _STEPS)
     return found, force(found)
-
-
-@partial(jax.jit, static_argnames="largest_force")
-def _fall(surface, model, position, largest_force):
-    force = partial(surface.energy_and_force, model)
-    return minimize(force, position, largest_force=largest_force)

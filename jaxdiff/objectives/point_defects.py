@@ -14,16 +14,14 @@ ions, so that every cell has closed shells.
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff.lattice.lithium_fluoride import rock_salt, rock_salt_interstitial
 from jaxdiff.models.contract import Model, Term
-from jaxdiff.objectives.relax import minimize
+from jaxdiff.objectives.relax import minimum_on
 from jaxdiff.objectives.surface import evaluate, make_surface
 from jaxdiff.system import System
 
@@ -64,7 +62,7 @@ def pair_energies(
     for name, system in _defects(perfect, lattice_constant, supercell):
         own = model.with_charge(CHARGE[name], 1)
         surface = make_surface(own, system, terms_of(system))
-        found = _minimum(surface, own, _rattled(system), largest_force, max_steps)
+        found = minimum_on(surface, own, _rattled(system), largest_force, max_steps)
         if not found.converged:
             raise ValueError(
                 f"the {name} has forces up to {float(found.largest_force):.2g} eV/Å after "
@@ -96,13 +94,3 @@ def _without(system: System, atom: int) -> System:
 def _rattled(system: System) -> Float[Array, "atoms 3"]:
     noise = np.random.default_rng(0).normal(size=system.position.shape)
     return jnp.asarray(system.position + _RATTLE * noise)
-
-
-@jax.jit
-def _minimum(surface, model, position, largest_force, max_steps):
-    return minimize(
-        partial(surface.energy_and_force, model),
-        position,
-        largest_force=largest_force,
-        max_steps=max_steps,
-    )

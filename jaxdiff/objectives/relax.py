@@ -1,6 +1,7 @@
 """Minima of an energy surface, by FIRE; under vmap, of many at once."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ from flax import struct
 from jax_md import minimize as jax_md_minimize
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdiff.objectives.surface import EnergyAndForce
+from jaxdiff.models.contract import Model
+from jaxdiff.objectives.surface import EnergyAndForce, Surface
 
 MAX_MOVE = 0.2
 """Longest step of all coordinates together, Å."""
@@ -83,6 +85,23 @@ def minimize(
     compiled = jax.jit(energy_and_force)  # traced once
     found, n_steps = descend(lambda x: compiled(x)[1], position, largest_force, max_steps)
     return relaxed(compiled, found, n_steps + 1, largest_force)
+
+
+@jax.jit
+def minimum_on(
+    surface: Surface,
+    model: Model,
+    position: Float[Array, "atoms 3"],
+    largest_force: Float[Array, ""] | float,
+    max_steps: Int[Array, ""] | int,
+) -> Relaxed:
+    """`minimize` on a surface, compiled once for all models of one shape."""
+    return minimize(
+        partial(surface.energy_and_force, model),
+        position,
+        largest_force=largest_force,
+        max_steps=max_steps,
+    )
 
 
 def relaxed(
