@@ -53,19 +53,8 @@ def jax_md_model(
     terms: tuple[Term, ...] = ()
     if dispersion:
         require_damping(damping, dispersion_xc)
-        if z_atomic is None or box is None:
-            raise ValueError(
-                "dispersion=True needs the atoms: give z_atomic and box, as they are given "
-                "to mace_neighbor_list."
-            )
-        number, cell = np.asarray(z_atomic), np.asarray(_rows(jnp.asarray(box)), float)
-        pairs = d3(
-            *(number, cell, dispersion_xc),
-            cutoff=dispersion_cutoff,
-            compression=_COMPRESSION,
-            dtype=model.dtype,
-        )
-        terms = (pairs,)
+        given = (z_atomic, box, dispersion_xc, dispersion_cutoff, model.dtype)
+        terms = (_dispersion(*given),)
     config = {"atomic_numbers": model.species, "r_max": model.cutoff}
 
     def apply(
@@ -102,6 +91,22 @@ def jax_md_model(
         return found if forces is None else {**found, "forces": forces}
 
     return apply, config
+
+
+def _dispersion(z_atomic: Any, box: Any, functional: str, cutoff: float, dtype) -> Term:
+    if z_atomic is None or box is None:
+        raise ValueError(
+            "dispersion=True needs the atoms: give z_atomic and box, as they are given to "
+            "mace_neighbor_list."
+        )
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise ValueError(
+            "dispersion=True needs 64 bits: call jax.config.update('jax_enable_x64', True) "
+            "before anything else."
+        )
+    number, cell = np.asarray(z_atomic), np.asarray(_rows(jnp.asarray(box)), float)
+    given = {"cutoff": cutoff, "compression": _COMPRESSION, "dtype": dtype}
+    return d3(number, cell, functional, **given)
 
 
 def _rows(box: Array) -> Array:

@@ -56,6 +56,23 @@ def drive(
     Raises ValueError for several ranks, other units, open boundaries, types without an
     element, or ids with gaps. Needs `jax.config.update("jax_enable_x64", True)`.
     """
+    _require_drivable(lmp, elements)
+    if dispersion:
+        require_damping(damping, dispersion_xc)
+    if not isinstance(model, Model):
+        model = checkpoints.load(model)
+    added = {"functional": dispersion_xc, "cutoff": dispersion_cutoff, "dtype": precision}
+    driver = _Driver(
+        *(lmp, model.of_head(head), elements, fix, precision, tolerance, skin),
+        added if dispersion else None,
+    )
+    lmp.command(f"fix {fix} all external pf/callback 1 1")
+    lmp.command(f"fix_modify {fix} energy yes virial yes")
+    lmp.set_fix_external_callback(fix, driver.set_forces, lmp)
+
+
+def _require_drivable(lmp: Any, elements: Sequence[str]) -> None:
+    """An error where LAMMPS is not in a state that forces from here are right for."""
     if jnp.zeros(()).dtype != jnp.float64:
         raise ValueError(
             "positions need 64 bits: call jax.config.update('jax_enable_x64', True) before "
@@ -80,24 +97,12 @@ def drive(
             f"{unknown[0]!r} is no chemical element; give symbols such as 'Li', one for "
             "each atom type."
         )
-    if dispersion:
-        require_damping(damping, dispersion_xc)
     n_atoms = lmp.get_natoms()
     if sorted(lmp.numpy.extract_atom("id")[:n_atoms]) != list(range(1, n_atoms + 1)):
         raise ValueError(
             f"the ids of LAMMPS's {n_atoms} atoms are not 1 to {n_atoms}; use "
             "'reset_atoms id' first."
         )
-    if not isinstance(model, Model):
-        model = checkpoints.load(model)
-    added = {"functional": dispersion_xc, "cutoff": dispersion_cutoff, "dtype": precision}
-    driver = _Driver(
-        *(lmp, model.of_head(head), elements, fix, precision, tolerance, skin),
-        added if dispersion else None,
-    )
-    lmp.command(f"fix {fix} all external pf/callback 1 1")
-    lmp.command(f"fix_modify {fix} energy yes virial yes")
-    lmp.set_fix_external_callback(fix, driver.set_forces, lmp)
 
 
 class _Driver:
