@@ -4,6 +4,15 @@ import os
 import stat
 from pathlib import Path
 
+RUN_FILE = """[dft]
+template = "pw.in"
+pseudopotential_folder = "."
+pseudopotentials = {{ Li = "Li.upf", F = "F.upf" }}
+command = "{command}"
+
+[output]
+directory = "{directory}"
+"""
 DATA = Path(__file__).parents[1] / "data/espresso"
 
 SCRIPT = """#!/bin/sh

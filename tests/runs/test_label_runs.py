@@ -14,7 +14,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
-from fake_pw import DATA, FakePw
+from fake_pw import DATA, RUN_FILE, FakePw
 from typer.testing import CliRunner
 
 from jaxdiff.cli import app
@@ -22,15 +22,6 @@ from jaxdiff.dft import code
 from jaxdiff.io.frames import read_frames
 
 CELL = [[0.0, 2.0, 2.0], [2.0, 0.0, 2.0], [2.0, 2.0, 0.0]]
-RUN_FILE = """[dft]
-template = "pw.in"
-pseudopotential_folder = "."
-pseudopotentials = {{ Li = "Li.upf", F = "F.upf" }}
-command = "{command}"
-
-[output]
-directory = "{directory}"
-"""
 
 
 def pair(seed):
@@ -196,12 +187,18 @@ def planned(place):
     return place.labels / "units/0000.toml"
 
 
-def test_killed_while_the_program_runs(place):
-    """The program goes on by itself, and what it calculates is not thrown away."""
+def held(place):
+    """A frame whose program does not end by itself, and the process that started it."""
     unit = planned(place)
     place.pw.tell(0, "hold")
-    first = place.start("label-unit", unit)
+    process = place.start("label-unit", unit)
     wait_for(lambda: place.pw.starts(0))
+    return unit, process
+
+
+def test_killed_while_the_program_runs(place):
+    """The program goes on by itself, and what it calculates is not thrown away."""
+    unit, first = held(place)
     first.kill()
     first.communicate()
     assert place.pw.is_alive(0)
@@ -217,10 +214,7 @@ def test_killed_while_the_program_runs(place):
 
 
 def test_killed_with_its_program(place):
-    unit = planned(place)
-    place.pw.tell(0, "hold")
-    first = place.start("label-unit", unit)
-    wait_for(lambda: place.pw.starts(0))
+    unit, first = held(place)
     first.kill()
     first.communicate()
     os.killpg(place.pw.starts(0)[0], signal.SIGKILL)  # the program leads its group
@@ -232,10 +226,7 @@ def test_killed_with_its_program(place):
 
 
 def test_asked_to_stop_the_program_stops_too(place):
-    unit = planned(place)
-    place.pw.tell(0, "hold")
-    process = place.start("label-unit", unit)
-    wait_for(lambda: place.pw.starts(0))
+    unit, process = held(place)
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM

@@ -9,7 +9,7 @@ import ase.io
 import jax
 import numpy as np
 import pytest
-from fake_pw import FakePw
+from fake_pw import RUN_FILE, FakePw
 from scipy.spatial.distance import cdist
 from typer.testing import CliRunner
 
@@ -43,14 +43,6 @@ duration_ps = 0.1
 [output]
 directory = "nowhere"
 positions_every_ps = 0.02
-"""
-LABEL = """[dft]
-template = "pw.in"
-pseudopotential_folder = "."
-pseudopotentials = {{ Li = "Li.upf", F = "F.upf" }}
-command = "{command}"
-[output]
-directory = "nowhere"
 """
 TRAIN = """seed = 3
 directory = "nowhere"
@@ -105,7 +97,9 @@ class Place:
         for name in ("Li.upf", "F.upf"):
             (folder / name).write_text(name)
         (folder / "sample.toml").write_text(SAMPLE)
-        (folder / "label.toml").write_text(LABEL.format(command=self.pw.path))
+        (folder / "label.toml").write_text(
+            RUN_FILE.format(command=self.pw.path, directory="nowhere")
+        )
         (folder / "train.toml").write_text(TRAIN)
         (folder / "loop.toml").write_text(LOOP.format(directory=folder / "loop"))
         first = [pair(np.random.default_rng(k), 0.02) for k in range(2)]
