@@ -17,6 +17,7 @@ from jaxdiff.io.frames import (
     split_isolated,
     with_small_forces,
 )
+from jaxdiff.io.shown import counted
 from jaxdiff.io.trainfile import TrainFile
 
 _LISTED = 3
@@ -75,7 +76,7 @@ def _contents(name: str, frames: Sequence[Frame]) -> str:
         for kind in ("energy", "forces", "stress")
     }
     parts += [f"{n} without {kind}" for kind, n in lacking.items() if n]
-    n_frames = f"{len(frames)} frame{'s' * (len(frames) != 1)}"
+    n_frames = counted(len(frames), "frame")
     return f"{name}: {n_frames}; {', '.join(parts)}"
 
 

@@ -11,12 +11,12 @@ from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.memory import PAIRS_PER_ORDER
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study, TemperatureRow
+from jaxdiff.io.shown import counted
 from jaxdiff.lattice.jumps import VACANCY
 from jaxdiff.report import published
 from jaxdiff.report.document import Block, Heading, Mark, Table, Text
 from jaxdiff.report.values import (
     NOTHING,
-    count,
     filled,
     p_value,
     rounded,
@@ -237,7 +237,7 @@ def assumptions(series: Series, study: Study) -> list[Block]:
     """Every estimator with what it assumes."""
     how = (
         f"Sites were assigned every {1000 * series.frame_ps:g} fs; an atom has arrived at "
-        f"a site after {count(series.dwell_frames, 'frame')} within "
+        f"a site after {counted(series.dwell_frames, 'frame')} within "
         f"{series.core_radius:g} Å of it. Observed time is all time with a known defect, "
         "also without hops. "
         f"{_scatter(study)} Jumps are measured in the lattice of their replica, a = "

@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from jaxdiff.analysis.series import Series
 from jaxdiff.io.provenance import units_of
+from jaxdiff.io.shown import counted
 from jaxdiff.md import integrators
 from jaxdiff.report.document import Block, Code, Heading, Table, Text
-from jaxdiff.report.values import count
 
 _WORDS = {
     "thermostat": "thermostat of the production",
@@ -71,7 +71,7 @@ def source(series: Series) -> list[Block]:
     if rows:
         table = [Heading("Settings"), Table(("setting", "value"), rows, numbers=False)]
     if _is_campaign(series):
-        said = f"A campaign of {count(len(units), 'unit')}: what is shown is the first, "
+        said = f"A campaign of {counted(len(units), 'unit')}: what is shown is the first, "
         table.append(Text(f"{said}all are in report.json."))
     shown = units[0] if _is_campaign(series) and units else provenance(series)
     return [

@@ -9,6 +9,7 @@ from jaxdiff.analysis.conductivity import Activated
 from jaxdiff.analysis.record import parse, plain
 from jaxdiff.analysis.transport_study import Row, TransportStudy
 from jaxdiff.io import durable
+from jaxdiff.io.shown import counted
 from jaxdiff.report.document import (
     Block,
     Code,
@@ -27,7 +28,7 @@ from jaxdiff.report.figures import (
 )
 from jaxdiff.report.sections import checks
 from jaxdiff.report.site_sections import not_given, sites
-from jaxdiff.report.values import count, filled, p_value, shown
+from jaxdiff.report.values import filled, p_value, shown
 from jaxdiff.report.verdict import distrust, of_checks
 
 FORMAT, FORMAT_VERSION = "jaxdiff-transport", 1
@@ -146,7 +147,7 @@ def _verdict(study: TransportStudy) -> list[Block]:
         text += f" Hops are not counted: {study.why}."
     else:
         hops = sum(row.n_hops for row in study.sites.rows)
-        text += f" {count(hops, 'hop')} between sites."
+        text += f" {counted(hops, 'hop')} between sites."
     lines = *distrust(study.checks), first
     return [*(Text(line, verdict=True) for line in lines), Text(text)]
 

@@ -9,6 +9,9 @@ from jaxdiff.report.document import Cell, Table
 NOTHING = "–"
 """What is not known."""
 
+VAST = 1e6
+"""An interval whose ends differ by more than this factor is told by its width alone."""
+
 
 def shown(estimate: Estimate, form: str = "") -> str:
     """Value with its 95 % interval; a bound alone where it is worth no observation.
@@ -16,6 +19,7 @@ def shown(estimate: Estimate, form: str = "") -> str:
     - `form`: of each number, such as {:.2f}; three digits where none is given.
 
     An interval that says nothing, of no width or from 0 to infinity, is not shown.
+    Of one wider than `VAST` the width is, for its ends are far from anything seen.
     """
     value, (low, high) = estimate.value, estimate.interval
     if not math.isfinite(value):
@@ -24,6 +28,9 @@ def shown(estimate: Estimate, form: str = "") -> str:
         return f"< {_text(high, form)}" if math.isfinite(high) else NOTHING
     if not has_interval(estimate):
         return f"{_text(value, form)} (error not known)"
+    if low > 0 and VAST < high / low < math.inf:
+        orders = math.log10(high / low)
+        return f"{_text(value, form)} (95 % interval: {orders:.0f} orders of magnitude)"
     return f"{_text(value, form)} [{_text(low, form)}, {_text(high, form)}]"
 
 
@@ -65,11 +72,6 @@ def rounded(value: float) -> str:
     """A large number to two digits: 34000."""
     size = max(0, math.floor(math.log10(max(value, 1))) - 1)
     return f"{round(value, -size):.0f}"
-
-
-def count(n: int, noun: str) -> str:
-    """A number and its noun: 1 hop, 2 hops."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def scatter(dispersion: float) -> str:

@@ -9,9 +9,10 @@ from jaxdiff.analysis.memory import PAIRS_PER_ORDER
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.study import Study
 from jaxdiff.io.provenance import units_of
+from jaxdiff.io.shown import counted
 from jaxdiff.report.document import Block, Heading, Text
 from jaxdiff.report.sections import defect_name
-from jaxdiff.report.values import count, rounded, scatter, shown
+from jaxdiff.report.values import rounded, scatter, shown
 
 TELLS_EV = 0.3
 """A 95 % interval of Ea that is wider cannot tell 0.1 from 0.4 eV."""
@@ -20,8 +21,8 @@ TELLS_EV = 0.3
 def verdict(series: Series, study: Study) -> list[Block]:
     """Trust, then the answer, then hops, checks and D at room temperature."""
     seen = (
-        f"{count(study.total_hops, 'hop')} in {study.exposure_ps / 1000:.3g} ns of "
-        f"observed time at {count(len(study.rows), 'temperature')}. "
+        f"{counted(study.total_hops, 'hop')} in {study.exposure_ps / 1000:.3g} ns of "
+        f"observed time at {counted(len(study.rows), 'temperature')}. "
         f"{of_checks(study.checks)}"
     )
     lines = *_trust(series, study), _answer(study)
@@ -58,8 +59,8 @@ def distrust(made: Sequence[Check]) -> list[str]:
     if not failed:
         return []
     return [
-        f"**Do not trust this result as it stands:** {count(failed, 'check')} failed; see "
-        "Checks for what to do."
+        f"**Do not trust this result as it stands:** {counted(failed, 'check')} failed; "
+        "see Checks for what to do."
     ]
 
 

@@ -18,6 +18,7 @@ from jaxdiff.io import durable, runfile
 from jaxdiff.io.provenance import provenance
 from jaxdiff.io.runfile import RunFile
 from jaxdiff.io.series import SeriesWriter
+from jaxdiff.io.shown import counted
 from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.lattice.species import species
 from jaxdiff.lattice.supercell import Supercell
@@ -97,7 +98,7 @@ def estimate(ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleSt
     if jax.default_backend() == "cpu":
         place = f"{min(n_devices, given_cores())} core(s)"
     return (
-        f"{n_replicas} replica{'s' if n_replicas != 1 else ''} of {n_atoms} atoms, "
+        f"{counted(n_replicas, 'replica')} of {n_atoms} atoms, "
         f"{total_ns:.3g} ns in all: about "
         f"{_duration(n_steps * step_s)} ({1e6 * step_s / n_replicas / n_atoms:.3g} µs per "
         f"atom and step, {nanoseconds:.3g} ns/day in all on {place}). "

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from jaxdiff.analysis.estimate import Estimate
-from jaxdiff.report.values import count, filled, rounded, scatter, shown, shown_if_known
+from jaxdiff.io.shown import counted
+from jaxdiff.report.values import filled, rounded, scatter, shown, shown_if_known
 
 NAN, INF = math.nan, math.inf
 
@@ -40,8 +41,10 @@ def test_large_numbers_are_written_out():
     estimate = Estimate(1234.0, 1.0, (0.98, 15600.0), 9, "1/ns")
     assert shown(estimate) == "1230 [0.980, 15600]"
     assert shown(estimate.scaled(1e-5, "1/ns")) == "0.0123 [9.80e-06, 0.156]"
+    vast = Estimate(2.5e-7, 1.0, (1e-20, 1e8), 9, "S/cm")
+    assert shown(vast) == "2.50e-07 (95 % interval: 28 orders of magnitude)"
     assert (rounded(33804.0), rounded(7.2)) == ("34000", "7")
-    assert (count(1, "hop"), count(0, "hop")) == ("1 hop", "0 hops")
+    assert (counted(1, "hop"), counted(0, "hop")) == ("1 hop", "0 hops")
 
 
 def test_columns_that_say_nothing_are_left_out():
