@@ -9,7 +9,8 @@ import typer
 from jaxdiff.cli import plain
 from jaxdiff.cli.frame import command
 from jaxdiff.cli.launching import Launch, launch
-from jaxdiff.io.shown import visible
+from jaxdiff.cli.options import Changes, RunToml
+from jaxdiff.io.shown import counted, visible
 from jaxdiff.stop import FAILED
 
 if TYPE_CHECKING:
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 
 @command
 def label(
-    run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
+    run_file: RunToml,
     frames: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files of frames that ASE reads; none: those of its folder."),
+        typer.Argument(
+            metavar="FRAMES",
+            help="Files of frames that ASE reads. Default: those of its folder.",
+        ),
     ] = None,
-    set: Annotated[  # the name of the option
-        list[str] | None,
-        typer.Option(help='Change a key: --set dft.command="mpirun -np 2 pw.x".'),
-    ] = None,
+    changes: Changes = None,
     launcher: Annotated[
         Literal["local", "slurm", "parsl"],
         typer.Option(help="Here, as a Slurm array job, or through Parsl."),
     ] = "local",
-    workers: Annotated[int, typer.Option(help="Frames at a time.")] = 1,
+    workers: Annotated[int, typer.Option(metavar="N", help="Frames at a time.")] = 1,
     retries: Annotated[
         int, typer.Option(help="How often a frame is started again whose program died.")
     ] = 2,
@@ -54,12 +55,12 @@ def label(
     from jaxdiff.runs import labels, slurm
     from jaxdiff.runs.label_unit import LABEL_UNIT
 
-    run = labelfile.load(run_file, set or [])
+    run = labelfile.load(run_file, changes or [])
     sources = labels.read_sources(frames or [])
     outcome = None
     with labels.label_folder(run).claimed():
         planned = labels.plan(run, sources)
-        typer.echo(f"{len(planned.units)} frames in {planned.directory}")
+        typer.echo(f"{counted(len(planned.units), 'frame')} in {planned.directory}")
         typer.echo(visible(f"{planned.settings.words}."))
         if again:
             labels.forget_failed(planned)

@@ -1,23 +1,18 @@
 """`jaxdiff loop`: sample, select, label, train, until the models agree."""
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from jaxdiff.cli import plain
 from jaxdiff.cli.frame import computing
+from jaxdiff.cli.options import Changes, RunToml
 from jaxdiff.cli.progress import progress_bar
 from jaxdiff.io.shown import visible
 
 
 @computing
 def loop(
-    run_file: Annotated[Path, typer.Argument(help="The run file (TOML).")],
-    set: Annotated[  # the name of the option
-        list[str] | None,
-        typer.Option(help="Change a key: --set stop.rounds=3."),
-    ] = None,
+    run_file: RunToml,
+    changes: Changes = None,
 ) -> None:
     """Sample with the model, label what it does not know by DFT, train, and again.
 
@@ -30,7 +25,7 @@ def loop(
     from jaxdiff.io import loopfile
     from jaxdiff.runs.loop import TABLE, TABLE_TEXT, Show, run_loop
 
-    run = loopfile.load(run_file, set or [])
+    run = loopfile.load(run_file, changes or [])
     console = plain.console()
 
     def say(text: str) -> None:
