@@ -322,8 +322,8 @@ def check_identifiable(
     """The likelihood has a maximum iff the mean 1/kT of the hops is inside the range."""
     if len(np.unique(x)) < 2:
         raise NotIdentifiableError(
-            "An activation energy needs at least two temperatures with a known defect, got "
-            f"{len(np.unique(x))}. Run another temperature."
+            "An activation energy needs at least two temperatures with a known defect, and "
+            f"there is {'only one' if len(x) else 'none'}. Run another temperature."
         )
     if n.sum() == 0:
         raise NotIdentifiableError(

@@ -96,7 +96,7 @@ def checked(kind: type[File], table: dict[str, Any]) -> File:
     try:
         return kind.model_validate(table)
     except pydantic.ValidationError as error:
-        faults = error.errors()
+        faults = [fault for fault in error.errors() if not _is_echo(fault)]
         lines = [_sentence(fault, kind) for fault in faults[:_MOST_FAULTS]]
         if len(faults) > _MOST_FAULTS:
             lines.append(f"And {len(faults) - _MOST_FAULTS} more.")
@@ -167,6 +167,12 @@ def _value(text: str) -> Any:
         return text  # a bare word is a string
 
 
+def _is_echo(fault: Any) -> bool:
+    """A list that is too short only without its items that have faults of their own."""
+    of_list = fault["type"] == "too_short"
+    return of_list and len(fault["input"]) >= fault["ctx"]["min_length"]
+
+
 def _sentence(fault: Any, kind: type[Section]) -> str:
     *within, last = fault["loc"] or ("",)
     # of a union the alternatives stand in the path
@@ -181,6 +187,8 @@ def _sentence(fault: Any, kind: type[Section]) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "tuple_type":  # Python's word, not TOML's
         message = "Input should be a list in square brackets"
+    if fault["type"] == "too_short":
+        message = f"Give at least {fault['ctx']['min_length']}"
     message = message[0].lower() + message[1:] if where else message
     if not where:
         return f"{message}."

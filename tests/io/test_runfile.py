@@ -3,6 +3,8 @@ import json
 import pytest
 
 from jaxdiff.io import runfile
+from jaxdiff.io.barrierfile import BarrierFile
+from jaxdiff.io.config import checked
 
 RUN = """
 [model]
@@ -88,6 +90,24 @@ def without(line):
 def test_faults_are_told_in_one_sentence(read, text, message):
     with pytest.raises(runfile.RunFileError, match=message):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("paths", "fault"),
+    [
+        (["diagonal"], 'system.paths.0 = "diagonal": input should be'),
+        ([], "system.paths = []: give at least 1."),
+    ],
+)
+def test_a_list_is_too_short_only_if_it_is(paths, fault):
+    """Not where an item of it has a fault of its own."""
+    table = {"model": {}, "system": {"paths": paths}, "output": {"directory": "x"}}
+    with pytest.raises(runfile.RunFileError) as caught:
+        checked(BarrierFile, table)
+    assert [x for x in str(caught.value).splitlines() if "paths" in x] == [
+        x for x in str(caught.value).splitlines() if x.startswith(fault)
+    ]
+    assert fault in str(caught.value)
 
 
 def test_all_faults_are_told_at_once(read):
