@@ -3,23 +3,32 @@
     python simulate/evidence.py [--logs FOLDER] [--table]
 
 A block is simulate/lif_evidence.toml with the changes of one of SETTINGS and a seed of its
-own, run in runs/evidence. Its series goes to FOLDER, packed to some kilobytes. Blocks that
-are there are not repeated: a clone goes on where the logs end, and a block that was stopped
+own, run in runs/evidence. Its series goes to FOLDER, packed to some kilobytes, and beside
+it how many hops other settings of the detector count on the same frames. Blocks that are
+there are not repeated: a clone goes on where the logs end, and a block that was stopped
 goes on from its checkpoint. Next is always the setting that has the smallest part of the
 hops it wants.
 """
 
 import gzip
+import io
+import json
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import h5py
 import jax
 import typer
 
 from jaxdiff.analysis import Series, garwood, load_series
 from jaxdiff.io import durable, runfile
+from jaxdiff.io.trajectory import open_trajectory
 from jaxdiff.runs import simulation
+from jaxdiff.runs.trajectories import Analysis
 
 RUN_FILE = Path(__file__).with_name("lif_evidence.toml")
 LOGS = Path(__file__).with_name("evidence")
@@ -31,7 +40,13 @@ SETTINGS: dict[str, tuple[int, tuple[str, ...]]] = {  # hops wanted, and what is
     "800K-1fs": (500, ("ensemble.timestep_fs=1",)),
     "800K-217": (500, ("system.supercell=3",)),
 }
-TINY = ("production.duration_ps=0.1", "equilibration.duration_ps=0.05")
+DETECTORS = [  # dwell, frames; core, Å; every which frame of 20 fs
+    *((dwell, 0.77, 1) for dwell in (1, 2, 3, 4, 5)),
+    *((3, core, 1) for core in (0.60, 0.65, 0.70, 0.85)),
+    *((dwell, 0.77, 2) for dwell in (1, 2)),
+    (1, 0.77, 5),
+]
+TINY = ("production.duration_ps=0.4", "equilibration.duration_ps=0.05")
 
 
 def unpacked(log: Path) -> Series:
@@ -55,8 +70,59 @@ def run_block(logs: Path, name: str, seed: int, changes: tuple[str, ...]) -> Ser
     for why in simulation.simulate(run, folder, lambda *_: None):
         print(f"{name}, seed {seed}: a replica diverged, {why}", flush=True)
     log = logs / f"{folder.name}.h5.gz"
-    durable.write_bytes(log, gzip.compress((folder / "series.h5").read_bytes(), mtime=0))
+    recount(
+        folder,
+        log.with_suffix("").with_suffix(".json"),
+        run.ensemble.temperatures_kelvin,
+    )
+    durable.write_bytes(
+        log, gzip.compress(without_positions(folder / "series.h5"), mtime=0)
+    )
     return unpacked(log)
+
+
+def without_positions(path: Path) -> bytes:
+    """The file of a series that has everything but the frames it kept."""
+    content = io.BytesIO()
+    with h5py.File(path) as whole, h5py.File(content, "w") as short:
+        short.attrs.update(whole.attrs)
+        whole.visititems(lambda name, item: _copied(short, name, item))
+    return content.getvalue()
+
+
+def _copied(file: h5py.File, name: str, item: h5py.Group | h5py.Dataset) -> None:
+    if isinstance(item, h5py.Dataset):
+        axis = {"positions/time_ps": 0, "positions/position": 1}.get(name)
+        values = item[()] if axis is None else item[(slice(None),) * axis + (slice(0),)]
+        file[name] = values
+        file[name].attrs.update(item.attrs)
+
+
+def recount(folder: Path, record: Path, temperatures: list[float]) -> None:
+    """Write the hops of a block by each of DETECTORS, from its frames."""
+    hops = {}
+    with tempfile.TemporaryDirectory() as place:
+        export = ["jaxdiff", "export", folder, f"{place}/{{replica}}.h5"]
+        command = [sys.executable, "-m", *export]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        files = sorted(Path(place).glob("*.h5"))
+        for dwell, core, stride in DETECTORS:
+            asked = {
+                "temperature_kelvin": temperatures,
+                "mobile": "Li",
+                "network": "rock-salt",
+                "supercell": None,
+                "core_radius_angstrom": core,
+                "dwell_frames": dwell,
+                "keep_frames": 0,
+            }
+            found = Path(place) / "found"
+            frames = [open_trajectory(file, stride=stride) for file in files]
+            Analysis.of(frames, asked).write_series(found)
+            counted = int(load_series(found).hop_count.sum())
+            hops[f"dwell {dwell}, core {core:.2f} Å, {20 * stride} fs"] = counted
+            shutil.rmtree(found)
+    durable.write_text(record, json.dumps(hops, indent=1))
 
 
 def table(logs: Path) -> str:
@@ -79,7 +145,7 @@ def main(
     only_table: Annotated[
         bool, typer.Option("--table", help="Print what the logs say, and run nothing.")
     ] = False,
-    tiny: Annotated[bool, typer.Option(help="One block of 0.1 ps, as a test.")] = False,
+    tiny: Annotated[bool, typer.Option(help="One block of 0.4 ps, as a test.")] = False,
 ) -> None:
     """Run blocks until each setting has the hops it wants."""
     jax.config.update("jax_enable_x64", True)

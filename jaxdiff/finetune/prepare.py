@@ -16,6 +16,7 @@ from jaxdiff.finetune.inspection import Labels, inspect
 from jaxdiff.finetune.scratch import scratch_model
 from jaxdiff.finetune.sets import Sets, read_sets
 from jaxdiff.io.frame import Frame
+from jaxdiff.io.shown import counted
 from jaxdiff.io.trainfile import TrainFile
 from jaxdiff.models.contract import Model
 from jaxdiff.potential import cast
@@ -70,6 +71,7 @@ def prepare(run: TrainFile) -> Problem:
     else:
         model = _with_heads(run, base, energies, replay)
     _check(run, model, base, read, found.source)
+    notes += _unused_charges(model, known)
     if replay and base and run.replay and run.replay.labels == "model":
         replay = predictions(base, replay[0]), predictions(base, replay[1])
     read = dataclasses.replace(read, replay=replay, notes=notes + read.notes)
@@ -82,6 +84,17 @@ def _choice(run: TrainFile, read: Sets):
         return run.data.isolated_atom_ev
     energies = any(frame.energy is not None for frame in read.train)
     return "estimated" if energies else "foundation"
+
+
+def _unused_charges(model: Model, frames: Sequence[Frame]) -> list[str]:
+    """A note on charges of frames, for a model that takes none."""
+    charged = [frame for frame in frames if (frame.charge, frame.multiplicity) != (0, 1)]
+    if model.takes_charge or not charged:
+        return []
+    return [
+        f"charge or multiplicity of {counted(len(charged), 'frame')} is ignored, since this "
+        f"model takes neither; the first is {charged[0].source}"
+    ]
 
 
 def _check(run, model: Model, base: Model | None, read: Sets, source: str) -> None:

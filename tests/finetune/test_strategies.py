@@ -121,6 +121,22 @@ def test_frames_with_large_forces_are_left_out(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_charges_that_a_model_cannot_take_are_told(folder, tmp_path, model):
+    """They are labels of other states of the same atoms."""
+    frames = labelled(4, 0, model)
+    frames[1].info["charge"] = 1
+    ase.io.write(folder / "charged.extxyz", frames)
+    given = 'data.train=["charged.extxyz"]'
+    told = prepare(run_of(folder, tmp_path / "charged", "", given)).notes
+    ignored = [note for note in told if "charge" in note]
+    assert len(ignored) == 1
+    assert "multiplicity of 1 frame is ignored" in ignored[0]
+    assert "charged.extxyz, frame 1" in ignored[0]
+    told = prepare(run_of(folder, tmp_path / "neutral")).notes
+    assert not any("charge" in note for note in told)
+
+
+@pytest.mark.slow
 def test_a_committee_trains_on_the_same_frames(folder, tmp_path):
     """With a draw seed, runs of other seeds have the same frames; without, others."""
 
