@@ -10,6 +10,7 @@ goes on from its checkpoint. Next is always the setting that has the smallest pa
 hops it wants.
 """
 
+import dataclasses
 import gzip
 import io
 import json
@@ -17,14 +18,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import h5py
 import jax
+import numpy as np
 import typer
 
 from jaxdiff.analysis import Series, garwood, load_series
+from jaxdiff.analysis.estimate import Estimate
+from jaxdiff.analysis.memory import Memory, defect_memory
+from jaxdiff.analysis.residence import Residences
+from jaxdiff.analysis.walkers import follow
 from jaxdiff.io import durable, runfile
 from jaxdiff.io.trajectory import open_trajectory
 from jaxdiff.runs import simulation
@@ -125,19 +132,53 @@ def recount(folder: Path, record: Path, temperatures: list[float]) -> None:
     durable.write_text(record, json.dumps(hops, indent=1))
 
 
+def memory(series: list[Series]) -> Memory | None:
+    """Of the hops of all blocks of a setting."""
+    jumps, parts, n_walkers = [], [], 0
+    for one in series:
+        walkers = follow(one)
+        jumps.append(walkers.jump[np.lexsort((walkers.time, walkers.walker))])
+        data = walkers.residences()
+        parts.append(dataclasses.replace(data, replica=data.replica + n_walkers))
+        n_walkers += len(walkers.start)
+    names = [field.name for field in dataclasses.fields(Residences)]
+    whole = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
+    return defect_memory(np.concatenate(jumps), Residences(**whole))
+
+
+def by_half(series: list[Series]) -> list[int]:
+    """Hops in the first and in the second half of the blocks."""
+    late = [2 * w.time > w.start[w.walker] + w.stop[w.walker] for w in map(follow, series)]
+    second = int(np.concatenate(late).sum())
+    return [sum(map(len, late)) - second, second]
+
+
 def table(logs: Path) -> str:
-    """Hops, time and rate of each setting that has a block."""
-    rows = ["| setting | hops | time of the defect, ns | rate, 1/ns | 95 % |"]
-    rows.append("|---|---|---|---|---|")
+    """Hops, rate and memory of each setting that has a block, and what detectors count."""
+    rows = ["| setting | hops | of the defect, ns | rate, 1/ns | f | hops by half |"]
+    rows.append("|---|---|---|---|---|---|")
+    detected: Counter[str] = Counter()
     for name in SETTINGS:
         series = [unpacked(log) for log in blocks(logs, name)]
         if series:
-            totals = sum(int(s.hop_count.sum()) for s in series)
+            hops = sum(int(s.hop_count.sum()) for s in series)
             ns = sum(float(s.exposure_ps.sum()) for s in series) / 1e3
-            low, high = (bound / ns for bound in garwood(totals))
-            rate = f"{totals / ns:.0f} | {low:.0f} to {high:.0f}"
-            rows.append(f"| {name} | {totals} | {ns:.3f} | {rate} |")
-    return "\n".join(rows)
+            rate, low, high = (n / ns for n in (hops, *garwood(hops)))
+            found = memory(series)
+            factor = _with_interval(found.factor) if found else "too few hops"
+            rows.append(
+                f"| {name} | {hops} | {ns:.3f} | {rate:.0f} [{low:.0f}, {high:.0f}] | "
+                f"{factor} | {', '.join(map(str, by_half(series)))} |"
+            )
+        for record in sorted(logs.glob(f"{name}_*.json")):
+            detected.update(json.loads(record.read_text(encoding="utf-8")))
+    rows += ["", "| detector, on the same frames of all settings | hops |", "|---|---|"]
+    return "\n".join([*rows, *(f"| {name} | {n} |" for name, n in detected.items())])
+
+
+def _with_interval(estimate: Estimate) -> str:
+    low, high = estimate.interval
+    return f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def main(
