@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from jaxdiff.neighbor_cells import Grid, grid_for, rows_by_cells
+
 PADDING_DISTANCE = 1e3
 """Length of the displacement of unused places, Å: outside every cutoff."""
 
@@ -59,6 +61,7 @@ class Neighbors:
     - `radius`: cutoff + skin, Å; static.
     - `close`: places for the pairs of a row that are within the cutoff at present (see
       `within`); None: they are not told from the others. Static.
+    - `grid`: cells by which they are rebuilt; None: by looking at all pairs. Static.
     """
 
     sender: Int[Any, "*replicas atoms places"]
@@ -70,6 +73,7 @@ class Neighbors:
     images: tuple[int, int, int] = flax.struct.field(pytree_node=False, default=(1, 1, 1))
     radius: float = flax.struct.field(pytree_node=False, default=0.0)
     close: int | None = flax.struct.field(pytree_node=False, default=None)
+    grid: Grid | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def capacity(self) -> int:
@@ -256,6 +260,7 @@ def allocate(
         images=tuple(images.max(axis=0).tolist()),
         radius=radius,
         close=None if close is None else min(close, capacity),
+        grid=grid_for(*map(np.stack, zip(*each, strict=True)), radius, compression),
     )
 
 
@@ -283,6 +288,7 @@ def grow(neighbors: Neighbors, capacity: int) -> Neighbors:
             [*lead, (0, extra)],
             constant_values=n_atoms * capacity,
         ),
+        grid=neighbors.grid and neighbors.grid.wider(),
     )
 
 
@@ -301,6 +307,19 @@ def update(
         raise ValueError(
             f"cutoff + skin = {cutoff + skin} Å, but the list was allocated for "
             f"{neighbors.radius} Å; allocate a new list for another radius."
+        )
+    if neighbors.grid:
+        inverse = _inverse(cell)
+        radius, capacity = neighbors.radius, neighbors.capacity
+        built = rows_by_cells(position, cell, inverse, neighbors.grid, radius, capacity)
+        return dataclasses.replace(
+            neighbors,
+            sender=built.sender,
+            shift=built.shift,
+            reverse=built.reverse,
+            reference=position,
+            reference_cell=cell,
+            overflow=neighbors.overflow | ~built.fits,
         )
     n_atoms = position.shape[0]
     base, mask = _candidates(position, cell, neighbors.images, cutoff + skin)
@@ -357,7 +376,10 @@ def is_covered(cell: Float[Array, "3 3"], neighbors: Neighbors) -> Bool[Array, "
     """Whether the images that are searched suffice for a cell that has shrunk."""
     area = jnp.sqrt(jnp.sum(_faces(cell) ** 2, axis=-1))
     reach = neighbors.radius * area / volume(cell)  # in widths of the cell
-    return jnp.all(reach < jnp.asarray(neighbors.images, cell.dtype) / 2)
+    covered = reach < jnp.asarray(neighbors.images, cell.dtype) / 2
+    if neighbors.grid:
+        covered &= reach * jnp.asarray(neighbors.grid.cells, cell.dtype) <= 1
+    return jnp.all(covered)
 
 
 def refresh(
@@ -393,15 +415,19 @@ def _faces(cell):
     return jnp.stack([jnp.cross(cell[a - 2], cell[a - 1]) for a in range(3)])
 
 
+def _inverse(cell):
+    """Of the cell, written out: on a GPU a solver would be called for it."""
+    faces = _faces(cell)
+    return faces.T / jnp.sum(cell[0] * faces[0])
+
+
 def _candidates(position, cell, images, radius):
     """Lowest image of each pair [N, N, 3] and which images are in reach [N, N * I].
 
     With d from the lowest image and T a translation, |d - T|^2 = |d|^2 - 2 d.T + |T|^2.
     """
     difference = position[:, None] - position[None]  # receiver - sender
-    faces = _faces(cell)
-    # the inverse of the cell, written out: on a GPU a solver would be called for it
-    fraction = _translation(difference, faces.T / jnp.sum(cell[0] * faces[0]))
+    fraction = _translation(difference, _inverse(cell))
     odd = jnp.asarray([n % 2 == 1 for n in images])
     base = jnp.where(odd[None, None], jnp.round(fraction), jnp.floor(fraction))
     difference = difference - _translation(base, cell)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase.neighborlist import primitive_neighbor_list
 
+from jaxdiff import neighbor_cells
 from jaxdiff import neighbors as lists
 
 CUTOFF, SKIN = 5.0, 0.5
@@ -52,6 +53,45 @@ def test_device_list_is_the_host_list(crystal):
     for field in dataclasses.fields(lists.Neighbors):
         got, expected = getattr(device, field.name), getattr(host, field.name)
         np.testing.assert_array_equal(got, expected, err_msg=field.name)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        np.diag([17.0, 18.0, 22.5]),
+        np.array([[20.0, 0, 0], [9, 23, 0], [-8, 7, 24]]),
+        np.array([[9.0, 23, 0], [20, 0, 0], [-8, 7, 24]]),
+    ],
+    ids=["upright", "skewed", "left-handed"],
+)
+def test_a_list_by_cells_is_the_host_list(cell, monkeypatch):
+    """Same pairs, images, places and order, from a list of other positions."""
+    monkeypatch.setattr(neighbor_cells, "LEAST_ATOMS", 300)
+    rng = np.random.default_rng(11)
+    position = rng.uniform(-2, 3, (300, 3)) @ cell
+    position[0] = 0.0, 0.0, -1e-17  # its fraction of the cell rounds to 1
+    host = lists.allocate(position, cell, CUTOFF, SKIN, headroom=2.0)
+    assert min(host.grid.cells) == 3
+    other = lists.allocate(
+        rng.permutation(position) * 0.9, cell, CUTOFF, SKIN, capacity=host.capacity
+    )
+    device = device_update(jnp.asarray(position), jnp.asarray(cell), other, CUTOFF, SKIN)
+    for field in ("sender", "shift", "reverse", "overflow"):
+        np.testing.assert_array_equal(getattr(device, field), getattr(host, field), field)
+    full = dataclasses.replace(other, grid=other.grid._replace(places=8))
+    full = device_update(jnp.asarray(position), jnp.asarray(cell), full, CUTOFF, SKIN)
+    assert full.overflow
+    assert lists.is_covered(jnp.asarray(cell), host)
+    assert not lists.is_covered(jnp.asarray(cell) * 0.9, host)
+
+
+def test_boxes_too_narrow_or_small_have_no_cells():
+    wide = np.eye(3)[None] * 30.0
+    position = np.random.default_rng(0).uniform(0, 30, (1, 2000, 3))
+    assert neighbor_cells.grid_for(position, wide, 5.5).cells == (5, 5, 5)
+    assert neighbor_cells.grid_for(position, wide, 5.5, compression=0.1).cells == (4, 4, 4)
+    assert neighbor_cells.grid_for(position[:, :1999], wide, 5.5) is None
+    assert neighbor_cells.grid_for(position, wide, 10.1) is None
 
 
 def test_displacements_are_receiver_minus_sender(crystal):

@@ -92,8 +92,8 @@ def _unused_charges(model: Model, frames: Sequence[Frame]) -> list[str]:
     if model.takes_charge or not charged:
         return []
     return [
-        f"charge or multiplicity of {counted(len(charged), 'frame')} is ignored, since this "
-        f"model takes neither; the first is {charged[0].source}"
+        f"charge or multiplicity of {counted(len(charged), 'frame')} is ignored, since "
+        f"this model takes neither; the first is {charged[0].source}"
     ]
 
 
