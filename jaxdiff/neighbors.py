@@ -231,7 +231,8 @@ def allocate(
     radius = cutoff + skin
     n_atoms, lead = position.shape[-2], position.shape[:-2]
     cell = np.broadcast_to(cell, (*lead, 3, 3))
-    each = list(zip(position.reshape(-1, n_atoms, 3), cell.reshape(-1, 3, 3), strict=True))
+    flat = position.reshape(-1, n_atoms, 3), cell.reshape(-1, 3, 3)
+    each = list(zip(*flat, strict=True))
     for p, c in each:
         _check(p, c, cutoff, (True, True, True))
     images = np.array([_images(c * (1 - compression), radius, n_atoms) for _, c in each])
@@ -260,7 +261,7 @@ def allocate(
         images=tuple(images.max(axis=0).tolist()),
         radius=radius,
         close=None if close is None else min(close, capacity),
-        grid=grid_for(*map(np.stack, zip(*each, strict=True)), radius, compression),
+        grid=grid_for(*flat, radius, compression),
     )
 
 

@@ -26,6 +26,7 @@ from jaxdiff.md import kinetics
 from jaxdiff.md.ensemble import Conditions, EnsembleState, Info
 from jaxdiff.md.integrators.choice import Choice
 from jaxdiff.md.plan import Plan
+from jaxdiff.md.program import Program
 from jaxdiff.md.sharing import share_out
 
 EnergyAndForce = Callable[
@@ -116,7 +117,7 @@ def make_chunk(
         )
         return replace(state, step=state.step + n_steps), series
 
-    return jax.jit(run_chunk) if len(devices) < 2 else share_out(run_chunk, devices)
+    return Program(run_chunk) if len(devices) < 2 else share_out(run_chunk, devices)
 
 
 def _no_frames(plan: Plan, state: EnsembleState) -> Series:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdiff.md.ensemble import Conditions, EnsembleState
+from jaxdiff.md.program import Program
 
 
 def share_out(run_chunk: Callable, devices: Sequence[Any]) -> "Placed":
@@ -25,7 +26,7 @@ def share_out(run_chunk: Callable, devices: Sequence[Any]) -> "Placed":
         new, series = run_chunk(params, *mine, n_steps, thermostat)
         return _fields(new), series
 
-    program = jax.jit(
+    program = Program(
         jax.shard_map(
             run_fields,
             mesh=mesh,
@@ -60,7 +61,7 @@ class Placed:
     same number of replicas each: what is missing is filled up with replicas that stand.
     """
 
-    program: Any
+    program: Program
     placement: Any
     n_devices: int
 
@@ -68,8 +69,7 @@ class Placed:
         self, params, conditions: Conditions, state: EnsembleState, n_steps, thermostat
     ) -> tuple[EnsembleState, Any]:
         n_replicas = state.n_replicas
-        filled = map(_fields, self._filled(conditions, state))
-        arguments = jax.device_put((params, *filled, n_steps, thermostat), self.placement)
+        arguments = self._placed(params, conditions, state, n_steps, thermostat)
         fields_of_new, series = self.program(*arguments)
         new = EnsembleState(*fields_of_new)
         if new.n_replicas == n_replicas:
@@ -77,10 +77,13 @@ class Placed:
         rows = jax.tree.map(lambda x: x[:, :n_replicas], series)
         return new.of_replicas(lambda x: x[:n_replicas]), rows
 
-    def lower(self, params, conditions, state, n_steps, thermostat) -> Any:
-        """The program before it is compiled, as `jax.jit` gives it."""
+    def compiled(self, *arguments: Any) -> jax.stages.Compiled:
+        """The program of a device for arguments of these shapes."""
+        return self.program.compiled(*self._placed(*arguments))
+
+    def _placed(self, params, conditions, state, n_steps, thermostat) -> tuple:
         filled = map(_fields, self._filled(conditions, state))
-        return self.program.lower(params, *filled, n_steps, thermostat)
+        return jax.device_put((params, *filled, n_steps, thermostat), self.placement)
 
     def _filled(
         self, conditions: Conditions, state: EnsembleState

@@ -106,6 +106,19 @@ class Ensemble:
             **fixed,
         )
 
+    def measured(self, phase: str, state: md.EnsembleState) -> "Ensemble":
+        """With the memory that its program takes; an error where the machine has less."""
+        found = memory.measured(
+            self.memory,
+            self.plan,
+            self.run_chunk,
+            self.potential.params,
+            self.conditions(phase),
+            state,
+            len(devices_for(self.run.n_replicas)),
+        )
+        return dataclasses.replace(self, memory=found)
+
     def first_state(self) -> md.EnsembleState:
         """The replicas at the start; their energies are still to come."""
         return md.initialize(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxdiff import md
 from jaxdiff.io.runfile import RunFile
+from jaxdiff.io.shown import counted
 
 _USABLE = 0.85  # of the memory of a device that is free
 _ATOM_BYTES = 2000  # of state and neighbour lists, at the least
@@ -33,11 +34,14 @@ class Memory:
 
     def words(self, n_replicas: int) -> str:
         """In words, for all replicas of the device."""
-        total = 2 * n_replicas * self.state + self.working
         return (
             f"{self.state / 1e6:.1f} MB per replica and {self.working / 1e6:.0f} MB for "
-            f"groups of {self.group_size}; {total / 1e9:.2f} GB in all"
+            f"groups of {self.group_size}; {self.total(n_replicas) / 1e9:.2f} GB in all"
         )
+
+    def total(self, n_replicas: int) -> int:
+        """Of a device with so many replicas: their arrays before and after a chunk, too."""
+        return 2 * n_replicas * self.state + self.working
 
 
 class OutOfMemory(RuntimeError):
@@ -122,6 +126,34 @@ def choose_group(
     )
 
 
+def measured(
+    used: Memory,
+    plan: md.Plan,
+    program: Any,
+    params: Any,
+    conditions: md.Conditions,
+    state: md.EnsembleState,
+    n_devices: int,
+) -> Memory:
+    """With what the compiler says where it was not asked yet: on a CPU.
+
+    Raises `OutOfMemory` where the machine has less.
+    """
+    if used.working:
+        return used
+    found = replace(used, working=_working_bytes(program, plan, params, conditions, state))
+    own = -(-state.n_replicas // n_devices)
+    needed = n_devices * found.total(own)
+    if jax.default_backend() == "cpu" and needed > _USABLE * host_bytes():
+        raise OutOfMemory(
+            f"{counted(state.n_replicas, 'replica')} of {state.motion.position.shape[1]} "
+            f"atoms need {needed / 1e9:.3g} GB; this machine has {host_bytes() / 1e9:.3g} "
+            "GB. Run fewer replicas at once (ensemble.replica_range, or jaxdiff campaign), "
+            "or a smaller supercell."
+        )
+    return found
+
+
 def explain(error: Exception, group_size: int) -> OutOfMemory | None:
     """The device's own message about its memory, with advice; None for another error."""
     if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
@@ -144,6 +176,6 @@ def _free_bytes() -> int | None:
 
 def _working_bytes(program: Any, plan: md.Plan, params, conditions, state) -> int:
     arguments = jnp.asarray(1, jnp.int32), plan.number("nve")
-    compiled = program.lower(params, conditions, state, *arguments).compile()
+    compiled = program.compiled(params, conditions, state, *arguments)
     analysis = compiled.memory_analysis()
     return int(getattr(analysis, "temp_size_in_bytes", 0) or 0)

@@ -94,9 +94,9 @@ def estimate(ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleSt
     total_ns = n_replicas * run.production.duration_ps / 1e3
     nanoseconds = n_replicas * run.ensemble.timestep_fs / 1e6 / step_s * 86400
     n_devices = len(devices_for(run.n_replicas))
-    place = f"{n_devices} {jax.default_backend()} device(s)"
+    place = counted(n_devices, f"{jax.default_backend()} device")
     if jax.default_backend() == "cpu":
-        place = f"{min(n_devices, given_cores())} core(s)"
+        place = counted(min(n_devices, given_cores()), "core")
     return (
         f"{counted(n_replicas, 'replica')} of {n_atoms} atoms, "
         f"{total_ns:.3g} ns in all: about "

@@ -119,6 +119,7 @@ class _Journal:
 
     def _check_evaluator(self, say: Say) -> None:
         """Another evaluator from here on, where this one is wrong."""
+        self.ensemble = self.ensemble.measured(self.phase, self.state)
         given = self.ensemble, self.ensemble.conditions(self.phase), self.state
         self.ensemble, self.self_check = self_check.settled(*given, say)
 

@@ -155,7 +155,7 @@ def test_one_compilation_for_a_whole_run(lab):
     crystal.run(123, "nose-hoover", md.restart(state))
     crystal.run(5, "nve", md.restart(state))
     assert len(traces) == 1
-    assert crystal.run_chunk._cache_size() == 1
+    assert len(crystal.run_chunk) == 1
 
 
 def hot(lab, integrators=("nve",), **options):
