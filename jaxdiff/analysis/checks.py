@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Real
 from scipy import stats
 
 from jaxdiff.analysis.configurational import Configurational, configurational
-from jaxdiff.analysis.estimate import Estimate, normal, unknown
+from jaxdiff.analysis.estimate import NORMAL_95, Estimate, normal, unknown
 from jaxdiff.analysis.rates import Dispersion
 from jaxdiff.analysis.series import Series
 from jaxdiff.analysis.settling import Settling
@@ -74,18 +74,24 @@ def energy_drift(series: Traces, replica: Bool[np.ndarray, " replicas"]) -> Esti
     """Mean slope of the conserved energy, meV per atom and ns; error over replicas.
 
     Of the rows until each replica stopped; a replica counts by Σ(t - ⟨t⟩)², the inverse
-    variance of its slope if rows had independent errors.
+    variance of its slope if rows had independent errors. The error of one alone is from its
+    rows, as if they had.
     """
-    slopes, weights = [], []
+    slopes, weights, scatter = [], [], []
     for energy in series.conserved_energy[replica]:
         seen = np.isfinite(energy)
         if seen.sum() >= 3:
             time = series.time_ps[seen] - series.time_ps[seen].mean()
             weights.append(time @ time)
-            slopes.append(time @ (energy[seen] - energy[seen].mean()) / weights[-1])
-    n_atoms = series.n_mobile + series.n_anion
-    slope = np.array(slopes) * 1e6 / n_atoms  # eV/ps to meV/ns
-    return _weighted_mean(slope, np.array(weights), "meV/atom/ns")
+            from_mean = energy[seen] - energy[seen].mean()
+            slopes.append(time @ from_mean / weights[-1])
+            scatter.append(((from_mean - slopes[-1] * time) ** 2).sum() / (seen.sum() - 2))
+    scale = 1e6 / (series.n_mobile + series.n_anion)  # eV/ps to meV/ns per atom
+    slope, weight = np.array(slopes) * scale, np.array(weights)
+    if len(slope) == 1:
+        error = scale * math.sqrt(scatter[0] / weight[0])
+        return normal(float(slope[0]), error, 1, "meV/atom/ns")
+    return _weighted_mean(slope, weight, "meV/atom/ns")
 
 
 def _weighted_mean(
@@ -321,10 +327,13 @@ def _drift(series: Traces) -> Check:
     drift = energy_drift(series, np.ones(len(series.temperature), bool))
     if not math.isfinite(drift.value):
         return Check("conserved energy", None, "not recorded, or fewer than 3 times")
+    beyond = abs(drift.value) - DRIFT_LIMIT
+    known = not 0 <= beyond <= NORMAL_95 * drift.standard_error
     return Check(
         "conserved energy",
-        bool(abs(drift.value) < DRIFT_LIMIT),
-        f"drift {drift.value:.2f} meV per atom and ns (limit {DRIFT_LIMIT:g})",
+        beyond < 0 if known else None,
+        f"drift {drift.value:.2f} ± {drift.standard_error:.2g} meV per atom and ns (limit "
+        f"{DRIFT_LIMIT:g}){'' if known else '; too short a run to tell'}",
         "Shorten timestep_fs, widen the skin, or run in float64.",
     )
 

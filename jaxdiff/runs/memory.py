@@ -35,8 +35,9 @@ class Memory:
     def words(self, n_replicas: int) -> str:
         """In words, for all replicas of the device."""
         return (
-            f"{self.state / 1e6:.1f} MB per replica and {self.working / 1e6:.0f} MB for "
-            f"groups of {self.group_size}; {self.total(n_replicas) / 1e9:.2f} GB in all"
+            f"{_size(self.state)} per replica and {_size(self.working)} for the "
+            f"{counted(self.group_size, 'replica')} that a device computes at once; "
+            f"{_size(self.total(n_replicas))} in all"
         )
 
     def total(self, n_replicas: int) -> int:
@@ -147,8 +148,8 @@ def measured(
     if jax.default_backend() == "cpu" and needed > _USABLE * host_bytes():
         raise OutOfMemory(
             f"{counted(state.n_replicas, 'replica')} of {state.motion.position.shape[1]} "
-            f"atoms need {needed / 1e9:.3g} GB; this machine has {host_bytes() / 1e9:.3g} "
-            "GB. Run fewer replicas at once (ensemble.replica_range, or jaxdiff campaign), "
+            f"atoms need {_size(needed)}; this machine has {_size(host_bytes())}. "
+            "Run fewer replicas at once (ensemble.replica_range, or jaxdiff campaign), "
             "or a smaller supercell."
         )
     return found
@@ -164,6 +165,10 @@ def explain(error: Exception, group_size: int) -> OutOfMemory | None:
         f"ensemble.group_size to {max(1, group_size // 2)}, or run fewer replicas at once; "
         "the run goes on from its last checkpoint."
     )
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"
 
 
 def _free_bytes() -> int | None:

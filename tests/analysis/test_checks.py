@@ -117,3 +117,33 @@ def test_positions_that_were_not_recorded_are_no_failure(lost):
     before = configurational(SimpleNamespace(provenance="written by hand"))
     for rows in (read([row | lost for row in recorded(505.0)]), read([]), before):
         assert checks.check_configurational(rows).passed is None
+
+
+@pytest.mark.parametrize(
+    ("meV", "replicas", "n", "right"),
+    [
+        (0.0, 4, 50, None),  # 1 ps with the noise of 65 atoms: cannot be told from 20
+        (0.0, 4, 2000, True),
+        (30.0, 4, 2000, False),
+        (30.0, 1, 2000, False),
+        (0.0, 1, 2000, True),
+    ],
+)
+def test_a_drift_fails_only_where_the_run_can_tell(meV, replicas, n, right):
+    rng, time = np.random.default_rng(6), 0.02 * np.arange(n)
+    outcomes = []
+    for _ in range(200):
+        energy = rng.normal(0, 1.5e-3, (replicas, n)) + meV * 65e-6 * time
+        series = SimpleNamespace(
+            temperature=np.full(replicas, 600.0),
+            conserved_energy=energy,
+            time_ps=time,
+            n_mobile=33,
+            n_anion=32,
+        )
+        outcomes.append(checks._drift(series).passed)
+    if right is None:
+        assert outcomes.count(False) < 0.12 * len(outcomes)  # of 4 replicas by chance
+        assert outcomes.count(None) > outcomes.count(False)
+    else:
+        assert outcomes.count(right) == len(outcomes)

@@ -240,6 +240,19 @@ def test_the_largest_group_that_fits_is_taken(prepared):
     assert "MB per replica" in fewer.words(4)
 
 
+def test_memory_is_asked_of_the_compiler_before_a_run(monkeypatch):
+    """And a run that this machine cannot hold does not begin."""
+    ensemble = build.build(parse(), ionic_run.load)
+    state = ensemble.first_state()
+    found = ensemble.measured("production", state).memory
+    assert found.working > 0
+    assert ensemble.memory.working == 0
+    total = found.total(state.n_replicas)
+    monkeypatch.setattr(memory, "host_bytes", lambda: total)
+    with pytest.raises(memory.OutOfMemory, match="4 replicas of 65 atoms need"):
+        ensemble.measured("production", state)
+
+
 def test_a_cpu_computes_one_replica_at_a_time(prepared):
     assert prepared()[0].group_size == 1
 
