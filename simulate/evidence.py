@@ -32,6 +32,7 @@ from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.memory import Memory, defect_memory
 from jaxdiff.analysis.residence import Residences
 from jaxdiff.analysis.walkers import follow
+from jaxdiff.devices import use_every_core
 from jaxdiff.io import durable, runfile
 from jaxdiff.io.trajectory import open_trajectory
 from jaxdiff.runs import simulation
@@ -190,6 +191,7 @@ def main(
 ) -> None:
     """Run blocks until each setting has the hops it wants."""
     jax.config.update("jax_enable_x64", True)
+    use_every_core()
     logs.mkdir(parents=True, exist_ok=True)
     hops = {
         name: sum(int(unpacked(log).hop_count.sum()) for log in blocks(logs, name))
