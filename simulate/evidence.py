@@ -35,8 +35,6 @@ from jaxdiff.analysis.walkers import follow
 from jaxdiff.devices import use_every_core
 from jaxdiff.io import durable, runfile
 from jaxdiff.io.trajectory import open_trajectory
-from jaxdiff.runs import simulation
-from jaxdiff.runs.trajectories import Analysis
 
 RUN_FILE = Path(__file__).with_name("lif_evidence.toml")
 LOGS = Path(__file__).with_name("evidence")
@@ -72,6 +70,8 @@ def blocks(logs: Path, name: str) -> list[Path]:
 
 def run_block(logs: Path, name: str, seed: int, changes: tuple[str, ...]) -> Series:
     """Run or go on with a block, and pack its series."""
+    from jaxdiff.runs import simulation  # not before every core is a device
+
     folder = Path("runs/evidence") / f"{name}_{seed:03d}"
     own = (f"ensemble.seed={seed}", f"output.directory={folder}", *SETTINGS[name][1])
     run = runfile.load(RUN_FILE, [*own, *changes])
@@ -108,6 +108,8 @@ def _copied(file: h5py.File, name: str, item: h5py.Group | h5py.Dataset) -> None
 
 def recount(folder: Path, record: Path, temperatures: list[float]) -> None:
     """Write the hops of a block by each of DETECTORS, from its frames."""
+    from jaxdiff.runs.trajectories import Analysis
+
     hops = {}
     with tempfile.TemporaryDirectory() as place:
         export = ["jaxdiff", "export", folder, f"{place}/{{replica}}.h5"]
