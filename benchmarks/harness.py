@@ -113,6 +113,12 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def now_gib() -> float:
+    """Memory of this process at present, on Linux."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
 def alone(program, *arguments) -> Any:
     """What a program returns in a process of its own."""
     context = multiprocessing.get_context("spawn")

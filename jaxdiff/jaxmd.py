@@ -67,30 +67,36 @@ def jax_md_model(
             raise ValueError(
                 "compute_stress=True is not offered here; use jaxdiff.potential.predict."
             )
-        dtype, isolated = model.dtype, jnp.asarray(model.isolated)[0]
-        sender, receiver = batch["edge_index"]
-        species = jnp.argmax(batch["node_attrs"], axis=1)
-        position = batch["positions"].astype(dtype)
-        vector = position[receiver] - position[sender] + batch["shifts"].astype(dtype)
-        edges = Edges(vector, sender, receiver)
-        if not compute_force:
-            with jax.default_matmul_precision(PRECISION):
-                node, gradient = model.node_energy(edges, species), None
-        else:
-            node, gradient = interaction_gradient(model, edges, species)
-        energy = jnp.sum(node.astype(isolated.dtype) + isolated[species])
-        forces = None
-        if gradient is not None:
-            forces = forces_from_gradient(edges, gradient, len(position))
-        for term in terms:
-            where = batch["positions"], _rows(batch["cell"][0])
-            own = term.energy_force_strain(*(x.astype("float64") for x in where))
-            energy = energy + own[0]
-            forces = None if forces is None else forces + own[1].astype(dtype)
-        found = {"energy": energy[None]}
-        return found if forces is None else {**found, "forces": forces}
+        return _predict(model, terms, batch, compute_force)
 
     return apply, config
+
+
+def _predict(
+    model: Model, terms: tuple[Term, ...], batch: Mapping[str, Array], compute_force: bool
+) -> dict[str, Array]:
+    dtype, isolated = model.dtype, jnp.asarray(model.isolated)[0]
+    sender, receiver = batch["edge_index"]
+    species = jnp.argmax(batch["node_attrs"], axis=1)
+    position = batch["positions"].astype(dtype)
+    vector = position[receiver] - position[sender] + batch["shifts"].astype(dtype)
+    edges = Edges(vector, sender, receiver)
+    if not compute_force:
+        with jax.default_matmul_precision(PRECISION):
+            node, gradient = model.node_energy(edges, species), None
+    else:
+        node, gradient = interaction_gradient(model, edges, species)
+    energy = jnp.sum(node.astype(isolated.dtype) + isolated[species])
+    forces = None
+    if gradient is not None:
+        forces = forces_from_gradient(edges, gradient, len(position))
+    for term in terms:
+        where = batch["positions"], _rows(batch["cell"][0])
+        own = term.energy_force_strain(*(x.astype("float64") for x in where))
+        energy = energy + own[0]
+        forces = None if forces is None else forces + own[1].astype(dtype)
+    found = {"energy": energy[None]}
+    return found if forces is None else {**found, "forces": forces}
 
 
 def _dispersion(z_atomic: Any, box: Any, functional: str, cutoff: float, dtype) -> Term:

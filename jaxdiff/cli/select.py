@@ -14,98 +14,106 @@ if TYPE_CHECKING:
     from jaxdiff.finetune.candidates import Request, Selection
 
 
+Frames = Annotated[
+    list[Path],
+    typer.Argument(metavar="FRAMES", help="Files that ASE reads; labels are not needed."),
+]
+Models = Annotated[
+    list[str],
+    typer.Option(
+        metavar="MODEL",
+        help="A model file, or the name of a model; for a committee once for each.",
+        autocompletion=model_names,
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE", help="extxyz to write; a .json beside it has the ranking."
+    ),
+]
+Count = Annotated[int | None, typer.Option(metavar="N", help="How many frames to choose.")]
+PerType = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TYPE=N",
+        help="In place of --count, such as bulk=5: so many of each config_type.",
+    ),
+]
+By = Annotated[
+    str,
+    typer.Option(
+        metavar="descriptors|committee",
+        help="The frames that differ most, or those on which models disagree most.",
+    ),
+]
+Atoms = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ATOMS",
+        help="Atoms that are compared: all (default), defect, or an element.",
+    ),
+]
+Radius = Annotated[
+    float | None,
+    typer.Option(
+        metavar="ANGSTROM",
+        help="With --around defect: how far from one, Å. Default: 4.",
+    ),
+]
+Mobile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ELEMENT", help="With --around defect: of the cations. Default: Li."
+    ),
+]
+Compared = Annotated[
+    str | None,
+    typer.Option(
+        metavar="environments|frames",
+        help="Compare environments of atoms (default), or frames by their mean.",
+    ),
+]
+Given = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Frames chosen already, such as the training set."),
+]
+Lowest = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FORCE",
+        help="Committee: smallest deviation of a force, eV/Å. Default: 0.",
+    ),
+]
+Highest = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FORCE",
+        help="Committee: largest deviation of a force, eV/Å. Default: any.",
+    ),
+]
+Head = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Committee: the head, where models have several."),
+]
+
+
 @computing
 def select(
-    frames: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FRAMES", help="Files that ASE reads; labels are not needed."
-        ),
-    ],
-    model: Annotated[
-        list[str],
-        typer.Option(
-            metavar="MODEL",
-            help="A model file, or the name of a model; for a committee once for each.",
-            autocompletion=model_names,
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE", help="extxyz to write; a .json beside it has the ranking."
-        ),
-    ],
-    count: Annotated[
-        int | None, typer.Option(metavar="N", help="How many frames to choose.")
-    ] = None,
-    per_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TYPE=N",
-            help="In place of --count, such as bulk=5: so many of each config_type.",
-        ),
-    ] = None,
-    by: Annotated[
-        str,
-        typer.Option(
-            metavar="descriptors|committee",
-            help="The frames that differ most, or those on which models disagree most.",
-        ),
-    ] = "descriptors",
-    around: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ATOMS",
-            help="Atoms that are compared: all (default), defect, or an element.",
-        ),
-    ] = None,
-    radius_angstrom: Annotated[
-        float | None,
-        typer.Option(
-            metavar="ANGSTROM",
-            help="With --around defect: how far from one, Å. Default: 4.",
-        ),
-    ] = None,
-    mobile: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ELEMENT", help="With --around defect: of the cations. Default: Li."
-        ),
-    ] = None,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            metavar="environments|frames",
-            help="Compare environments of atoms (default), or frames by their mean.",
-        ),
-    ] = None,
-    given: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="Frames chosen already, such as the training set."
-        ),
-    ] = None,
-    lowest_ev_per_angstrom: Annotated[
-        float | None,
-        typer.Option(
-            metavar="FORCE",
-            help="Committee: smallest deviation of a force, eV/Å. Default: 0.",
-        ),
-    ] = None,
-    highest_ev_per_angstrom: Annotated[
-        float | None,
-        typer.Option(
-            metavar="FORCE",
-            help="Committee: largest deviation of a force, eV/Å. Default: any.",
-        ),
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Committee: the head, where models have several."
-        ),
-    ] = None,
+    frames: Frames,
+    model: Models,
+    out: Out,
+    count: Count = None,
+    per_type: PerType = None,
+    by: By = "descriptors",
+    around: Atoms = None,
+    radius_angstrom: Radius = None,
+    mobile: Mobile = None,
+    compare: Compared = None,
+    given: Given = None,
+    lowest_ev_per_angstrom: Lowest = None,
+    highest_ev_per_angstrom: Highest = None,
+    head: Head = None,
 ) -> None:
     """Choose frames to label: those that differ most, or on which models disagree most."""
     options = dict(locals())

@@ -99,6 +99,7 @@ TINY = {
     ),
     "benchmarks/read_trajectory.py": Tiny("{record} --frames 2", '"frames_per_s"'),
     "benchmarks/same_bits.py": Tiny("HEAD --case finetune", "finetune: ", is_long=True),
+    "benchmarks/scale.py": Tiny("{record} --tiny", "| 65 | ", is_long=True),
     "benchmarks/training_seeds.py": Tiny(
         "{shared}/data/lif_dft {record} --tiny",
         "| mace_torch |",
