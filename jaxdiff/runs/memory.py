@@ -35,8 +35,8 @@ class Memory:
     def words(self, n_replicas: int) -> str:
         """In words, for all replicas of the device."""
         return (
-            f"{_size(self.state)} per replica and {_size(self.working)} for the "
-            f"{counted(self.group_size, 'replica')} that a device computes at once; "
+            f"{_size(self.state)} per replica, {_size(self.working)} to compute "
+            f"{counted(self.group_size, 'replica')} at a time; "
             f"{_size(self.total(n_replicas))} in all"
         )
 
