@@ -336,5 +336,6 @@ def check_identifiable(
         raise NotIdentifiableError(
             f"{f'All {n.sum():g} hops are' if n.sum() > 1 else 'The only hop is'} at "
             f"{kelvin:.0f} K, one end of the range: the data only bound the activation "
-            "energy from one side. Run longer at the others."
+            "energy from one side. Run longer at the other "
+            f"temperature{'' if len(np.unique(x)) == 2 else 's'}."
         )

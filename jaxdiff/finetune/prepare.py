@@ -72,9 +72,14 @@ def prepare(run: TrainFile) -> Problem:
         model = _with_heads(run, base, energies, replay)
     _check(run, model, base, read, found.source)
     notes += _unused_charges(model, known)
+    alone = [] if model.isolated_is_exact else read.alone
+    if not model.isolated_is_exact:
+        notes.append(_zero(len(alone)))
     if replay and base and run.replay and run.replay.labels == "model":
         replay = predictions(base, replay[0]), predictions(base, replay[1])
-    read = dataclasses.replace(read, replay=replay, notes=notes + read.notes)
+    read = dataclasses.replace(
+        read, train=read.train + alone, replay=replay, notes=notes + read.notes
+    )
     return _arrange(run, model, read)
 
 
@@ -84,6 +89,16 @@ def _choice(run: TrainFile, read: Sets):
         return run.data.isolated_atom_ev
     energies = any(frame.energy is not None for frame in read.train)
     return "estimated" if energies else "foundation"
+
+
+def _zero(n_alone: int) -> str:
+    """A note on the zero of a model whose isolated atoms have energies of their own."""
+    if n_alone:
+        return f"of them {counted(n_alone, 'frame')} to train on: that fixes the zero"
+    return (
+        "isolated atoms of this model have energies of their own besides those that are "
+        "subtracted; for energies of binding add frames of isolated atoms to train on"
+    )
 
 
 def _unused_charges(model: Model, frames: Sequence[Frame]) -> list[str]:

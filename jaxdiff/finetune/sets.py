@@ -13,6 +13,7 @@ from jaxdiff.io.frame import Frame
 from jaxdiff.io.frames import (
     Keys,
     draw,
+    is_isolated,
     read_labelled,
     split_isolated,
     with_small_forces,
@@ -25,13 +26,17 @@ _LISTED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Sets:
-    """What the files of the target and of replay hold, before any model is looked at."""
+    """What the files of the target and of replay hold, before any model is looked at.
+
+    - `isolated`: energies of isolated atoms, eV, by atomic number; `alone`: their frames.
+    """
 
     train: list[Frame]
     valid: list[Frame]
     test: dict[str, list[Frame]]
     replay: tuple[list[Frame], list[Frame]] | None
     isolated: dict[int, float]
+    alone: list[Frame]
     notes: list[str]
 
 
@@ -47,7 +52,8 @@ def read_sets(run: TrainFile) -> Sets:
     keys = _keys(run, data)
     target, valid = read(data.train, keys), read(data.valid, keys) if data.valid else []
     test = {name: read(paths, keys) for name, paths in data.test.items()}
-    _, isolated = split_isolated([*target, *valid, *(f for t in test.values() for f in t)])
+    every = [*target, *valid, *(f for t in test.values() for f in t)]
+    isolated, alone = split_isolated(every)[1], [f for f in target if is_isolated(f)]
     test = {name: split_isolated(frames)[0] for name, frames in test.items()}
     train, valid, large = _splits(run, split_isolated(target)[0], split_isolated(valid)[0])
     notes += [_contents("training", train), _contents("validation", valid), *large]
@@ -58,7 +64,7 @@ def read_sets(run: TrainFile) -> Sets:
         replay = _replay_sets(run, *(split_isolated(frames)[0] for frames in replay))
         if run.replay.labels == "file":
             notes.append(_contents("replay", replay[0]))
-    return Sets(train, valid, test, replay, isolated, notes)
+    return Sets(train, valid, test, replay, isolated, alone, notes)
 
 
 def _contents(name: str, frames: Sequence[Frame]) -> str:

@@ -133,14 +133,7 @@ def split_isolated(frames: Iterable[Frame]) -> tuple[list[Frame], dict[int, floa
     """
     others, isolated = [], {}
     for frame in frames:
-        named = re.sub("[^a-z]", "", frame.config_type.lower()) == ISOLATED_ATOM.lower()
-        if named and (frame.n_atoms != 1 or frame.energy is None):
-            raise ValueError(
-                f"{frame.source} has config_type {frame.config_type}, {frame.n_atoms} "
-                f"atoms and energy {frame.energy}; give one atom and its energy, or "
-                "another type."
-            )
-        if not (named or _is_alone(frame)):
+        if not is_isolated(frame):
             others.append(frame)
             continue
         number, energy = int(frame.atomic_number[0]), frame.energy
@@ -152,6 +145,18 @@ def split_isolated(frames: Iterable[Frame]) -> tuple[list[Frame], dict[int, floa
                 "of them."
             )
     return others, isolated
+
+
+def is_isolated(frame: Frame) -> bool:
+    """See `split_isolated`."""
+    named = re.sub("[^a-z]", "", frame.config_type.lower()) == ISOLATED_ATOM.lower()
+    if named and (frame.n_atoms != 1 or frame.energy is None):
+        raise ValueError(
+            f"{frame.source} has config_type {frame.config_type}, {frame.n_atoms} "
+            f"atoms and energy {frame.energy}; give one atom and its energy, or "
+            "another type."
+        )
+    return named or _is_alone(frame)
 
 
 def _is_alone(frame: Frame) -> bool:

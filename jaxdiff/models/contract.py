@@ -126,6 +126,11 @@ class Model:
         raise ValueError(f"{_kind(self)} cannot have several heads; leave out [replay].")
 
     @property
+    def isolated_is_exact(self) -> bool:
+        """Whether an atom without neighbours has its energy of `isolated`, and no other."""
+        return True
+
+    @property
     def takes_charge(self) -> bool:
         """Whether its energies depend on charge and multiplicity of the structure."""
         return False

@@ -89,7 +89,7 @@ def _answer(study: Study) -> str:
         row = study.rows[0] if len(study.rows) == 1 else None
         why = energies.not_identifiable
         if row is None or not row.hops:
-            return f"**No activation energy:** {why}"
+            return f"**No activation energy:** {why[:1].lower()}{why[1:]}"
         known = f"{shown(row.headline_diffusivity)} cm²/s"
         return f"**D of the {what} at {row.temperature_kelvin:.0f} K = {known}.** {why}"
     if energies.correlated:

@@ -50,6 +50,11 @@ class GatedMace(Parameters):
         return species.with_heads(self, names, energies)
 
     @property
+    def isolated_is_exact(self) -> bool:
+        """No: blocks act on an atom's own features, too."""
+        return False
+
+    @property
     def takes_charge(self) -> bool:
         """Whether its energies depend on charge and multiplicity of the structure."""
         return bool(self.architecture.embedded)
