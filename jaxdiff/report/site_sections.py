@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jaxdiff.analysis.site_study import SiteRow, SiteStudy
 from jaxdiff.report.document import Block, Heading, Text
-from jaxdiff.report.values import NOTHING, filled, shown
+from jaxdiff.report.values import NOTHING, filled, in_unit, shown
 
 FULL = 0.99
 """Occupancy, as the file says, of a site that is filled in the perfect crystal."""
@@ -134,7 +134,7 @@ def _vacancies(row: SiteRow) -> str:
     d = row.hop_diffusivity.scaled(row.n_atoms / n_empty, "cm^2/s")
     return (
         f"At {row.temperature_kelvin:g} K {n_empty} of {n_sites} sites "
-        f"{'is' if n_empty == 1 else 'are'} vacant: D of a vacancy is {shown(d)} cm²/s if "
+        f"{'is' if n_empty == 1 else 'are'} vacant: D of a vacancy is {in_unit(d, 'cm²/s')} if "
         "its jumps are uncorrelated. "
     )
 

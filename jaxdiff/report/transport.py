@@ -28,7 +28,7 @@ from jaxdiff.report.figures import (
 )
 from jaxdiff.report.sections import checks
 from jaxdiff.report.site_sections import not_given, sites
-from jaxdiff.report.values import filled, p_value, shown
+from jaxdiff.report.values import filled, in_unit, p_value, shown
 from jaxdiff.report.verdict import distrust, of_checks
 
 FORMAT, FORMAT_VERSION = "jaxdiff-transport", 1
@@ -121,9 +121,9 @@ def _verdict(study: TransportStudy) -> list[Block]:
     tracer, charge = study.tracer_line, study.charge_line
     if tracer is None:
         first = (
-            f"**D* of {study.mobile} at {at} = {shown(row.motion.tracer.mean)} cm²/s** "
-            f"(tracer); conductivity {shown(row.conductivity)} S/cm from collective "
-            f"motion, {shown(row.nernst_einstein)} S/cm from D* (Nernst–Einstein); 95 % "
+            f"**D* of {study.mobile} at {at} = {in_unit(row.motion.tracer.mean, 'cm²/s')}** "
+            f"(tracer); conductivity {in_unit(row.conductivity, 'S/cm')} from collective "
+            f"motion, {in_unit(row.nernst_einstein, 'S/cm')} from D* (Nernst–Einstein); 95 % "
             "intervals."
         )
     else:
@@ -132,11 +132,11 @@ def _verdict(study: TransportStudy) -> list[Block]:
         first += f", {_energy(charge)} for conduction" if charge else ""
         first += f"; conductivity {word} {ROOM_TEMPERATURE:g} K: "
         first += (
-            f"{shown(charge.room_conductivity)} S/cm from collective motion, "
+            f"{in_unit(charge.room_conductivity, 'S/cm')} from collective motion, "
             if charge
             else ""
         )
-        first += f"{shown(tracer.room_conductivity)} S/cm from D* (Nernst–Einstein)"
+        first += f"{in_unit(tracer.room_conductivity, 'S/cm')} from D* (Nernst–Einstein)"
         first += (
             ", assuming the same Arrhenius line down to there."
             if tracer.extrapolated

@@ -10,7 +10,7 @@ NOTHING = "–"
 """What is not known."""
 
 VAST = 1e6
-"""An interval whose ends differ by more than this factor is told by its width alone."""
+"""An interval whose ends differ by more than this factor leaves nothing known."""
 
 
 def shown(estimate: Estimate, form: str = "") -> str:
@@ -19,7 +19,7 @@ def shown(estimate: Estimate, form: str = "") -> str:
     - `form`: of each number, such as {:.2f}; three digits where none is given.
 
     An interval that says nothing, of no width or from 0 to infinity, is not shown.
-    Of one wider than `VAST` the width is, for its ends are far from anything seen.
+    One wider than `VAST` is told by its width alone: its value would be believed.
     """
     value, (low, high) = estimate.value, estimate.interval
     if not math.isfinite(value):
@@ -30,8 +30,14 @@ def shown(estimate: Estimate, form: str = "") -> str:
         return f"{_text(value, form)} (error not known)"
     if low > 0 and VAST < high / low < math.inf:
         orders = math.log10(high / low)
-        return f"{_text(value, form)} (95 % interval: {orders:.0f} orders of magnitude)"
+        return f"unknown by {orders:.0f} orders of magnitude"
     return f"{_text(value, form)} [{_text(low, form)}, {_text(high, form)}]"
+
+
+def in_unit(estimate: Estimate, unit: str) -> str:
+    """The same with its unit, in a sentence."""
+    text = shown(estimate)
+    return text if text.startswith("unknown") else f"{text} {unit}"
 
 
 def _text(value: float, form: str) -> str:

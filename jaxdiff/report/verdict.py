@@ -12,7 +12,7 @@ from jaxdiff.io.provenance import units_of
 from jaxdiff.io.shown import counted
 from jaxdiff.report.document import Block, Heading, Text
 from jaxdiff.report.sections import defect_name
-from jaxdiff.report.values import rounded, scatter, shown
+from jaxdiff.report.values import in_unit, rounded, scatter
 
 TELLS_EV = 0.3
 """A 95 % interval of Ea that is wider cannot tell 0.1 from 0.4 eV."""
@@ -90,7 +90,7 @@ def _answer(study: Study) -> str:
         why = energies.not_identifiable
         if row is None or not row.hops:
             return f"**No activation energy:** {why[:1].lower()}{why[1:]}"
-        known = f"{shown(row.headline_diffusivity)} cm²/s"
+        known = in_unit(row.headline_diffusivity, "cm²/s")
         return f"**D of the {what} at {row.temperature_kelvin:.0f} K = {known}.** {why}"
     if energies.correlated:
         text = (
@@ -120,7 +120,7 @@ def _room(study: Study) -> str:
     if room is None:
         return ""
     kelvin = f"{room.temperature_kelvin:.0f} K"
-    value = f"{shown(room.estimate)} cm²/s"
+    value = in_unit(room.estimate, "cm²/s")
     if not room.extrapolated:
         return f" D at {kelvin}: {value}."
     return (
