@@ -134,8 +134,8 @@ def _vacancies(row: SiteRow) -> str:
     d = row.hop_diffusivity.scaled(row.n_atoms / n_empty, "cm^2/s")
     return (
         f"At {row.temperature_kelvin:g} K {n_empty} of {n_sites} sites "
-        f"{'is' if n_empty == 1 else 'are'} vacant: D of a vacancy is {in_unit(d, 'cm²/s')} if "
-        "its jumps are uncorrelated. "
+        f"{'is' if n_empty == 1 else 'are'} vacant: D of a vacancy is "
+        f"{in_unit(d, 'cm²/s')} if its jumps are uncorrelated. "
     )
 
 

@@ -120,10 +120,11 @@ def _verdict(study: TransportStudy) -> list[Block]:
     at = f"{row.motion.temperature_kelvin:g} K"
     tracer, charge = study.tracer_line, study.charge_line
     if tracer is None:
-        first = (
-            f"**D* of {study.mobile} at {at} = {in_unit(row.motion.tracer.mean, 'cm²/s')}** "
-            f"(tracer); conductivity {in_unit(row.conductivity, 'S/cm')} from collective "
-            f"motion, {in_unit(row.nernst_einstein, 'S/cm')} from D* (Nernst–Einstein); 95 % "
+        known = in_unit(row.motion.tracer.mean, "cm²/s")
+        first = f"**D* of {study.mobile} at {at} = {known}** (tracer); conductivity "
+        first += (
+            f"{in_unit(row.conductivity, 'S/cm')} from collective motion, "
+            f"{in_unit(row.nernst_einstein, 'S/cm')} from D* (Nernst–Einstein); 95 % "
             "intervals."
         )
     else:
