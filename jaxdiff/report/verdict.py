@@ -87,7 +87,7 @@ def _answer(study: Study) -> str:
     energies, what = study.activation, defect_name(study.sign)
     if energies.diffusion is None:
         row = study.rows[0] if len(study.rows) == 1 else None
-        why = energies.not_identifiable
+        why = energies.not_identifiable or ""
         if row is None or not row.hops:
             return f"**No activation energy:** {why[:1].lower()}{why[1:]}"
         known = in_unit(row.headline_diffusivity, "cm²/s")
