@@ -38,7 +38,8 @@ SECTIONS = {
     "lora": "\n[lora]\nrank = 2\nalpha = 2.0\n",
 }
 
-pytestmark = pytest.mark.slow
+
+_GUARDED = "pseudolabels", "lora"
 
 
 @pytest.fixture(scope="module", name="folder")
@@ -56,7 +57,13 @@ def run_of(folder, directory, sections="", *overrides):
     return read_train_file(path, overrides=list(overrides))
 
 
-@pytest.mark.parametrize("strategy", SECTIONS)
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in _GUARDED else pytest.mark.long)
+        for name in SECTIONS
+    ],
+)
 def test_each_strategy_trains(folder, tmp_path, strategy):
     """From the head that is named; what is frozen stays, what is not changes."""
     run = run_of(folder, tmp_path / strategy, SECTIONS[strategy])
@@ -82,6 +89,7 @@ def test_without_a_head_nothing_is_trained(folder, tmp_path):
         prepare(read_train_file(path))
 
 
+@pytest.mark.slow
 def test_isolated_atoms_are_trained_on_where_they_have_energies_of_their_own(
     folder, tmp_path
 ):
