@@ -1,9 +1,9 @@
-"""Which arrangement of one interstitial and the lattice each kept frame is nearest to.
+"""Which arrangement of the mobile atoms on the sites a frame is nearest to.
 
-The sum of the squared distances of all mobile atoms from their sites decides. Where each
-has a site to itself as its nearest one, that is the arrangement; elsewhere it is sought
-from that of the frame before, jump by jump: the interstitial moves to a neighbouring site,
-or takes the place of a lattice atom, which goes on to a site beside it.
+In an arrangement every atom has a site to itself and as many lattice sites as possible are
+filled: the sum of the squared distances of the atoms from their sites is least in the
+nearest one. Where each atom's own nearest site makes an arrangement, it is that; elsewhere
+it is the optimal assignment (doi:10.1109/TAES.2016.140952, in SciPy).
 """
 
 import dataclasses
@@ -12,21 +12,20 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.optimize import linear_sum_assignment
 
 from jaxdiff.analysis.series import Series
-from jaxdiff.lattice.network import SiteNetwork
 from jaxdiff.lattice.supercell import Supercell
 
-UNKNOWN = -1
-"""Number of a place before the first arrangement is seen."""
-_NEARER = 1e-9  # square, network units: less than that is rounding
+_FILLED = 1e4
+"""Square of a distance, network units: more than any that a lattice site could save."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrangements:
-    """Of the frames of a replica, in order; F of them.
+    """Of the frames of a replica with one interstitial, in order; F of them.
 
-    - `place` [F]: number of the place of the interstitial, or `UNKNOWN`.
+    - `place` [F]: number of the place of the interstitial (`numbers`).
     - `is_calm` [F]: all mobile atoms lie within the cores of their sites.
     """
 
@@ -40,59 +39,87 @@ def nearest_arrangements(series: Series, replica: int) -> Arrangements:
     time = series.position_time_ps[: series.n_kept[replica]]
     known = series.frames["frames"][replica] * series.frame_ps
     n = int(np.searchsorted(time, known + 1e-6))
-    mobile = _mobile(series, replica, n)
+    mobile = on_lattice(
+        supercell, series.cell[replica], series.position[replica, :n], series.is_mobile
+    )
     label = network.nearest(jnp.asarray(mobile))
-    where = np.asarray(network.coordinates(label, jnp.zeros(0).dtype), float)
-    number = numbers(supercell, where.reshape(-1, 3)).reshape(where.shape[:2])
-    on_lattice = _places(supercell).is_lattice[number]
+    site = np.asarray(network.coordinates(label, jnp.zeros(0).dtype), float)
+    number = numbers(supercell, site.reshape(-1, 3)).reshape(site.shape[:2])
     core = series.core_radius * network.edge / series.lattice_constant[replica]
-    place, is_calm = np.full(n, UNKNOWN), np.zeros(n, bool)
-    now, interstitial = None, 0
+    near = np.max(np.sum((mobile - site) ** 2, axis=-1), axis=-1) < core**2
+    is_lattice, is_calm = _places(supercell).is_lattice, np.zeros(n, bool)
+    place = np.zeros(n, int)
     for k in range(n):
-        alone = len(np.unique(number[k])) == len(number[k])
-        if alone and on_lattice[k].sum() == supercell.n_lattice:
-            now, interstitial = where[k], int(np.argmin(on_lattice[k]))
-            away = np.sum((mobile[k] - now) ** 2, axis=1)
-            is_calm[k] = away.max() < core**2
-        elif now is not None:
-            now, interstitial = _descend(supercell, mobile[k], now, interstitial)
-        if now is not None:
-            place[k] = numbers(supercell, now[[interstitial]])[0]
+        own = number[k]
+        if (
+            np.bincount(own[is_lattice[own]], minlength=1) == 1
+        ).sum() == supercell.n_lattice:
+            is_calm[k] = near[k]
+        else:
+            own, _ = _assigned(supercell, mobile[k])
+        place[k] = own[~is_lattice[own]][0]
     return Arrangements(place, is_calm)
+
+
+def jump_coordinate(
+    supercell: Supercell,
+    cell: Float[np.ndarray, "3 3"],
+    position: Float[np.ndarray, "atoms 3"],
+    is_mobile: Bool[np.ndarray, " atoms"],
+) -> float:
+    """How far an interstitial is on its way to another place: 0 on its site, 1/2 halfway.
+
+    Between the nearest arrangement, sites s, and the next one with another place, s + d,
+
+        q = sum_i (r_i - s_i) . d_i / sum_i |d_i|^2 ,
+
+    which is 1/2 on the dividing surface of `jaxdiff.analysis.transmission`.
+
+    - `cell`, `position`, Å; atoms may be wrapped.
+    """
+    mobile = on_lattice(supercell, cell, position[None], is_mobile)[0]
+    first, square = _assigned(supercell, mobile)
+    taken = first[~_places(supercell).is_lattice[first]]
+    second, other = _assigned(supercell, mobile, without=taken)
+    step = _places(supercell).position[second] - _places(supercell).position[first]
+    step -= np.round(step @ _inverse(supercell)) @ np.array(supercell.matrix, float)
+    return 0.5 * (1 - (other - square) / float(np.sum(step**2)))
 
 
 def numbers(
     supercell: Supercell, position: Float[np.ndarray, "points 3"]
 ) -> Int[np.ndarray, " points"]:
     """Of the places at positions, network units, in whatever image of the cell."""
-    inverse = np.linalg.inv(np.array(supercell.matrix, float))
     distinct, which = np.unique(np.round(position, 3), axis=0, return_inverse=True)
-    away = (distinct @ inverse)[:, None] - _places(supercell).fraction
-    away -= np.round(away)
-    return np.argmin((away**2).sum(axis=-1), axis=1)[which.ravel()]
+    return np.argmin(_squares(supercell, distinct), axis=1)[which.ravel()]
 
 
-def _mobile(series: Series, replica: int, n: int) -> Float[np.ndarray, "frames mobile 3"]:
-    """Positions of the mobile atoms against the lattice that the host says, its units."""
-    to_sites = series.supercell.to_sites(series.cell[replica])
-    scaled = series.position[replica, :n].astype(float) @ to_sites
-    if n == 0:
-        return scaled[:, series.is_mobile]
-    is_mobile, network = series.is_mobile, series.network
-    first = jnp.asarray(scaled[0])
-    start = np.asarray(network.origin(first, ~is_mobile), float)
-    host = scaled[:, ~is_mobile]
+def on_lattice(
+    supercell: Supercell,
+    cell: Float[np.ndarray, "3 3"],
+    position: Float[np.ndarray, "frames atoms 3"],
+    is_mobile: Bool[np.ndarray, " atoms"],
+) -> Float[np.ndarray, "frames mobile 3"]:
+    """Mobile atoms in network units, against the lattice that the host atoms tell.
+
+    - `cell`, `position`, Å. Atoms must not be wrapped between frames.
+    """
+    network = supercell.network
+    scaled = position.astype(float) @ supercell.to_sites(cell)
+    mobile, host = scaled[:, is_mobile], scaled[:, ~is_mobile]
+    if len(scaled) == 0:
+        return mobile
+    start = np.asarray(network.origin(jnp.asarray(scaled[0]), ~is_mobile), float)
     label = network.nearest(jnp.asarray(host[0] - start), host=True)
-    site = np.asarray(network.coordinates(label, first.dtype), float)
-    return scaled[:, is_mobile] - (host - site).mean(axis=1, keepdims=True)
+    site = np.asarray(network.coordinates(label, jnp.zeros(0).dtype), float)
+    return mobile - (host - site).mean(axis=1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Places:
-    """Those of mobile atoms in a supercell: fractions of it, and index in the unit cell."""
+    """Those of mobile atoms in a supercell, network units."""
 
-    fraction: Float[np.ndarray, "places 3"]
-    index: Int[np.ndarray, " places"]
+    position: Float[np.ndarray, "places 3"]
     is_lattice: Bool[np.ndarray, " places"]
 
 
@@ -100,56 +127,37 @@ class _Places:
 def _places(supercell: Supercell) -> _Places:
     network = supercell.network
     sites = supercell.sites(set(network.kind) - set(network.host))
-    position = np.array([network.position(site) for site in sites])
     return _Places(
-        position @ np.linalg.inv(np.array(supercell.matrix, float)),
-        np.array([site[0] for site in sites]),
+        np.array([network.position(site) for site in sites]),
         np.array([network.is_lattice(site) for site in sites]),
     )
 
 
 @functools.cache
-def _steps(network: SiteNetwork, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """From a site to its neighbours, network units: on the lattice, and the others."""
-    found: tuple[list[np.ndarray], list[np.ndarray]] = [], []
-    for first, second, image in network.edges:
-        a, b = (np.array(network.position(s)) for s in ((first, 0, 0, 0), (second, *image)))
-        for start, end, step in ((first, second, b - a), (second, first, a - b)):
-            if start == index:
-                found[not network.is_lattice((end, 0, 0, 0))].append(step)
-    on, off = (np.array(steps).reshape(-1, 3) for steps in found)
-    return on, off
+def _inverse(supercell: Supercell) -> Float[np.ndarray, "3 3"]:
+    return np.linalg.inv(np.array(supercell.matrix, float))
 
 
-def _descend(
+def _squares(
+    supercell: Supercell, position: Float[np.ndarray, "points 3"]
+) -> Float[np.ndarray, "points places"]:
+    """Squared distances from all places."""
+    away = position[:, None] - _places(supercell).position
+    away -= np.round(away @ _inverse(supercell)) @ np.array(supercell.matrix, float)
+    return np.sum(away**2, axis=-1)
+
+
+def _assigned(
     supercell: Supercell,
     position: Float[np.ndarray, "mobile 3"],
-    site: Float[np.ndarray, "mobile 3"],
-    interstitial: int,
-) -> tuple[Float[np.ndarray, "mobile 3"], int]:
-    """The arrangement next to these positions, from another one; jumps that lead nearer."""
-    site = site.copy()
-    while True:
-        number = numbers(supercell, site)
-        index = _places(supercell).index[number]
-        on, off = _steps(supercell.network, int(index[interstitial]))
-        away = position - site
-        moves = [(_nearer(away[interstitial], step), step, None, step) for step in off]
-        for first in on:
-            (there,) = numbers(supercell, site[[interstitial]] + first)
-            other = int(np.flatnonzero(number == there)[0])
-            _, ends = _steps(supercell.network, int(index[other]))
-            gain = _nearer(away[interstitial], first)
-            moves += [(gain + _nearer(away[other], s), first, other, s) for s in ends]
-        gain, first, other, second = max(moves, key=lambda move: move[0])
-        if gain <= _NEARER:
-            return site, interstitial
-        site[interstitial] += first
-        if other is not None:
-            site[other] += second
-            interstitial = other
+    without: Int[np.ndarray, " taken"] | tuple[()] = (),
+) -> tuple[Int[np.ndarray, " mobile"], float]:
+    """The place of each atom in the nearest arrangement, and the square of its distance.
 
-
-def _nearer(away: Float[np.ndarray, "3"], step: Float[np.ndarray, "3"]) -> float:
-    """How much the square of the distance from a site falls when that makes a step."""
-    return float(2 * away @ step - step @ step)
+    - `without`: places that must stay empty.
+    """
+    square = _squares(supercell, position)
+    cost = square - _FILLED * _places(supercell).is_lattice
+    cost[:, list(without)] = np.inf
+    atom, place = linear_sum_assignment(cost)
+    return place, float(square[atom, place].sum())

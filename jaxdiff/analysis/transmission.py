@@ -27,7 +27,6 @@ from jaxtyping import Bool, Int
 from scipy.stats import beta
 
 from jaxdiff.analysis.arrangements import (
-    UNKNOWN,
     Arrangements,
     nearest_arrangements,
     numbers,
@@ -39,6 +38,8 @@ from jaxdiff.lattice.jumps import INTERSTITIAL
 
 LONGEST_PS = 0.05
 """Between two frames; a defect crosses back in less than that."""
+UNKNOWN = -1
+"""Number of a place where nothing has settled yet."""
 _AGREE = 0.9  # of hops, whose new place is that of the frames, too
 
 
