@@ -22,18 +22,15 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 from scipy.stats import beta
 
-from jaxdiff.analysis.arrangements import (
-    Arrangements,
-    nearest_arrangements,
-    numbers,
-)
 from jaxdiff.analysis.estimate import Estimate, unknown
 from jaxdiff.analysis.rates import compound_poisson, hop_rate
 from jaxdiff.analysis.series import Series
+from jaxdiff.lattice.arrangements import assigned, numbers, on_lattice, places_of
 from jaxdiff.lattice.jumps import INTERSTITIAL
 
 LONGEST_PS = 0.05
@@ -175,6 +172,46 @@ def excursions_of(
         before, home = here, now
     if n:
         yield n, False
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrangements:
+    """Of the frames of a replica with one interstitial, in order; F of them.
+
+    - `place` [F]: number of the place of the interstitial (`numbers`).
+    - `is_calm` [F]: all mobile atoms lie within the cores of their sites.
+    """
+
+    place: Int[np.ndarray, " frames"]
+    is_calm: Bool[np.ndarray, " frames"]
+
+
+def nearest_arrangements(series: Series, replica: int) -> Arrangements:
+    """Of the frames that a run kept, before the replica stopped or its log broke."""
+    supercell, network = series.supercell, series.network
+    time = series.position_time_ps[: series.n_kept[replica]]
+    known = series.frames["frames"][replica] * series.frame_ps
+    n = int(np.searchsorted(time, known + 1e-6))
+    mobile = on_lattice(
+        supercell, series.cell[replica], series.position[replica, :n], series.is_mobile
+    )
+    label = network.nearest(jnp.asarray(mobile))
+    site = np.asarray(network.coordinates(label, jnp.zeros(0).dtype), float)
+    number = numbers(supercell, site.reshape(-1, 3)).reshape(site.shape[:2])
+    core = series.core_radius * network.edge / series.lattice_constant[replica]
+    near = np.max(np.sum((mobile - site) ** 2, axis=-1), axis=-1) < core**2
+    is_lattice, is_calm = places_of(supercell).is_lattice, np.zeros(n, bool)
+    place = np.zeros(n, int)
+    for k in range(n):
+        own = number[k]
+        if (
+            np.bincount(own[is_lattice[own]], minlength=1) == 1
+        ).sum() == supercell.n_lattice:
+            is_calm[k] = near[k]
+        else:
+            own, _ = assigned(supercell, mobile[k])
+        place[k] = own[~is_lattice[own]][0]
+    return Arrangements(place, is_calm)
 
 
 def _spacing(series: Series) -> float:

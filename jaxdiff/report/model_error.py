@@ -18,7 +18,7 @@ def read_model_error(folder: Path) -> dict[str, Any] | None:
     """What was written before, or None."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         record = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if isinstance(record, dict) and "log_diffusivity_standard_error" in record:
+        if isinstance(record, dict) and "calibration" in record:
             return record
     return None
 
@@ -45,18 +45,24 @@ def model_error(record: dict[str, Any] | None, study: Study) -> list[Block]:
             text += f"; that of the hops is {hops:.3f} eV, both together {both:.3f} eV"
     text += (
         f". It is that of the model's last layer at {sum(record['crossings'])} crossings "
-        f"and {sum(record['frames'])} other frames. {_calibration(record)}"
+        f"and {sum(record['frames'])} other frames. "
+        f"{_calibration(record['calibration'])}"
     )
     return [Heading("The model's own error"), Text(text)]
 
 
-def _calibration(record: dict[str, Any]) -> str:
-    n, two = record["differences"], record["within_two"]
-    if two is None:
-        return "**Not to be trusted:** no held-out frames say how far it holds."
-    seen = (
-        f"Of {n} differences of energy between held-out frames {record['within_one']:.0%} "
-        f"are within one and {two:.0%} within two standard errors (68 % and 95 % if it is "
-        "right)"
+def _calibration(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return (
+            "**Not to be trusted:** there are not enough held-out frames with one "
+            "interstitial to say how far it holds."
+        )
+    return (
+        f"{'' if found['trusted'] else '**Not to be trusted.** '}It is calibrated on "
+        f"{found['pairs']} differences of energy along the jump between held-out frames: "
+        f"of these {found['within_one']:.0%} are within one and {found['within_two']:.0%} "
+        f"within two of the errors as they were, {found['scaled_within_one']:.0%} and "
+        f"{found['scaled_within_two']:.0%} once these are multiplied by "
+        f"{found['factor']:.2f}, as here (68 % and 95 % if it is right; each half of the "
+        "differences with the factor of the other)."
     )
-    return f"{'' if record['trusted'] else '**Not to be trusted.** '}{seen}."

@@ -14,51 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from jaxdiff.analysis.series import Series
 from jaxdiff.lattice.supercell import Supercell
 
 _FILLED = 1e4
 """Square of a distance, network units: more than any that a lattice site could save."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Arrangements:
-    """Of the frames of a replica with one interstitial, in order; F of them.
-
-    - `place` [F]: number of the place of the interstitial (`numbers`).
-    - `is_calm` [F]: all mobile atoms lie within the cores of their sites.
-    """
-
-    place: Int[np.ndarray, " frames"]
-    is_calm: Bool[np.ndarray, " frames"]
-
-
-def nearest_arrangements(series: Series, replica: int) -> Arrangements:
-    """Of the frames that a run kept, before the replica stopped or its log broke."""
-    supercell, network = series.supercell, series.network
-    time = series.position_time_ps[: series.n_kept[replica]]
-    known = series.frames["frames"][replica] * series.frame_ps
-    n = int(np.searchsorted(time, known + 1e-6))
-    mobile = on_lattice(
-        supercell, series.cell[replica], series.position[replica, :n], series.is_mobile
-    )
-    label = network.nearest(jnp.asarray(mobile))
-    site = np.asarray(network.coordinates(label, jnp.zeros(0).dtype), float)
-    number = numbers(supercell, site.reshape(-1, 3)).reshape(site.shape[:2])
-    core = series.core_radius * network.edge / series.lattice_constant[replica]
-    near = np.max(np.sum((mobile - site) ** 2, axis=-1), axis=-1) < core**2
-    is_lattice, is_calm = _places(supercell).is_lattice, np.zeros(n, bool)
-    place = np.zeros(n, int)
-    for k in range(n):
-        own = number[k]
-        if (
-            np.bincount(own[is_lattice[own]], minlength=1) == 1
-        ).sum() == supercell.n_lattice:
-            is_calm[k] = near[k]
-        else:
-            own, _ = _assigned(supercell, mobile[k])
-        place[k] = own[~is_lattice[own]][0]
-    return Arrangements(place, is_calm)
 
 
 def jump_coordinate(
@@ -69,21 +28,25 @@ def jump_coordinate(
 ) -> float:
     """How far an interstitial is on its way to another place: 0 on its site, 1/2 halfway.
 
-    Between the nearest arrangement, sites s, and the next one with another place, s + d,
+    The largest, over all other places and the nearest arrangement s + d of each, of
 
         q = sum_i (r_i - s_i) . d_i / sum_i |d_i|^2 ,
 
-    which is 1/2 on the dividing surface of `jaxdiff.analysis.transmission`.
+    s that which is nearest of all. It is 1/2 on the dividing surface of
+    `jaxdiff.analysis.transmission`.
 
     - `cell`, `position`, Å; atoms may be wrapped.
     """
     mobile = on_lattice(supercell, cell, position[None], is_mobile)[0]
-    first, square = _assigned(supercell, mobile)
-    taken = first[~_places(supercell).is_lattice[first]]
-    second, other = _assigned(supercell, mobile, without=taken)
-    step = _places(supercell).position[second] - _places(supercell).position[first]
-    step -= np.round(step @ _inverse(supercell)) @ np.array(supercell.matrix, float)
-    return 0.5 * (1 - (other - square) / float(np.sum(step**2)))
+    places = places_of(supercell)
+    first, square = assigned(supercell, mobile)
+    found = []
+    for there in np.setdiff1d(np.flatnonzero(~places.is_lattice), first).tolist():
+        second, other = assigned(supercell, mobile, there)
+        step = places.position[second] - places.position[first]
+        step -= np.round(step @ _inverse(supercell)) @ np.array(supercell.matrix, float)
+        found.append(0.5 * (1 - (other - square) / float(np.sum(step**2))))
+    return max(found)
 
 
 def numbers(
@@ -116,18 +79,19 @@ def on_lattice(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Places:
-    """Those of mobile atoms in a supercell, network units."""
+class Places:
+    """Sites of mobile atoms in a supercell, network units."""
 
     position: Float[np.ndarray, "places 3"]
     is_lattice: Bool[np.ndarray, " places"]
 
 
 @functools.cache
-def _places(supercell: Supercell) -> _Places:
+def places_of(supercell: Supercell) -> Places:
+    """All of a supercell; their rows are their numbers."""
     network = supercell.network
     sites = supercell.sites(set(network.kind) - set(network.host))
-    return _Places(
+    return Places(
         np.array([network.position(site) for site in sites]),
         np.array([network.is_lattice(site) for site in sites]),
     )
@@ -142,22 +106,23 @@ def _squares(
     supercell: Supercell, position: Float[np.ndarray, "points 3"]
 ) -> Float[np.ndarray, "points places"]:
     """Squared distances from all places."""
-    away = position[:, None] - _places(supercell).position
+    away = position[:, None] - places_of(supercell).position
     away -= np.round(away @ _inverse(supercell)) @ np.array(supercell.matrix, float)
     return np.sum(away**2, axis=-1)
 
 
-def _assigned(
+def assigned(
     supercell: Supercell,
     position: Float[np.ndarray, "mobile 3"],
-    without: Int[np.ndarray, " taken"] | tuple[()] = (),
+    interstitial: int | None = None,
 ) -> tuple[Int[np.ndarray, " mobile"], float]:
     """The place of each atom in the nearest arrangement, and the square of its distance.
 
-    - `without`: places that must stay empty.
+    - `interstitial`: a place that must be taken, too.
     """
     square = _squares(supercell, position)
-    cost = square - _FILLED * _places(supercell).is_lattice
-    cost[:, list(without)] = np.inf
-    atom, place = linear_sum_assignment(cost)
+    filled = places_of(supercell).is_lattice.copy()
+    if interstitial is not None:
+        filled[interstitial] = True
+    atom, place = linear_sum_assignment(square - _FILLED * filled)
     return place, float(square[atom, place].sum())
