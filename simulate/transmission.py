@@ -1,14 +1,13 @@
-"""Rates of transition-state theory beside those that were counted, and what comes back.
+"""Rates of transition-state theory beside those counted, and how many crossings stay.
 
     python simulate/transmission.py runs/lif_barriers/barriers.json RUN_OR_LOG ...
 
-Each run (a folder) must have kept the positions of every frame of the detector
-(output.positions_every_ps = hops.stride_fs/1000); logs of simulate/evidence.py (.h5.gz) hold
-what was seen in them. For each temperature a row: the harmonic rate of an interstitial over
-all paths that were found (jaxdiff barrier, with [rates]); the rate that was counted, its
-flux through the dividing surface, and the transmission coefficient, rate over flux
-(jaxdiff.analysis.transmission); 1/ps, with intervals of 95 %. Those of collinear hops alone
-stand behind.
+Barriers are those of `jaxdiff barrier` with [rates]. A run (its folder) must have kept the
+positions of every frame of the detector (output.positions_every_ps); a log of
+simulate/evidence.py (.h5.gz) holds what was seen in them. Rates are those of an
+interstitial, 1/ps, with intervals of 95 %: the harmonic one (paths with a prefactor), the
+one that was counted, the flux through the dividing surface, and the transmission
+coefficient, rate over flux (jaxdiff.analysis.transmission).
 """
 
 import json
@@ -19,13 +18,11 @@ import numpy as np
 import typer
 from evidence import excursions, unpacked
 
-from jaxdiff.analysis import Estimate, Series, hop_rate, load_series
+from jaxdiff.analysis import Estimate, Series, load_series
 from jaxdiff.analysis.transmission import Excursions, find_excursions, transmission
 from jaxdiff.lattice.jumps import INTERSTITIAL
 from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.objectives.harmonic import Rate
-
-COLLINEAR = ROCK_SALT.classes.index("collinear")
 
 
 def read(path: Path) -> tuple[Series, Excursions] | None:
@@ -40,36 +37,11 @@ def read(path: Path) -> tuple[Series, Excursions] | None:
 def harmonic(barriers: Path) -> dict[str, Rate]:
     """The jumps of an interstitial that have a rate, by name."""
     found = json.loads(barriers.read_text(encoding="utf-8"))["paths"]
-    names = [jump.name for jump in ROCK_SALT.jumps_of(INTERSTITIAL)]
-    rates = {
-        n: Rate(found[n]["forward_ev"], found[n]["prefactor_thz"])
-        for n in names
-        if "prefactor_thz" in found.get(n, {})
-    }
-    if not rates:
-        raise ValueError(
-            f"{barriers} has no path of an interstitial with a prefactor; run jaxdiff "
-            "barrier with rates.temperatures_kelvin."
-        )
-    return rates
-
-
-def per_ps(rates: dict[str, Rate], kelvin: float) -> dict[str, float]:
-    """Rate of each jump, all ways of its kind together."""
     return {
-        name: ROCK_SALT.jump(name).multiplicity * np.exp(rate.log_rate(kelvin))
-        for name, rate in rates.items()
+        jump.name: Rate(entry["forward_ev"], entry["prefactor_thz"])
+        for jump in ROCK_SALT.jumps_of(INTERSTITIAL)
+        if "prefactor_thz" in (entry := found.get(jump.name, {}))
     }
-
-
-def counted(runs: list[tuple[Series, Excursions]], kelvin: float) -> Estimate:
-    """Rate of collinear hops."""
-    hops, time = 0, 0.0
-    for series, _ in runs:
-        mine, events = series.temperature == kelvin, series.events
-        hops += int(np.sum(mine[events.replica] & (events.kind == COLLINEAR)))
-        time += float(series.exposure_ps[mine].sum())
-    return hop_rate(hops, time)
 
 
 def shown(found: Estimate) -> str:
@@ -82,25 +54,22 @@ def main(
     barriers: Annotated[Path, typer.Argument(help="barriers.json with prefactors.")],
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs of them.")],
 ) -> None:
-    """Print the table."""
+    """Print a row for each temperature."""
     rates = harmonic(barriers)
     given = [found for found in map(read, runs) if found is not None]
-    if not given:
-        raise ValueError(f"none of {len(runs)} logs has crossings; run these blocks anew.")
     every = ", ".join(sorted({f"{1e3 * found.every_ps:g}" for _, found in given}))
-    print(f"Harmonic: {', '.join(rates)}. Frames every {every} fs.\n")
-    print(
-        "| T, K | harmonic | counted | flux | transmission coefficient | collinear: "
-        "harmonic | counted |\n|---|---|---|---|---|---|---|"
-    )
-    for one in transmission(given):
-        own = per_ps(rates, one.temperature)
-        print(
-            f"| {one.temperature:g} | {sum(own.values()):.3f} | {shown(one.rate)} | "
-            f"{shown(one.flux)} | {shown(one.coefficient)} | "
-            f"{own.get('collinear', np.nan):.3f} | "
-            f"{shown(counted(given, one.temperature))} |"
+    print(f"{len(given)} of {len(runs)} runs show crossings, in frames every {every} fs")
+    print(f"harmonic: {', '.join(rates)}\n")
+    print("| T, K | harmonic | counted | flux | transmission coefficient |")
+    print("|---|---|---|---|---|")
+    for one in transmission(given) if given else []:
+        own = sum(
+            ROCK_SALT.jump(name).multiplicity * np.exp(rate.log_rate(one.temperature))
+            for name, rate in rates.items()
         )
+        columns = (one.rate, one.flux, one.coefficient)
+        counted = " | ".join(map(shown, columns))
+        print(f"| {one.temperature:g} | {own:.3f} | {counted} |")
 
 
 if __name__ == "__main__":

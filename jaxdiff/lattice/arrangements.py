@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
+from jaxdiff.lattice.jumps import INTERSTITIAL, SAME
 from jaxdiff.lattice.supercell import Supercell
 
 _FILLED = 1e4
@@ -28,7 +29,8 @@ def jump_coordinate(
 ) -> float:
     """How far an interstitial is on its way to another place: 0 on its site, 1/2 halfway.
 
-    The largest, over all other places and the nearest arrangement s + d of each, of
+    The largest, over all places that a jump leads to and the nearest arrangement s + d with
+    each of them, of
 
         q = sum_i (r_i - s_i) . d_i / sum_i |d_i|^2 ,
 
@@ -40,8 +42,13 @@ def jump_coordinate(
     mobile = on_lattice(supercell, cell, position[None], is_mobile)[0]
     places = places_of(supercell)
     first, square = assigned(supercell, mobile)
+    (here,) = first[~places.is_lattice[first]]
+    apart = _squares(supercell, places.position[[here]])[0]
+    reach = max(jump.squared_length for jump in supercell.network.jumps_of(INTERSTITIAL))
+    around = ~places.is_lattice & (apart < reach * (1 + SAME))
+    around[here] = False
     found = []
-    for there in np.setdiff1d(np.flatnonzero(~places.is_lattice), first).tolist():
+    for there in np.flatnonzero(around).tolist():
         second, other = assigned(supercell, mobile, there)
         step = places.position[second] - places.position[first]
         step -= np.round(step @ _inverse(supercell)) @ np.array(supercell.matrix, float)

@@ -41,7 +41,8 @@ class Calibration:
       `scaled_within_one`, `scaled_within_two`: with the factor of the other pairs; 0.68 and
       0.95 if it is right.
     - `mean_ev`, `mean_error_ev`: of the further frame's error less the nearer one's, and
-      its standard error from their scatter.
+      its standard error from their scatter. `furthest`: the largest coordinate of a frame,
+      1/2 at the dividing surface.
     """
 
     pairs: int
@@ -52,6 +53,7 @@ class Calibration:
     scaled_within_two: float
     mean_ev: float
     mean_error_ev: float
+    furthest: float
 
     @property
     def trusted(self) -> bool:
@@ -91,7 +93,9 @@ def calibrate(
 
 
 def calibrated(
-    difference: Float[np.ndarray, " pairs"], error: Float[np.ndarray, " pairs"]
+    difference: Float[np.ndarray, " pairs"],
+    error: Float[np.ndarray, " pairs"],
+    furthest: float,
 ) -> Calibration:
     """From label less model, and the error that was predicted, of each pair, eV."""
     score, even = np.abs(difference) / error, np.arange(len(error)) % 2 == 0
@@ -105,6 +109,7 @@ def calibrated(
         float(np.mean(score <= 2 * other)),
         float(np.mean(difference)),
         float(np.std(difference, ddof=1) / np.sqrt(len(difference))),
+        furthest,
     )
 
 

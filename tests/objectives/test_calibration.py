@@ -19,7 +19,7 @@ def test_the_factor_makes_errors_right_that_are_not():
     """Errors a third of what they should be, of many pairs; sampling errors of 2 %."""
     rng = np.random.default_rng(0)
     error = rng.uniform(0.1, 1, 4000)
-    found = calibrated(3 * error * rng.normal(size=4000), error)
+    found = calibrated(3 * error * rng.normal(size=4000), error, 0.4)
     assert found.factor == pytest.approx(3, rel=0.05)
     assert found.within_two == pytest.approx(0.495, abs=0.03)  # of P(|x| < 2/3)
     assert found.scaled_within_one == pytest.approx(0.683, abs=0.03)
@@ -32,7 +32,7 @@ def test_a_factor_that_does_not_hold_elsewhere_is_not_trusted():
     """Every other pair is ten times as wrong: the halves do not have one factor."""
     rng = np.random.default_rng(1)
     size = np.where(np.arange(400) % 2 == 0, 1, 10)
-    found = calibrated(size * rng.normal(size=400), np.ones(400))
+    found = calibrated(size * rng.normal(size=400), np.ones(400), 0.4)
     assert not found.trusted
 
 
@@ -67,6 +67,7 @@ def test_frames_with_labels_of_other_weights_say_how_wrong_the_weights_are():
     found = calibrate(model, prior, given, ROCK_SALT, LITHIUM)
     assert found is not None
     assert found.pairs == 24
+    assert 0.3 < found.furthest <= 0.5
     half = calibrate(model, prior.scaled(0.5), given, ROCK_SALT, LITHIUM)
     assert half is not None
     assert half.factor == pytest.approx(2 * found.factor)

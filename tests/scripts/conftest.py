@@ -1,6 +1,7 @@
 """What scripts are given: a run's folder, frames of it, small models."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -112,6 +113,16 @@ def run(small, tmp_path_factory) -> dict[str, Path]:
     """Folders of runs of the small model and of the embedded one."""
     models = {"small": str(small), "embedded": "lif-compact"}
     return {k: write_run(tmp_path_factory.mktemp(k), v) for k, v in models.items()}
+
+
+@pytest.fixture(scope="module")
+def barriers(tmp_path_factory) -> Path:
+    """Barriers of which one has a prefactor: a rate of 0.938 per ps at 1500 K, 4 ways."""
+    path = tmp_path_factory.mktemp("barriers") / "barriers.json"
+    collinear = {"forward_ev": 0.3, "prefactor_thz": 2.388}
+    found = {"collinear": collinear, "direct": {"failed": "none"}}
+    path.write_text(json.dumps({"paths": found}), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
