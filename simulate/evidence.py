@@ -4,11 +4,11 @@
 
 A block is simulate/lif_evidence.toml with the changes of one of SETTINGS and a seed of its
 own, run in runs/evidence. Its series goes to FOLDER, packed to some kilobytes: in place of
-its frames it has the crossings of the dividing surface that they show (`excursions/*`, which
-simulate/transmission.py reads). Beside it stands how many hops other settings of the
-detector count on the same frames. Blocks that are there are not repeated: a clone goes on where the logs end, and a block that was stopped
-goes on from its checkpoint. Next is always the setting that has the smallest part of the
-hops it wants.
+frames it has the crossings of the dividing surface that they show (`excursions/*`, read by
+simulate/transmission.py). Beside it stands how many hops other settings of the detector
+count on the same frames. Blocks that are there are not repeated: a clone goes on where the
+logs end, and a block that was stopped goes on from its checkpoint. Next is always the
+setting that has the smallest part of the hops it wants.
 """
 
 import dataclasses
