@@ -86,10 +86,9 @@ def calibrate(
     feature, residual = residuals(model, [frame for frame, _ in used])
     first, second = pairs.T
     difference = residual[second] - residual[first]
-    error = np.array(
-        [posterior.standard_error(f) for f in feature[second] - feature[first]]
-    )
-    return calibrated(difference, error)
+    apart = feature[second] - feature[first]
+    error = np.array([posterior.standard_error(x) for x in apart])
+    return calibrated(difference, error, max(w for _, w in used))
 
 
 def calibrated(

@@ -49,7 +49,7 @@ def frames(model, weights, n, *, interstitial=True):
         place = np.asarray(path.first + q * (path.last - path.first))[kept]
         place = place + rng.normal(0, 0.1, place.shape)
         atoms = ase.Atoms(number, place, cell=path.system.cell, pbc=True)
-        energy = predict_atoms(model, atoms).energy
+        energy = float(predict_atoms(model, atoms).energy)
         energy += float(energy_feature(model, atoms) @ weights)
         frame = Frame(number, place, atoms.cell.array, atoms.pbc, energy, None, None)
         found.append(frame)
