@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,41 @@ def model_error(record: dict[str, Any] | None, study: Study) -> list[Block]:
     if record is None:
         return []
     factors = ", ".join(
-        f"{np.exp(error):.2f} at {kelvin:.0f} K"
-        for kelvin, error in zip(
+        f"{_known(own, bound, np.exp, '.2f')} at {kelvin:.0f} K"
+        for kelvin, own, bound in zip(
             record["temperature_kelvin"],
             record["log_diffusivity_standard_error"],
+            record["log_diffusivity_at_most"],
             strict=True,
         )
     )
     text = f"One standard error of the model is a factor in D of {factors}"
     own, fit = record["activation_energy_standard_error_ev"], study.activation.headline
-    if own is not None:
-        text += f", and {own:.3f} eV in Ea"
+    bound = record["activation_energy_at_most_ev"]
+    if bound is not None:
+        text += f", and {_known(own, bound, float, '.3f')} eV in Ea"
         if fit is not None:
             hops = fit.activation_energy.standard_error
-            both = np.hypot(own, hops)
-            text += f"; that of the hops is {hops:.3f} eV, both together {both:.3f} eV"
+            text += f"; that of the hops is {hops:.3f} eV"
+            if own is not None:
+                text += f", both together {np.hypot(own, hops):.3f} eV"
+    if "at most" in text:
+        text += ". *At most* stands where the noise of so few frames cannot be told from the error"
     text += (
         f". It is that of the model's last layer at {sum(record['crossings'])} crossings "
         f"and {sum(record['frames'])} other frames. "
         f"{_calibration(record['calibration'])}"
     )
     return [Heading("The model's own error"), Text(text)]
+
+
+def _known(
+    own: float | None, bound: float, shown: Callable[[float], float], digits: str
+) -> str:
+    """An error, or what it is at most."""
+    if own is None:
+        return f"at most {shown(bound):{digits}}"
+    return f"{shown(own):{digits}}"
 
 
 def _calibration(found: dict[str, Any] | None) -> str:

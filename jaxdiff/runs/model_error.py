@@ -64,8 +64,10 @@ def write_model_error(
     error = rate_error(posterior, kelvin, first, second)
     record = {
         "temperature_kelvin": kelvin,
-        "log_diffusivity_standard_error": error.log_rate.tolist(),
+        "log_diffusivity_standard_error": [_or_none(x) for x in error.log_rate],
+        "log_diffusivity_at_most": error.log_rate_with_noise.tolist(),
         "activation_energy_standard_error_ev": _or_none(error.activation_ev),
+        "activation_energy_at_most_ev": _or_none(error.activation_with_noise_ev),
         "crossings": [len(x) for x in first],
         "frames": [len(x) for x in second],
         "calibration": None if calibration is None else calibration.record(),
@@ -98,4 +100,4 @@ def _features(
 
 
 def _or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return float(value) if np.isfinite(value) else None

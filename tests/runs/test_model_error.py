@@ -89,14 +89,33 @@ def test_both_errors_stand_beside_each_other(folder, cell, trusted):
     assert read_model_error(directory) == json.loads((directory / FILE).read_text())
     calibration = record["calibration"]
     assert (calibration is not None and calibration["trusted"]) is trusted
-    assert min(record["log_diffusivity_standard_error"]) > 0
-    assert record["activation_energy_standard_error_ev"] is not None
+    assert min(record["log_diffusivity_at_most"]) > 0
+    assert record["activation_energy_at_most_ev"] > 0
     energy = SimpleNamespace(standard_error=0.03)
     fit = SimpleNamespace(activation_energy=energy)
     study = SimpleNamespace(activation=SimpleNamespace(headline=fit))
     text = model_error(record, study)[1].text
     assert "that of the hops is 0.030 eV" in text
     assert ("Not to be trusted" in text) is not trusted
+
+
+def test_an_error_that_noise_hides_has_a_bound():
+    record = {
+        "temperature_kelvin": [800.0, 900.0],
+        "log_diffusivity_standard_error": [None, 0.2],
+        "log_diffusivity_at_most": [0.1, 0.3],
+        "activation_energy_standard_error_ev": None,
+        "activation_energy_at_most_ev": 0.05,
+        "crossings": [30, 40],
+        "frames": [400, 400],
+        "calibration": None,
+    }
+    fit = SimpleNamespace(activation_energy=SimpleNamespace(standard_error=0.03))
+    study = SimpleNamespace(activation=SimpleNamespace(headline=fit))
+    text = model_error(record, study)[1].text
+    assert "a factor in D of at most 1.11 at 800 K, 1.22 at 900 K" in text
+    assert "at most 0.050 eV in Ea; that of the hops is 0.030 eV. *At most*" in text
+    assert "Not to be trusted" in text
 
 
 def test_another_model_is_refused(folder):
