@@ -48,7 +48,7 @@ def model_error(record: dict[str, Any] | None, study: Study) -> list[Block]:
             if own is not None:
                 text += f", both together {np.hypot(own, hops):.3f} eV"
     if "at most" in text:
-        text += ". *At most* stands where the noise of so few frames cannot be told from the error"
+        text += ". *At most* stands where the noise of few frames hides the error"
     text += (
         f". It is that of the model's last layer at {sum(record['crossings'])} crossings "
         f"and {sum(record['frames'])} other frames. "
