@@ -74,8 +74,9 @@ def _calibration(found: dict[str, Any] | None) -> str:
         )
     return (
         f"{'' if found['trusted'] else '**Not to be trusted.** '}It is calibrated on "
-        f"{found['pairs']} differences of energy along the jump between held-out frames: "
-        f"of these {found['within_one']:.0%} are within one and {found['within_two']:.0%} "
+        f"{found['pairs']} differences of energy along the jump between held-out frames, "
+        f"up to {found['furthest']:.2f} of the way (the surface between two sites is at "
+        f"0.5): of these {found['within_one']:.0%} are within one and {found['within_two']:.0%} "
         f"within two of the errors as they were, {found['scaled_within_one']:.0%} and "
         f"{found['scaled_within_two']:.0%} once these are multiplied by "
         f"{found['factor']:.2f}, as here (68 % and 95 % if it is right; each half of the "
