@@ -28,7 +28,7 @@ from jaxtyping import Bool, Int
 from scipy.stats import beta
 
 from jaxdiff.analysis.estimate import Estimate, unknown
-from jaxdiff.analysis.rates import compound_poisson, hop_rate
+from jaxdiff.analysis.rates import compound_poisson, dispersion_index, hop_rate
 from jaxdiff.analysis.series import Series
 from jaxdiff.lattice.arrangements import assigned, numbers, on_lattice, places_of
 from jaxdiff.lattice.jumps import INTERSTITIAL
@@ -70,24 +70,32 @@ class Transmission:
 
 
 def transmission(runs: Sequence[tuple[Series, Excursions]]) -> list[Transmission]:
-    """By temperature, of runs with the excursions that were found in them."""
+    """By temperature, of runs with the excursions that were found in them.
+
+    Intervals of rates and fluxes are widened by the dispersion of hops over all replicas.
+    """
+    kelvin = np.concatenate([run.temperature for run, _ in runs])
+    exposure = np.concatenate([run.exposure_ps for run, _ in runs])
+    first = np.cumsum([0, *(len(run.temperature) for run, _ in runs)])
+    replica = np.concatenate(
+        [found.replica + n for (_, found), n in zip(runs, first[:-1], strict=True)]
+    )
+    crossings = np.concatenate([found.crossings for _, found in runs])
+    stayed = np.concatenate([found.stayed for _, found in runs])
+    hops = np.bincount(replica[stayed], minlength=len(kelvin))
+    noise = dispersion_index(hops, exposure, kelvin).noise
     results = []
-    for temperature in np.unique(np.concatenate([run.temperature for run, _ in runs])):
-        crossings, stayed, exposure = [], [], 0.0
-        for run, found in runs:
-            mine = np.flatnonzero(run.temperature == temperature)
-            own = np.isin(found.replica, mine)
-            crossings.append(found.crossings[own])
-            stayed.append(found.stayed[own])
-            exposure += float(run.exposure_ps[mine].sum())
-        n, yes = np.concatenate(crossings), np.concatenate(stayed)
+    for temperature in np.unique(kelvin):
+        time = float(exposure[kelvin == temperature].sum())
+        own = kelvin[replica] == temperature
+        n, square = crossings[own].sum(), (crossings[own] ** 2).sum()
         results.append(
             Transmission(
                 float(temperature),
-                compound_poisson(int(n.sum()), int((n**2).sum()), exposure, "1/ps"),
-                hop_rate(int(yes.sum()), exposure),
-                transmission_coefficient(n, yes),
-                len(n),
+                compound_poisson(int(n), int(square), time, "1/ps", dispersion=noise),
+                hop_rate(int(stayed[own].sum()), time, dispersion=noise),
+                transmission_coefficient(crossings[own], stayed[own]),
+                int(own.sum()),
             )
         )
     return results
