@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import h5py
 import jax
@@ -106,7 +106,7 @@ def excursions(log: Path) -> Excursions | None:
     with h5py.File(io.BytesIO(gzip.decompress(log.read_bytes()))) as file:
         if "excursions" not in file:
             return None
-        own: h5py.Group = file["excursions"]
+        own: Any = file["excursions"]
         names = [field.name for field in dataclasses.fields(Excursions)]
         return Excursions(**{name: own[name][()] for name in names})
 
