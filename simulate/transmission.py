@@ -25,13 +25,13 @@ from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.objectives.harmonic import Rate
 
 
-def read(path: Path) -> tuple[Series, Excursions] | None:
+def read(path: Path, stride: int) -> tuple[Series, Excursions] | None:
     """A run or a log of one; None of a log without crossings."""
     if path.suffix == ".gz":
         found = excursions(path)
         return None if found is None else (unpacked(path), found)
     series = load_series(path)
-    return series, find_excursions(series)
+    return series, find_excursions(series, stride=stride)
 
 
 def harmonic(barriers: Path) -> dict[str, Rate]:
@@ -53,10 +53,11 @@ def shown(found: Estimate) -> str:
 def main(
     barriers: Annotated[Path, typer.Argument(help="barriers.json with prefactors.")],
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or logs of them.")],
+    stride: Annotated[int, typer.Option(help="Take every so many frames of a run.")] = 1,
 ) -> None:
     """Print a row for each temperature."""
     rates = harmonic(barriers)
-    given = [found for found in map(read, runs) if found is not None]
+    given = [found for run in runs if (found := read(run, stride)) is not None]
     every = ", ".join(sorted({f"{1e3 * found.every_ps:g}" for _, found in given}))
     print(f"{len(given)} of {len(runs)} runs show crossings, in frames every {every} fs")
     print(f"harmonic: {', '.join(rates)}\n")

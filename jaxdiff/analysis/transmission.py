@@ -124,12 +124,17 @@ def transmission_coefficient(
     return Estimate(value, error, (low, high), independent, "1")
 
 
-def find_excursions(series: Series) -> Excursions:
+def find_excursions(series: Series, *, stride: int = 1) -> Excursions:
     """Of all replicas, from the positions that a run kept of every frame.
+
+    - `stride`: take every so many of them, to see what a longer time between frames hides.
 
     Raises ValueError where they are kept too seldom, where the defect is not one
     interstitial, and where they are not those in which the hops were seen.
     """
+    kept = np.s_[stride - 1 :: stride]
+    time, position = series.position_time_ps[kept], series.position[:, kept]
+    series = dataclasses.replace(series, position_time_ps=time, position=position)
     every = _spacing(series)
     dwell = math.ceil(series.dwell_frames * series.frame_ps / every - 1e-9)
     rows: list[tuple[int, int, bool]] = []

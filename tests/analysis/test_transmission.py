@@ -106,6 +106,14 @@ def test_every_crossing_is_counted_and_what_became_of_it(name, given):
     assert told(find_excursions(series(name, **given))) == ALL
 
 
+def test_crossings_between_two_frames_are_not_seen():
+    """Of three to and fro, one is left in every second frame; hops are the detector's."""
+    found = find_excursions(series("collinear"), stride=2)
+    assert found.every_ps == pytest.approx(2 * FRAME_PS)
+    assert found.stayed.sum() == 2
+    assert found.crossings.sum() < sum(n for n, _ in ALL)
+
+
 def test_a_crossing_of_another_plane_is_one_too():
     """Halfway to noncollinear sites and back, then a hop along the collinear path."""
     other = series("noncollinear_2", [*REST, *OUT_AND_BACK, *REST])
