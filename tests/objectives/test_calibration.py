@@ -9,9 +9,10 @@ import pytest
 from jaxdiff import checkpoints
 from jaxdiff.calculator import predict_atoms
 from jaxdiff.io.frame import Frame
+from jaxdiff.io.frames import read_frames
 from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.objectives.calibration import calibrate, calibrated
-from jaxdiff.objectives.last_layer import LastLayer, energy_feature
+from jaxdiff.objectives.last_layer import LastLayer, energy_feature, fit_last_layer
 from jaxdiff.objectives.paths import lithium_path
 
 
@@ -80,3 +81,22 @@ def test_frames_with_labels_of_other_weights_say_how_wrong_the_weights_are():
     assert calibrate(model, prior, without, ROCK_SALT, LITHIUM) is None
     bulk = frames(model, weights, 2, interstitial=False)
     assert calibrate(model, prior, bulk + given[:18], ROCK_SALT, LITHIUM) is None
+
+
+@pytest.mark.slow
+def test_frames_of_dynamics_with_labels(shared):
+    """Of the deposit: bulk has no way, an interstitial is somewhere on it; errors come out
+    within a factor of five as they are, and hold with the factor.
+    """
+    folder = shared / "data" / "lif_dft"
+    train = read_frames([folder / "pool_train.extxyz"])[::14]
+    valid = read_frames([folder / "loop_valid.extxyz"])[:70]
+    model = checkpoints.restrict(checkpoints.load("lif-compact"), (3, 9))
+    posterior = fit_last_layer(model, train, valid)
+    found = calibrate(model, posterior, valid[1::2], ROCK_SALT, LITHIUM)
+    assert found is not None
+    n = sum(len(frame.atomic_number) == 217 for frame in valid[1::2])
+    assert found.pairs == n // 2
+    assert 0.2 < found.furthest <= 0.5
+    assert 0.2 < found.factor < 5
+    assert found.trusted
