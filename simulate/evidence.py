@@ -3,11 +3,12 @@
     python simulate/evidence.py [--logs FOLDER] [--table]
 
 A block is simulate/lif_evidence.toml with the changes of one of SETTINGS and a seed of its
-own, run in runs/evidence. Its series goes to FOLDER, packed to some kilobytes, and beside
-it how many hops other settings of the detector count on the same frames. Blocks that are
-there are not repeated: a clone goes on where the logs end, and a block that was stopped
-goes on from its checkpoint. Next is always the setting that has the smallest part of the
-hops it wants.
+own, run in runs/evidence. Its series goes to FOLDER, packed to some kilobytes: in place of
+frames it has the crossings of the dividing surface that they show (`excursions/*`, read by
+simulate/transmission.py). Beside it stands how many hops other settings of the detector
+count on the same frames. Blocks that are there are not repeated: a clone goes on where the
+logs end, and a block that was stopped goes on from its checkpoint. Next is always the
+setting that has the smallest part of the hops it wants.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import h5py
 import jax
@@ -31,6 +32,7 @@ from jaxdiff.analysis import Series, garwood, load_series
 from jaxdiff.analysis.estimate import Estimate
 from jaxdiff.analysis.memory import Memory, defect_memory
 from jaxdiff.analysis.residence import Residences
+from jaxdiff.analysis.transmission import Excursions, find_excursions
 from jaxdiff.analysis.walkers import follow
 from jaxdiff.devices import use_every_core
 from jaxdiff.io import durable, runfile
@@ -90,12 +92,24 @@ def run_block(logs: Path, name: str, seed: int, changes: tuple[str, ...]) -> Ser
 
 
 def without_positions(path: Path) -> bytes:
-    """The file of a series that has everything but the frames it kept."""
-    content = io.BytesIO()
+    """The file of a series that has, in place of its frames, what crossings they show."""
+    found, content = find_excursions(load_series(path)), io.BytesIO()
     with h5py.File(path) as whole, h5py.File(content, "w") as short:
         short.attrs.update(whole.attrs)
         whole.visititems(lambda name, item: _copied(short, name, item))
+        for name, value in dataclasses.asdict(found).items():
+            short[f"excursions/{name}"] = value
     return content.getvalue()
+
+
+def excursions(log: Path) -> Excursions | None:
+    """Those that a log holds, if it does."""
+    with h5py.File(io.BytesIO(gzip.decompress(log.read_bytes()))) as file:
+        if "excursions" not in file:
+            return None
+        own: Any = file["excursions"]
+        names = [field.name for field in dataclasses.fields(Excursions)]
+        return Excursions(**{name: own[name][()] for name in names})
 
 
 def _copied(file: h5py.File, name: str, item: h5py.Group | h5py.Dataset) -> None:

@@ -32,7 +32,7 @@ def report(
     ] = None,
     error_valid: Annotated[
         list[str] | None,
-        typer.Option(help="Other labelled frames, which set the scale of that error."),
+        typer.Option(help="Other labelled frames, which calibrate that error."),
     ] = None,
 ) -> None:
     """Write the report of a run again, from its raw data."""

@@ -69,7 +69,7 @@ class ErrorSection(Section):
     train: tuple[str, ...] = Field(min_length=1, examples=[["train.extxyz"]])
     """Frames with energies that the model was trained on."""
     valid: tuple[str, ...] = Field(min_length=1, examples=[["valid.extxyz"]])
-    """Others, which set the scale of the model's own error."""
+    """Others, which calibrate the model's own error."""
 
 
 class RatesSection(Section):

@@ -50,6 +50,10 @@ class LastLayer:
         """Of an energy, or of a difference of energies whose features these are, eV."""
         return float(np.sqrt(feature @ self.covariance @ feature))
 
+    def scaled(self, factor: float) -> "LastLayer":
+        """The same with all errors multiplied by a factor."""
+        return dataclasses.replace(self, covariance=factor**2 * self.covariance)
+
 
 def energy_feature(
     model: Model, atoms: ase.Atoms, head: int = 0
@@ -91,6 +95,15 @@ def fit_last_layer(
         float(np.mean(score <= 1)),
         float(np.mean(score <= 2)),
     )
+
+
+def residuals(
+    model: Model, frames: Sequence[Frame], head: int = 0
+) -> tuple[Float[np.ndarray, "frames features"], Float[np.ndarray, " frames"]]:
+    """Features of frames with energies, and label less energy, eV."""
+    feature, residual = _per_atom(model, frames, head)
+    atoms = np.array([len(f.atomic_number) for f in frames if f.energy is not None])
+    return feature * atoms[:, None], residual * atoms
 
 
 def _per_atom(model: Model, frames: Sequence[Frame], head: int):

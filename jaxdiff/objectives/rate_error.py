@@ -28,11 +28,16 @@ class RateError:
 
     - `temperature` [T], K; `log_rate` [T], of ln k and so of ln D.
     - `activation_ev`: of Ea, eV; not a number of one temperature.
+    - `log_rate_with_noise`, `activation_with_noise_ev`: the same with what the noise of the
+      frames adds to them, and so too large. Where that is more than half of the square, it
+      cannot be taken off, and the error without it is not a number.
     """
 
     temperature: Float[np.ndarray, " temperatures"]
     log_rate: Float[np.ndarray, " temperatures"]
     activation_ev: float
+    log_rate_with_noise: Float[np.ndarray, " temperatures"]
+    activation_with_noise_ev: float
 
 
 def rate_error(
@@ -43,7 +48,7 @@ def rate_error(
 ) -> RateError:
     """Of features (`energy_feature`) at crossings and of other frames, by temperature.
 
-    The noise of the mean features, by blocks, would add to the errors, and is taken off.
+    The noise of the mean features, by blocks, adds to the errors, and is taken off.
     """
     kt = units.KB * np.asarray(temperature, float)
     slopes, noise = [], []
@@ -51,18 +56,26 @@ def rate_error(
         first, second = (_mean(x, posterior) for x in (crossing, other))
         slopes.append(-(first[0] - second[0]) / own)
         noise.append((first[1] + second[1]) / own**2)
-    slope = np.stack(slopes)
-    covariance = slope @ posterior.covariance @ slope.T - np.diag(noise)
-    log_rate = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    if len(kt) < 2:
-        return RateError(np.asarray(temperature, float), log_rate, np.nan)
-    away = 1 / kt - np.mean(1 / kt)
-    line = -away / (away @ away)  # Ea = line . ln k
+    slope, extra = np.stack(slopes), np.array(noise)
+    covariance = slope @ posterior.covariance @ slope.T
+    square = np.diag(covariance)
+    line, of_line = np.full(len(kt), np.nan), np.nan
+    if len(kt) > 1:
+        away = 1 / kt - np.mean(1 / kt)
+        line = -away / (away @ away)  # Ea = line . ln k
+        of_line = line @ covariance @ line
     return RateError(
         np.asarray(temperature, float),
-        log_rate,
-        float(np.sqrt(max(line @ covariance @ line, 0.0))),
+        _without(square, extra),
+        float(_without(np.array([of_line]), np.array([line**2 @ extra]))[0]),
+        np.sqrt(square),
+        float(np.sqrt(of_line)),
     )
+
+
+def _without(square: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The root of a square less its noise, where most of it is left."""
+    return np.sqrt(np.where(noise <= square / 2, square - noise, np.nan))
 
 
 def _mean(

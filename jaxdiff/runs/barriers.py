@@ -33,12 +33,13 @@ from jaxdiff.models.contract import Model
 from jaxdiff.objectives import harmonic, paths
 from jaxdiff.objectives.band import Band
 from jaxdiff.objectives.barrier import Barrier, SearchFailed, Settings, find_barrier
+from jaxdiff.objectives.calibration import calibrate
 from jaxdiff.objectives.last_layer import LastLayer, energy_feature, fit_last_layer
 from jaxdiff.objectives.relax import Relaxed
 from jaxdiff.objectives.surface import Surface, make_surface
 from jaxdiff.potential import cast
 from jaxdiff.runs.levels import for_structures, terms_of, what_counts
-from jaxdiff.system import System, from_ase, to_ase
+from jaxdiff.system import LITHIUM, System, from_ase, to_ase
 
 RESULTS, DIFFUSION = "barriers.json", "diffusion.json"
 
@@ -66,12 +67,7 @@ def search_to_folder(
         found = _earlier(folder, identity)
         posterior = None
         if run.error is not None and any(path.name not in found for path in wanted):
-            posterior = _posterior(model, run.error)
-            about["error"] = {
-                key: value
-                for key, value in dataclasses.asdict(posterior).items()
-                if key != "covariance"
-            }
+            posterior, about["error"] = _posterior(model, run.error)
         for path in wanted:
             if path.name not in found:
                 found[path.name] = _searched(model, path, run, directory, posterior)
@@ -126,9 +122,18 @@ def _system(name: str, path: str, atoms: ase.Atoms) -> System:
         raise ValueError(f"[ends.{name}]: {path}: {error}") from None
 
 
-def _posterior(model: Model, section: ErrorSection) -> LastLayer:
+def _posterior(model: Model, section: ErrorSection) -> tuple[LastLayer, dict[str, Any]]:
+    """Calibrated along jumps of lithium where frames have such, and what is told of it."""
     train, valid = (read_frames(list(files)) for files in (section.train, section.valid))
-    return fit_last_layer(model, train, valid)
+    posterior = fit_last_layer(model, train, valid)
+    held_out = [frame for frame in valid if frame.energy is not None][1::2]
+    calibration = calibrate(model, posterior, held_out, ROCK_SALT, LITHIUM)
+    about = dataclasses.asdict(posterior)
+    del about["covariance"]
+    if calibration is None:
+        return posterior, about | {"calibration": None}
+    scaled = posterior.scaled(calibration.factor)
+    return scaled, about | {"calibration": calibration.record()}
 
 
 def _searched(

@@ -14,14 +14,13 @@ from jaxtyping import Float
 from jaxdiff import checkpoints
 from jaxdiff.analysis.crossings import load_ensembles
 from jaxdiff.analysis.series import Series, load_series
-from jaxdiff.calculator import predict_atoms
 from jaxdiff.io import durable
 from jaxdiff.io.ase_frames import read_atoms
-from jaxdiff.io.frame import Frame
 from jaxdiff.io.frames import read_frames
 from jaxdiff.io.provenance import sha256
 from jaxdiff.models.contract import Model
-from jaxdiff.objectives.last_layer import LastLayer, energy_feature, fit_last_layer
+from jaxdiff.objectives.calibration import calibrate
+from jaxdiff.objectives.last_layer import energy_feature, fit_last_layer
 from jaxdiff.objectives.rate_error import rate_error
 from jaxdiff.potential import cast
 from jaxdiff.report.model_error import FILE
@@ -29,8 +28,6 @@ from jaxdiff.runs.folder import FINAL
 
 MOST_FRAMES = 400
 """Of each ensemble at a temperature; more are thinned out."""
-TRUSTED = 0.85
-"""Least fraction of differences of energies within two standard errors; 0.95 is right."""
 
 
 def write_model_error(
@@ -39,7 +36,8 @@ def write_model_error(
     """Errors of ln D and of Ea from the model, and how far they hold; also into `FILE`.
 
     - `train`: frames with energies that the model was trained on. `valid`: others, of which
-      every second sets the scale, and differences between the rest say whether it holds.
+      every second makes the posterior, and the rest calibrates it on differences along a
+      jump (`objectives.calibration`).
 
     Raises ValueError where the run kept no crossings, has another model, or frames lack
     energies.
@@ -48,8 +46,13 @@ def write_model_error(
     model = _model(series)
     known, others = (read_frames(list(files)) for files in (train, valid))
     posterior = fit_last_layer(model, known, others)
-    found = load_ensembles(folder)
     number = read_atoms(folder / FINAL)[0].numbers
+    moves = int(number[series.is_mobile][0])
+    held_out = [frame for frame in others if frame.energy is not None][1::2]
+    calibration = calibrate(model, posterior, held_out, series.network, moves)
+    if calibration is not None:
+        posterior = posterior.scaled(calibration.factor)
+    found = load_ensembles(folder)
     features = []
     for one in found:
         cell = series.cell[series.temperature == one.temperature][0]
@@ -61,11 +64,13 @@ def write_model_error(
     error = rate_error(posterior, kelvin, first, second)
     record = {
         "temperature_kelvin": kelvin,
-        "log_diffusivity_standard_error": error.log_rate.tolist(),
+        "log_diffusivity_standard_error": [_or_none(x) for x in error.log_rate],
+        "log_diffusivity_at_most": error.log_rate_with_noise.tolist(),
         "activation_energy_standard_error_ev": _or_none(error.activation_ev),
+        "activation_energy_at_most_ev": _or_none(error.activation_with_noise_ev),
         "crossings": [len(x) for x in first],
         "frames": [len(x) for x in second],
-        **_calibration(model, posterior, others),
+        "calibration": None if calibration is None else calibration.record(),
     }
     durable.write_json(folder / FILE, record)
     return record
@@ -94,31 +99,5 @@ def _features(
     return np.stack(found)
 
 
-def _calibration(
-    model: Model, posterior: LastLayer, valid: Sequence[Frame]
-) -> dict[str, Any]:
-    """Of differences between held-out energies of one composition, next in order."""
-    labelled = [frame for frame in valid if frame.energy is not None]
-    scores, last = [], {}
-    for frame in labelled[1::2]:
-        assert frame.energy is not None  # chosen so
-        where = {"cell": frame.cell, "pbc": frame.pbc}
-        atoms = ase.Atoms(frame.atomic_number, frame.position, **where)
-        residual = frame.energy - predict_atoms(model, atoms, 0).energy
-        own = residual, energy_feature(model, atoms)
-        before = last.get(atoms.get_chemical_formula())
-        if before is not None:
-            error = posterior.standard_error(own[1] - before[1])
-            scores.append(abs(own[0] - before[0]) / error)
-        last[atoms.get_chemical_formula()] = own
-    within = [float(np.mean(np.array(scores) <= n)) if scores else None for n in (1, 2)]
-    return {
-        "differences": len(scores),
-        "within_one": within[0],
-        "within_two": within[1],
-        "trusted": within[1] is not None and len(scores) >= 10 and within[1] >= TRUSTED,
-    }
-
-
 def _or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return float(value) if np.isfinite(value) else None

@@ -1,6 +1,7 @@
 """What scripts are given: a run's folder, frames of it, small models."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from jaxdiff.checkpoints import save_native
 from jaxdiff.io.series import SeriesWriter
 from jaxdiff.lattice.lithium_fluoride import rock_salt_interstitial
+from jaxdiff.lattice.rock_salt import ROCK_SALT
 from jaxdiff.models.mace.initial import initialize
 
 LATTICE, KELVIN, FRAME_PS = 4.083428, 1500.0, 0.02
@@ -29,7 +31,8 @@ def write_run(folder: Path, model: str) -> Path:
     """A run that names this model and kept frames, some as if at crossings."""
     system = rock_salt_interstitial(2, LATTICE)
     is_lithium = system.atomic_number == 3
-    site = np.rint(system.position[is_lithium] / (LATTICE / 4)).astype(int)
+    place = np.rint(system.position[is_lithium] / (LATTICE / 4)).astype(int)
+    site = ROCK_SALT.sites(place)
     series = SeriesWriter(
         folder,
         temperature=np.full(REPLICAS, KELVIN),
@@ -46,6 +49,9 @@ def write_run(folder: Path, model: str) -> Path:
             "core_radius_angstrom": 0.77,
             "lattice_constant_angstrom": LATTICE,
             "cell_angstrom": np.asarray(system.cell),
+            "network": ROCK_SALT.to_json(),
+            "mobile": "Li",
+            "formula": "LiF",
             "supercell": 8 * np.eye(3, dtype=int),
             "n_mobile": int(is_lithium.sum()),
             "n_anion": int((~is_lithium).sum()),
@@ -57,7 +63,7 @@ def write_run(folder: Path, model: str) -> Path:
     counts = {
         "frames": none + FRAMES, "anion_displaced_frames": none, "lost_frame": none - 1
     }  # fmt: skip
-    changes = {"replica": [], "frame": [], "cation": [], "site": np.zeros((0, 3))}
+    changes = {"replica": [], "frame": [], "cation": [], "site": np.zeros((0, 4))}
     series.append_sites({k: np.array(v, int) for k, v in changes.items()}, counts)
     series.append_positions(FRAME_PS * np.arange(1, FRAMES + 1), thermal(0, FRAMES))
     one = np.arange(CROSSINGS)
@@ -112,6 +118,16 @@ def run(small, tmp_path_factory) -> dict[str, Path]:
     """Folders of runs of the small model and of the embedded one."""
     models = {"small": str(small), "embedded": "lif-compact"}
     return {k: write_run(tmp_path_factory.mktemp(k), v) for k, v in models.items()}
+
+
+@pytest.fixture(scope="module")
+def barriers(tmp_path_factory) -> Path:
+    """Barriers of which one has a prefactor: a rate of 0.938 per ps at 1500 K, 4 ways."""
+    path = tmp_path_factory.mktemp("barriers") / "barriers.json"
+    collinear = {"forward_ev": 0.3, "prefactor_thz": 2.388}
+    found = {"collinear": collinear, "direct": {"failed": "none"}}
+    path.write_text(json.dumps({"paths": found}), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -137,6 +137,9 @@ TINY = {
     "simulate/trajectory_gradient.py": Tiny(
         "{run[embedded]} --copies 2 --steps 50", "the spread grows", is_long=True
     ),
+    "simulate/transmission.py": Tiny(
+        "{barriers} {run[small]}", "| 1500 | 0.938 | 0.000 [0.000, "
+    ),
     "training/data_efficiency.py": Tiny(
         "{shared}/data {out} --tiny", "| 4 | fine-tuned |", is_long=True
     ),
@@ -192,7 +195,7 @@ def arguments(request, tmp_path, document):
         text = TINY[name].arguments
         given = {"record": tmp_path / "record", "out": tmp_path, "document": document}
         given["root"] = ROOT
-        for fixture in ("run", "small", "frames", "shared"):
+        for fixture in ("run", "small", "frames", "barriers", "shared"):
             if re.search(rf"{{{fixture}\b", text):
                 given[fixture] = request.getfixturevalue(fixture)
         if name.startswith("training/"):
