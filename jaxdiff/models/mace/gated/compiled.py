@@ -1,0 +1,266 @@
+"""The evaluator of gated blocks for a fixed composition: energies and their derivative.
+
+As `jaxdiff.models.mace.compiled`, with blocks of two sizes: sums over neighbours for as
+many atoms as have their edges' weights in the cache, and what each atom does by itself,
+which is matrix products of hundreds of channels here, for as many as make these fast.
+Weights of edges are computed again for the derivative, for between both stands the gate.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdiff.models.blocks import Blocks, blocks_of
+from jaxdiff.models.contract import Evaluate, Kernel, Request
+from jaxdiff.models.mace import compiled as mace
+from jaxdiff.models.mace.compiled import Own
+from jaxdiff.models.mace.gated.architecture import Parameters
+from jaxdiff.models.mace.gated.folded import (
+    Folded,
+    edge_functions,
+    fold,
+    reason_not_to,
+    table_row,
+)
+from jaxdiff.models.mace.gated.layers import gated
+from jaxdiff.models.mace.layers import join_degrees, split_degrees
+from jaxdiff.models.mace.polynomial import monomials, polynomial
+
+NODES = 32
+"""Atoms whose products are made at once on a CPU."""
+
+
+def energy_and_gradient(
+    folded: Folded,
+    of_edges: Blocks,
+    of_nodes: Blocks,
+    species: Int[np.ndarray, " atoms"],
+    displacement: Float[Array, "atoms places 3"],
+    sender: Int[Array, "atoms places"],
+    reverse: Int[Array, "atoms places"] | None = None,
+) -> tuple[Float[Array, " atoms"], Float[Array, "atoms places 3"]]:
+    """Interaction energy of each atom, eV, and the derivative of their sum, eV/Å.
+
+    As `jaxdiff.models.mace.compiled.energy_and_gradient`.
+    """
+    geometry = functools.partial(mace.geometry, folded.architecture.max_ell)
+    edge, to_displacement = jax.vjp(geometry, displacement)
+    given = jnp.asarray(species)[sender], *edge
+    scale = folded.scale
+
+    # forward: sums and nodes of the first layer, sums of the last
+    repulsion, moment = _over(of_edges, functools.partial(_first_sums, folded), *given)
+    basis, sent, first, skipped = _over(
+        of_nodes, functools.partial(_first_nodes, folded), moment
+    )
+    last_sums = functools.partial(_last_sums, folded)
+    message = _over(
+        of_edges, lambda z, *own: last_sums(z, *own[:-1], sent[own[-1]]), *given, sender
+    )
+
+    # the last layer's nodes with their derivative, and back
+    def last_nodes(z, *own):
+        energy, pull = jax.vjp(functools.partial(_last_energy, folded), *own)
+        return energy, *pull(jnp.full_like(energy, scale))
+
+    last, along_message, along_own, along_skipped = _over(
+        of_nodes, last_nodes, message, sent, skipped
+    )
+    along_edge, along_sent = _last_sums_back(
+        folded, of_edges, given, sender, sent, along_message, reverse
+    )
+    along = along_own + along_sent, jnp.full_like(first, scale), along_skipped
+    along_moment = _over(
+        of_nodes, functools.partial(_first_nodes_back, folded), moment, basis, along
+    )
+
+    def first_sums_back(z, kind, *own):
+        *edge, along = own
+        _, pull = jax.vjp(functools.partial(_first_sums, folded, z, kind), *edge)
+        return pull((jnp.full_like(along[:, 0, 0], scale), along))
+
+    along_first = _over(of_edges, first_sums_back, *given, along_moment)
+    along_edge = jax.tree.map(jnp.add, along_first, along_edge)
+    total = scale * (repulsion + first + last) + folded.shift
+    return total, to_displacement(along_edge)[0]
+
+
+def _over(blocks: Blocks, function: Callable, *given):
+    """A function of a block's species and rows of arrays of atoms, for all atoms."""
+    rows = jax.tree.map(lambda x: x[blocks.atom], given)
+    found = jax.lax.map(lambda own: function(*own), (jnp.asarray(blocks.species), *rows))
+    return jax.tree.map(lambda x: _of_atoms(blocks, x), found)
+
+
+def _of_atoms(blocks: Blocks, x):
+    """What lies block by block, in the order of atoms."""
+    return x.reshape(-1, *x.shape[2:])[blocks.place]
+
+
+def _functions(folded: Folded, layer: str, own: Own, distance):
+    """Radial functions of a block's edges, and what each atom's sum is divided by."""
+    radial = folded.radial[layer]
+    if "table" in radial:
+        row = table_row(len(folded.architecture.atomic_numbers))
+        function, density = mace.tabulated(radial, row, own, distance)
+    else:
+        receiver = jnp.broadcast_to(own.receiver, own.sender.shape)
+        function, density = edge_functions(folded, radial, distance, receiver, own.sender)
+    number = jnp.sum(density, axis=-1)
+    return function, folded.beta[layer] * number + folded.alpha[layer]
+
+
+def _first_sums(folded: Folded, z, kind, distance, harmonic):
+    """Repulsion [size], eV, and moments [size, components, functions * Z]."""
+    own = Own(z, kind)
+    function, divisor = _functions(folded, "0", own, distance)
+    n_species = len(folded.architecture.atomic_numbers)
+    moment = mace.moments(n_species, own, function, harmonic)
+    return mace.pair_energy(folded, own, distance), moment / divisor[:, None, None]
+
+
+def _last_sums(folded: Folded, z, kind, distance, harmonic, sent):
+    """Messages of the last layer, l -> [size, 2l + 1, paths_l * E]."""
+    function, divisor = _functions(folded, "1", Own(z, kind), distance)
+    message = mace.convolve_by_path(
+        folded.architecture, folded.last_radial[z], function, harmonic, sent
+    )
+    return {ell: value / divisor[:, None, None] for ell, value in message.items()}
+
+
+def _last_sums_back(folded, blocks, given, sender, sent, along_message, reverse):
+    """Derivative over distances and harmonics of edges, and over what is sent."""
+
+    def back(along_sent, own):
+        (z, used), sender, (kind, *edge), along = own
+        layer = functools.partial(_last_sums, folded, z, kind)
+        _, pull = jax.vjp(layer, *edge, sent[sender])
+        along = jax.tree.map(lambda x: jnp.where(used[:, None, None], x, 0.0), along)
+        *along_edge, along_edge_sent = pull(along)
+        if reverse is None:
+            added = along_sent.at[sender].add(along_edge_sent, mode="promise_in_bounds")
+            return added, (tuple(along_edge), None)
+        return along_sent, (tuple(along_edge), along_edge_sent)
+
+    rows = jax.tree.map(lambda x: x[blocks.atom], (sender, given, along_message))
+    of_blocks = jnp.asarray(blocks.species), jnp.asarray(blocks.used != 0)
+    along_sent, (along_edge, kept) = jax.lax.scan(
+        back, jnp.zeros_like(sent), (of_blocks, *rows)
+    )
+    if reverse is not None:
+        along_sent = mace.gathered(blocks, kept, rows[0], reverse)
+    return jax.tree.map(lambda x: _of_atoms(blocks, x), along_edge), along_sent
+
+
+def _first_nodes(folded: Folded, z, moment):
+    """Atomic basis of the first layer, and what `_first_out` makes of it."""
+    basis = _first_basis(folded, z, moment)
+    return basis, *_first_out(folded, z, basis)
+
+
+def _first_nodes_back(folded: Folded, z, moment, basis, along):
+    """Derivative over the moments; the atomic basis is not computed again."""
+    _, pull = jax.vjp(functools.partial(_first_out, folded, z), basis)
+    (along_basis,) = pull(along)
+    _, pull = jax.vjp(functools.partial(_first_basis, folded, z), moment)
+    return pull(along_basis)[0]
+
+
+def _first_basis(folded: Folded, z, moment):
+    mixed = {
+        ell: moment[:, ell**2 : (ell + 1) ** 2] @ mixing[z]
+        for ell, mixing in folded.first_mixing.items()
+    }
+    mixed[0] = mixed[0] + folded.first_residual[z]
+    return _atomic_basis(folded, "0", mixed)
+
+
+def _first_out(folded: Folded, z, basis):
+    """What is sent [size, components, E], energy [size], and what skips [size, mlp]."""
+    product = _product(folded, "0", basis)
+    sent = {ell: product[ell] @ matrix for ell, matrix in folded.out.items()}
+    scalar = sent[0][:, 0] + folded.out_constant[z]
+    channels = folded.last_radial.shape[-1]
+    sent[0] = scalar[:, None, :channels]
+    return join_degrees(sent), scalar[:, channels], scalar[:, channels + 1 :]
+
+
+def _last_energy(folded: Folded, message, sent, skipped):
+    """Energy of the last layer [size], eV."""
+    arch = folded.architecture
+    sources = dict(message)
+    for ell, own in split_degrees(sent, arch.hidden[0]).items():
+        sources[ell] = jnp.concatenate([message[ell], own], axis=-1)
+    mixed = {ell: value @ folded.last_mixing[ell] for ell, value in sources.items()}
+    product = _product(folded, "1", _atomic_basis(folded, "1", mixed))[0][:, 0]
+    hidden = jax.nn.silu(product @ folded.last_out + skipped)
+    return folded.constants["readout_activation"] * hidden @ folded.readout
+
+
+def _atomic_basis(folded: Folded, layer: str, mixed):
+    """Through the gate to the atomic basis [size, components, C]."""
+    matrices = folded.linear_2[layer]
+    return join_degrees(
+        {ell: value @ matrices[ell] for ell, value in gated(folded, mixed).items()}
+    )
+
+
+def _product(folded: Folded, layer: str, basis):
+    """Product basis, l -> [size, 2l + 1, C]."""
+    arch = folded.architecture
+    order = arch.correlation[int(layer)]
+    return {
+        ell: polynomial(monomials(arch.max_ell, ell, order), coefficient, basis)
+        for ell, coefficient in folded.coefficient[layer].items()
+    }
+
+
+def node_size(folded: Folded, replicas: int = 1) -> int:
+    """Atoms of a block of nodes: so many on a CPU, or as the memory set aside takes."""
+    if jax.default_backend() == "cpu":
+        return NODES
+    matrix = folded.linear_2["1"][0]
+    components = (folded.architecture.max_ell + 1) ** 2
+    of_atom = 4 * components * len(matrix) * matrix.dtype.itemsize
+    return max(1, round(mace.ACCELERATOR_MEMORY / replicas / of_atom))
+
+
+def prepare(
+    model: Parameters, request: Request, sizes: tuple[int, int] | None = None
+) -> tuple[Folded, Evaluate]:
+    """A model folded for the atoms of a request, and the function that evaluates it.
+
+    - `sizes`: atoms of a block of edges and of one of nodes; None: those for this device.
+    """
+    species = request.species
+    folded = fold(model, request.dtype, head=request.head, tolerance=request.tolerance)
+    of_edges, of_nodes = sizes or (
+        mace.fitting_size(folded, request.replicas),
+        node_size(folded, request.replicas),
+    )
+    blocks = blocks_of(species, of_edges), blocks_of(species, of_nodes)
+
+    def evaluate(folded: Any, edges):
+        reverse = None if jax.default_backend() == "cpu" else edges.reverse
+        given = species, edges.displacement, edges.sender, reverse
+        node, gradient = energy_and_gradient(folded, *blocks, *given)
+        return node, gradient, folded.atomic_energies[species]
+
+    return folded, evaluate
+
+
+def _worth(model: Parameters) -> str | None:
+    if jax.default_backend() != "cpu" or model.architecture.channels < mace.WIDE:
+        return None
+    return f"faster than the plain one on a CPU from {mace.WIDE} channels on"
+
+
+COMPILED = Kernel(
+    "compiled", tabulates=True, prepare=prepare, why_not_for=reason_not_to, worth=_worth
+)
+"""Folded for the composition, block by block: the one for CPUs."""
