@@ -55,7 +55,7 @@ def parts(edge: int) -> dict:
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
     def geometry(vector):
-        return compiled._geometry(arch.max_ell, vector)
+        return compiled.geometry(arch.max_ell, vector)
 
     def with_derivative(vector):
         value, pull = jax.vjp(geometry, vector)
@@ -64,7 +64,7 @@ def parts(edge: int) -> dict:
     distance, harmonic = jax.jit(geometry)(vector)
     edge = distance[blocks.atom], harmonic[blocks.atom]
     sender_of = sender[blocks.atom]
-    own = compiled._Own(jnp.asarray(blocks.species), jnp.asarray(species)[sender_of])
+    own = compiled.Own(jnp.asarray(blocks.species), jnp.asarray(species)[sender_of])
     sent = normal(len(species), 4, arch.channels)
     feature = normal(*blocks.atom.shape, 4, arch.channels)
     function = normal(*sender_of.shape, folded.last_radial.shape[1])

@@ -20,6 +20,7 @@ from jaxdiff.models.blocks import Blocks, blocks_of
 from jaxdiff.models.contract import Evaluate, Kernel, Request
 from jaxdiff.models.edges import collect
 from jaxdiff.models.mace.architecture import (
+    Architecture,
     Parameters,
     tensor_product_paths,
 )
@@ -206,37 +207,47 @@ def _last_layer(folded: Folded, convolve, own: Own, distance, harmonic, sent, fe
     return _readout(folded, "1", scalar)
 
 
-def convolve_by_path(arch: Any, radial, function, harmonic, sent):
+def convolve_by_path(arch: Architecture, radial, function, harmonic, sent):
     """Sums over neighbours of R(r) (h x Y): l -> [size, 2l + 1, paths_l * C].
 
+    Arguments as those of `jaxdiff.models.mace.fused.convolve`.
+    """
+    by_degree = split_degrees(sent, arch.hidden[0])
+    return convolve_degrees(arch.max_ell, radial, function, harmonic, by_degree)
+
+
+def convolve_degrees(
+    max_ell: int, radial, function, harmonic, sent: dict[int, Any]
+) -> dict[int, Any]:
+    """As `convolve_by_path`, of features sent by degree, l -> [size, places, 2l + 1, C].
+
     Harmonics are coupled before the sum, which is one product over places and components.
-    Arguments as those of `jaxdiff.models.mace.fused.convolve`; any kind of architecture
-    whose first layer gives the degrees that are sent.
     """
     size, places = function.shape[:2]
-    paths = tensor_product_paths(arch.hidden[0], arch.max_ell)
-    matrices = _couplings(arch)
+    degrees = tuple(sent)
+    matrices = _couplings(degrees, max_ell)
     along_paths = jax.lax.split(
         harmonic @ jnp.asarray(np.concatenate(matrices, axis=1), harmonic.dtype),
         [matrix.shape[1] for matrix in matrices],
         axis=2,
     )
-    by_degree = split_degrees(sent, arch.hidden[0])
-    coupled = {ell: [] for ell in range(arch.max_ell + 1)}
-    for n, (l1, _, l3) in enumerate(paths):
+    coupled = {ell: [] for ell in range(max_ell + 1)}
+    for n, (l1, _, l3) in enumerate(tensor_product_paths(degrees, max_ell)):
         weight = function @ radial[:, n]
-        mine = by_degree[l1] * weight[:, :, None]
+        mine = sent[l1] * weight[:, :, None]
         along = along_paths[n].reshape(size, -1, 2 * l3 + 1)
-        mine = mine.reshape(size, -1, sent.shape[-1])
+        mine = mine.reshape(size, -1, mine.shape[-1])
         coupled[l3].append(jnp.einsum("bko,bkc->boc", along, mine))
     return {ell: jnp.concatenate(of_paths, axis=-1) for ell, of_paths in coupled.items()}
 
 
-def _couplings(arch: Any) -> list[Float[np.ndarray, "components _coupled"]]:
+def _couplings(
+    degrees: tuple[int, ...], max_ell: int
+) -> list[Float[np.ndarray, "components _coupled"]]:
     """Of each path, from all harmonics to components sent x components of the message."""
     matrices = []
-    for l1, l2, l3 in tensor_product_paths(arch.hidden[0], arch.max_ell):
-        matrix = np.zeros(((arch.max_ell + 1) ** 2, 2 * l1 + 1, 2 * l3 + 1))
+    for l1, l2, l3 in tensor_product_paths(degrees, max_ell):
+        matrix = np.zeros(((max_ell + 1) ** 2, 2 * l1 + 1, 2 * l3 + 1))
         matrix[l2**2 : (l2 + 1) ** 2] = np.swapaxes(coupling(l1, l2, l3), 0, 1)
         matrices.append(matrix.reshape(len(matrix), -1))
     return matrices

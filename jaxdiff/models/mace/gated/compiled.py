@@ -28,7 +28,7 @@ from jaxdiff.models.mace.gated.folded import (
     table_row,
 )
 from jaxdiff.models.mace.gated.layers import gated
-from jaxdiff.models.mace.layers import join_degrees, split_degrees
+from jaxdiff.models.mace.layers import join_degrees
 from jaxdiff.models.mace.polynomial import monomials, polynomial
 
 NODES = 32
@@ -60,7 +60,10 @@ def energy_and_gradient(
     )
     last_sums = functools.partial(_last_sums, folded)
     message = _over(
-        of_edges, lambda z, *own: last_sums(z, *own[:-1], sent[own[-1]]), *given, sender
+        of_edges,
+        lambda z, *own: last_sums(z, *own[:-1], _rows(sent, own[-1])),
+        *given,
+        sender,
     )
 
     # the last layer's nodes with their derivative, and back
@@ -74,7 +77,8 @@ def energy_and_gradient(
     along_edge, along_sent = _last_sums_back(
         folded, of_edges, given, sender, sent, along_message, reverse
     )
-    along = along_own + along_sent, jnp.full_like(first, scale), along_skipped
+    along_sent = jax.tree.map(jnp.add, along_own, along_sent)
+    along = along_sent, jnp.full_like(first, scale), along_skipped
     along_moment = _over(
         of_nodes, functools.partial(_first_nodes_back, folded), moment, basis, along
     )
@@ -82,7 +86,7 @@ def energy_and_gradient(
     def first_sums_back(z, kind, *own):
         *edge, along = own
         _, pull = jax.vjp(functools.partial(_first_sums, folded, z, kind), *edge)
-        return pull((jnp.full_like(along[:, 0, 0], scale), along))
+        return pull((jnp.full_like(along[1], scale), along))
 
     along_first = _over(of_edges, first_sums_back, *given, along_moment)
     along_edge = jax.tree.map(jnp.add, along_first, along_edge)
@@ -102,8 +106,13 @@ def _of_atoms(blocks: Blocks, x):
     return x.reshape(-1, *x.shape[2:])[blocks.place]
 
 
+def _rows(sent, sender):
+    """Features of the senders, by degree, so that each degree's derivative is a loop."""
+    return {ell: of_degree[sender] for ell, of_degree in sent.items()}
+
+
 def _functions(folded: Folded, layer: str, own: Own, distance):
-    """Radial functions of a block's edges, and what each atom's sum is divided by."""
+    """Radial functions of a block's edges, and what their sums are to be divided by."""
     radial = folded.radial[layer]
     if "table" in radial:
         row = table_row(len(folded.architecture.atomic_numbers))
@@ -116,21 +125,21 @@ def _functions(folded: Folded, layer: str, own: Own, distance):
 
 
 def _first_sums(folded: Folded, z, kind, distance, harmonic):
-    """Repulsion [size], eV, and moments [size, components, functions * Z]."""
+    """Repulsion [size], eV, and moments [size, components, functions * Z] to be divided."""
     own = Own(z, kind)
     function, divisor = _functions(folded, "0", own, distance)
     n_species = len(folded.architecture.atomic_numbers)
     moment = mace.moments(n_species, own, function, harmonic)
-    return mace.pair_energy(folded, own, distance), moment / divisor[:, None, None]
+    return mace.pair_energy(folded, own, distance), (moment, divisor)
 
 
 def _last_sums(folded: Folded, z, kind, distance, harmonic, sent):
-    """Messages of the last layer, l -> [size, 2l + 1, paths_l * E]."""
+    """Messages of the last layer, l -> [size, 2l + 1, paths_l * E], to be divided."""
     function, divisor = _functions(folded, "1", Own(z, kind), distance)
-    message = mace.convolve_by_path(
-        folded.architecture, folded.last_radial[z], function, harmonic, sent
+    message = mace.convolve_degrees(
+        folded.architecture.max_ell, folded.last_radial[z], function, harmonic, sent
     )
-    return {ell: value / divisor[:, None, None] for ell, value in message.items()}
+    return message, divisor
 
 
 def _last_sums_back(folded, blocks, given, sender, sent, along_message, reverse):
@@ -139,21 +148,28 @@ def _last_sums_back(folded, blocks, given, sender, sent, along_message, reverse)
     def back(along_sent, own):
         (z, used), sender, (kind, *edge), along = own
         layer = functools.partial(_last_sums, folded, z, kind)
-        _, pull = jax.vjp(layer, *edge, sent[sender])
-        along = jax.tree.map(lambda x: jnp.where(used[:, None, None], x, 0.0), along)
+        _, pull = jax.vjp(layer, *edge, _rows(sent, sender))
+        along = jax.tree.map(lambda x: x * used.reshape(-1, *[1] * (x.ndim - 1)), along)
         *along_edge, along_edge_sent = pull(along)
         if reverse is None:
-            added = along_sent.at[sender].add(along_edge_sent, mode="promise_in_bounds")
+            added = {
+                ell: along_sent[ell].at[sender].add(own, mode="promise_in_bounds")
+                for ell, own in along_edge_sent.items()
+            }
             return added, (tuple(along_edge), None)
         return along_sent, (tuple(along_edge), along_edge_sent)
 
     rows = jax.tree.map(lambda x: x[blocks.atom], (sender, given, along_message))
-    of_blocks = jnp.asarray(blocks.species), jnp.asarray(blocks.used != 0)
+    of_blocks = (
+        jnp.asarray(blocks.species),
+        jnp.asarray(blocks.used, along_message[1].dtype),
+    )
     along_sent, (along_edge, kept) = jax.lax.scan(
-        back, jnp.zeros_like(sent), (of_blocks, *rows)
+        back, jax.tree.map(jnp.zeros_like, sent), (of_blocks, *rows)
     )
     if reverse is not None:
-        along_sent = mace.gathered(blocks, kept, rows[0], reverse)
+        gathered = functools.partial(mace.gathered, blocks, sender=rows[0], reverse=reverse)
+        along_sent = jax.tree.map(gathered, kept)
     return jax.tree.map(lambda x: _of_atoms(blocks, x), along_edge), along_sent
 
 
@@ -171,7 +187,9 @@ def _first_nodes_back(folded: Folded, z, moment, basis, along):
     return pull(along_basis)[0]
 
 
-def _first_basis(folded: Folded, z, moment):
+def _first_basis(folded: Folded, z, given):
+    moment, divisor = given
+    moment = moment / divisor[:, None, None]
     mixed = {
         ell: moment[:, ell**2 : (ell + 1) ** 2] @ mixing[z]
         for ell, mixing in folded.first_mixing.items()
@@ -181,21 +199,21 @@ def _first_basis(folded: Folded, z, moment):
 
 
 def _first_out(folded: Folded, z, basis):
-    """What is sent [size, components, E], energy [size], and what skips [size, mlp]."""
+    """What is sent, l -> [size, 2l + 1, E], energy [size], and what skips [size, mlp]."""
     product = _product(folded, "0", basis)
     sent = {ell: product[ell] @ matrix for ell, matrix in folded.out.items()}
     scalar = sent[0][:, 0] + folded.out_constant[z]
     channels = folded.last_radial.shape[-1]
     sent[0] = scalar[:, None, :channels]
-    return join_degrees(sent), scalar[:, channels], scalar[:, channels + 1 :]
+    return sent, scalar[:, channels], scalar[:, channels + 1 :]
 
 
-def _last_energy(folded: Folded, message, sent, skipped):
+def _last_energy(folded: Folded, given, sent, skipped):
     """Energy of the last layer [size], eV."""
-    arch = folded.architecture
-    sources = dict(message)
-    for ell, own in split_degrees(sent, arch.hidden[0]).items():
-        sources[ell] = jnp.concatenate([message[ell], own], axis=-1)
+    message, divisor = given
+    message = {ell: value / divisor[:, None, None] for ell, value in message.items()}
+    own = {ell: jnp.concatenate([message[ell], sent[ell]], axis=-1) for ell in sent}
+    sources = message | own
     mixed = {ell: value @ folded.last_mixing[ell] for ell, value in sources.items()}
     product = _product(folded, "1", _atomic_basis(folded, "1", mixed))[0][:, 0]
     hidden = jax.nn.silu(product @ folded.last_out + skipped)

@@ -93,16 +93,12 @@ def fold(
     if reason := reason_not_to(model):
         raise ValueError(f"{reason}. Use the plain evaluator.")
     exact = jax.tree.map(lambda x: np.asarray(x, np.float64), model)
-    constants, first, last = (
-        exact.constants,
-        *(exact.weights["interactions"][i] for i in LAYERS),
-    )
+    constants, own = exact.constants, exact.weights["interactions"]
     with jax.enable_x64(True):
-        start = np.asarray(exact.embedding())
+        start = np.asarray(jax.tree.map(jnp.asarray, exact).embedding())
         radial, back = _radial(exact, tolerance)
-    sent = start @ by_fan_in(first["linear_up"])[0]
+    sent = start @ by_fan_in(own["0"]["linear_up"])[0]
     out, out_constant, last_out, readout = _out(exact, start, head)
-    own = [exact.weights["interactions"][i] for i in LAYERS]
     arch, last_radial = exact.architecture, back["1"][:, 0]  # that of all senders
     folded = Folded(
         radial=radial,
@@ -111,14 +107,11 @@ def fold(
             for k in ("bessel", "readout_activation", "agnesi", "zbl", "gate")
             if k in constants
         },
-        alpha={i: interaction["alpha"] for i, interaction in zip(LAYERS, own, strict=True)},
-        beta={i: interaction["beta"] for i, interaction in zip(LAYERS, own, strict=True)},
-        first_mixing=_first_mixing(first, sent, back["0"]),
-        first_residual=sent @ by_fan_in(first["residual"])[0],
-        linear_2={
-            i: by_fan_in(interaction["linear_2"])
-            for i, interaction in zip(LAYERS, own, strict=True)
-        },
+        alpha={i: own[i]["alpha"] for i in LAYERS},
+        beta={i: own[i]["beta"] for i in LAYERS},
+        first_mixing=_first_mixing(own["0"], sent, back["0"]),
+        first_residual=sent @ by_fan_in(own["0"]["residual"])[0],
+        linear_2={i: by_fan_in(own[i]["linear_2"]) for i in LAYERS},
         coefficient={
             i: {ell: of_all[0] for ell, of_all in coefficients(exact, i).items()}
             for i in LAYERS
@@ -126,7 +119,7 @@ def fold(
         out=out,
         out_constant=out_constant,
         last_radial=last_radial.reshape(*last_radial.shape[:2], -1, arch.edge_channels[1]),
-        last_mixing=_last_mixing(last),
+        last_mixing=_last_mixing(own["1"]),
         last_out=last_out,
         readout=readout,
         scale=constants["scale"][head] if arch.scale_shift else np.ones(()),
@@ -135,7 +128,8 @@ def fold(
         architecture=arch,
     )
     folded = jax.tree.map(lambda x: jnp.asarray(x, dtype), folded)
-    return replace(folded, atomic_energies=jnp.asarray(exact.isolated[head]))
+    energies = jnp.asarray(np.asarray(exact.isolated)[head])  # not rounded
+    return replace(folded, atomic_energies=energies)
 
 
 def table_row(n_species: int) -> Int[np.ndarray, "receivers senders"]:
