@@ -270,7 +270,9 @@ def _radial(folded: Folded, layer: str, own: Own, distance):
     return function, jnp.sum(density, axis=-1)
 
 
-def tabulated(radial: dict[str, Any], row: Int[np.ndarray, "_z _z"], own: Own, distance):
+def tabulated(
+    radial: dict[str, Any], row: Int[np.ndarray, "_z _z"], own: Own, distance
+) -> tuple[Any, Any]:
     """Functions of a block's edges from a table, and the density of each, or None.
 
     - `radial`: table, and gate [Z, Z, functions] by receiver and sender where neighbours

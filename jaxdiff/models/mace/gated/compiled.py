@@ -37,8 +37,8 @@ NODES = 32
 
 def energy_and_gradient(
     folded: Folded,
-    of_edges: Blocks,
-    of_nodes: Blocks,
+    blocks: Blocks,
+    size: int,
     species: Int[np.ndarray, " atoms"],
     displacement: Float[Array, "atoms places 3"],
     sender: Int[Array, "atoms places"],
@@ -46,64 +46,61 @@ def energy_and_gradient(
 ) -> tuple[Float[Array, " atoms"], Float[Array, "atoms places 3"]]:
     """Interaction energy of each atom, eV, and the derivative of their sum, eV/Å.
 
-    As `jaxdiff.models.mace.compiled.energy_and_gradient`.
+    As `jaxdiff.models.mace.compiled.energy_and_gradient`; sums over neighbours are taken
+    for `size` atoms at a time, which is a divisor of the blocks' size. Atoms stand in the
+    order of the blocks from the first step to the last.
     """
     geometry = functools.partial(mace.geometry, folded.architecture.max_ell)
     edge, to_displacement = jax.vjp(geometry, displacement)
-    given = jnp.asarray(species)[sender], *edge
-    scale = folded.scale
+    rows = blocks.atom.reshape(-1)
+    kind, *edge = (x[rows] for x in (jnp.asarray(species)[sender], *edge))
+    sent_from = jnp.asarray(blocks.place)[sender][rows]
+    nodes = jnp.asarray(blocks.species)
+    edges = jnp.asarray(np.repeat(blocks.species, blocks.atom.shape[1] // size))
+    scale, part = folded.scale, functools.partial
 
     # forward: sums and nodes of the first layer, sums of the last
-    repulsion, moment = _over(of_edges, functools.partial(_first_sums, folded), *given)
-    basis, sent, first, skipped = _over(
-        of_nodes, functools.partial(_first_nodes, folded), moment
-    )
-    last_sums = functools.partial(_last_sums, folded)
-    message = _over(
-        of_edges,
-        lambda z, *own: last_sums(z, *own[:-1], _rows(sent, own[-1])),
-        *given,
-        sender,
-    )
+    repulsion, moment = _over(edges, part(_first_sums, folded), kind, *edge)
+    basis, sent, first, skipped = _over(nodes, part(_first_nodes, folded), moment)
+    message = _over(edges, part(_last_sums, folded, sent), kind, sent_from, *edge)
 
-    # the last layer's nodes with their derivative, and back
-    def last_nodes(z, *own):
-        energy, pull = jax.vjp(functools.partial(_last_energy, folded), *own)
-        return energy, *pull(jnp.full_like(energy, scale))
-
+    # nodes of the last with their derivative, and back
     last, along_message, along_own, along_skipped = _over(
-        of_nodes, last_nodes, message, sent, skipped
+        nodes, part(_last_nodes, folded), message, sent, skipped
     )
-    along_edge, along_sent = _last_sums_back(
-        folded, of_edges, given, sender, sent, along_message, reverse
+    given = edges, jnp.asarray(blocks.used.reshape(-1), scale.dtype), kind, sent_from
+    along_edge, along_sent, kept = _last_sums_back(
+        folded, sent, *given, edge, along_message, reverse is None
     )
+    if reverse is not None:
+        own = sender[rows].reshape(len(edges), size, -1)
+        along_sent = {
+            ell: mace.gathered(blocks, of_edge, own, reverse)[rows]
+            for ell, of_edge in kept.items()
+        }
     along_sent = jax.tree.map(jnp.add, along_own, along_sent)
     along = along_sent, jnp.full_like(first, scale), along_skipped
-    along_moment = _over(
-        of_nodes, functools.partial(_first_nodes_back, folded), moment, basis, along
+    along_moment = _over(nodes, part(_first_nodes_back, folded), moment, basis, along)
+    along_first = _over(edges, part(_first_sums_back, folded), kind, *edge, along_moment)
+
+    along_edge = tuple(
+        (x + y)[blocks.place] for x, y in zip(along_first, along_edge, strict=True)
     )
-
-    def first_sums_back(z, kind, *own):
-        *edge, along = own
-        _, pull = jax.vjp(functools.partial(_first_sums, folded, z, kind), *edge)
-        return pull((jnp.full_like(along[1], scale), along))
-
-    along_first = _over(of_edges, first_sums_back, *given, along_moment)
-    along_edge = jax.tree.map(jnp.add, along_first, along_edge)
-    total = scale * (repulsion + first + last) + folded.shift
+    total = scale * (repulsion + first + last)[blocks.place] + folded.shift
     return total, to_displacement(along_edge)[0]
 
 
-def _over(blocks: Blocks, function: Callable, *given):
-    """A function of a block's species and rows of arrays of atoms, for all atoms."""
-    rows = jax.tree.map(lambda x: x[blocks.atom], given)
-    found = jax.lax.map(lambda own: function(*own), (jnp.asarray(blocks.species), *rows))
-    return jax.tree.map(lambda x: _of_atoms(blocks, x), found)
+def _over(species: Int[Array, " blocks"], function: Callable, *given):
+    """A function of a block's species and rows, for all rows, block by block."""
+    found = jax.lax.map(
+        lambda own: function(*own), (species, *_in_blocks(len(species), given))
+    )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
 
 
-def _of_atoms(blocks: Blocks, x):
-    """What lies block by block, in the order of atoms."""
-    return x.reshape(-1, *x.shape[2:])[blocks.place]
+def _in_blocks(number: int, given):
+    """Arrays of rows as arrays of so many blocks of rows."""
+    return jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), given)
 
 
 def _rows(sent, sender):
@@ -133,8 +130,18 @@ def _first_sums(folded: Folded, z, kind, distance, harmonic):
     return mace.pair_energy(folded, own, distance), (moment, divisor)
 
 
-def _last_sums(folded: Folded, z, kind, distance, harmonic, sent):
-    """Messages of the last layer, l -> [size, 2l + 1, paths_l * E], to be divided."""
+def _first_sums_back(folded: Folded, z, kind, distance, harmonic, along):
+    """Derivative over distances and harmonics, with that of the repulsion."""
+    _, pull = jax.vjp(functools.partial(_first_sums, folded, z, kind), distance, harmonic)
+    return pull((jnp.full_like(along[1], folded.scale), along))
+
+
+def _last_sums(folded: Folded, sent, z, kind, sender, distance, harmonic):
+    """Messages of the last layer to be divided, l -> [size, 2l + 1, paths_l * E].
+
+    - `sent`: of all atoms, or, without a sender, of those at the edges.
+    """
+    sent = sent if sender is None else _rows(sent, sender)
     function, divisor = _functions(folded, "1", Own(z, kind), distance)
     message = mace.convolve_degrees(
         folded.architecture.max_ell, folded.last_radial[z], function, harmonic, sent
@@ -142,35 +149,37 @@ def _last_sums(folded: Folded, z, kind, distance, harmonic, sent):
     return message, divisor
 
 
-def _last_sums_back(folded, blocks, given, sender, sent, along_message, reverse):
-    """Derivative over distances and harmonics of edges, and over what is sent."""
+def _last_sums_back(
+    folded: Folded, sent, species, used, kind, sender, edge, along, is_added: bool
+) -> tuple[Any, ...]:
+    """Derivative over distances and harmonics of edges, and over what is sent.
+
+    The last added up in memory, or kept for each edge, block by block.
+    """
 
     def back(along_sent, own):
-        (z, used), sender, (kind, *edge), along = own
-        layer = functools.partial(_last_sums, folded, z, kind)
-        _, pull = jax.vjp(layer, *edge, _rows(sent, sender))
+        z, used, kind, sender, edge, along = own
+        _, pull = jax.vjp(
+            lambda sent, *edge: _last_sums(folded, sent, z, kind, None, *edge),
+            _rows(sent, sender),
+            *edge,
+        )
+        # places left over hold an atom that is elsewhere, too
         along = jax.tree.map(lambda x: x * used.reshape(-1, *[1] * (x.ndim - 1)), along)
-        *along_edge, along_edge_sent = pull(along)
-        if reverse is None:
-            added = {
-                ell: along_sent[ell].at[sender].add(own, mode="promise_in_bounds")
-                for ell, own in along_edge_sent.items()
-            }
-            return added, (tuple(along_edge), None)
-        return along_sent, (tuple(along_edge), along_edge_sent)
+        along_edge_sent, *along_edge = pull(along)
+        if not is_added:
+            return along_sent, (tuple(along_edge), along_edge_sent)
+        added = {
+            ell: along_sent[ell].at[sender].add(own, mode="promise_in_bounds")
+            for ell, own in along_edge_sent.items()
+        }
+        return added, (tuple(along_edge), None)
 
-    rows = jax.tree.map(lambda x: x[blocks.atom], (sender, given, along_message))
-    of_blocks = (
-        jnp.asarray(blocks.species),
-        jnp.asarray(blocks.used, along_message[1].dtype),
-    )
-    along_sent, (along_edge, kept) = jax.lax.scan(
-        back, jax.tree.map(jnp.zeros_like, sent), (of_blocks, *rows)
-    )
-    if reverse is not None:
-        gathered = functools.partial(mace.gathered, blocks, sender=rows[0], reverse=reverse)
-        along_sent = jax.tree.map(gathered, kept)
-    return jax.tree.map(lambda x: _of_atoms(blocks, x), along_edge), along_sent
+    blocks = _in_blocks(len(species), (used, kind, sender, tuple(edge), along))
+    begin = jax.tree.map(jnp.zeros_like, sent)
+    along_sent, (along_edge, kept) = jax.lax.scan(back, begin, (species, *blocks))
+    along_edge = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), along_edge)
+    return along_edge, along_sent, kept
 
 
 def _first_nodes(folded: Folded, z, moment):
@@ -208,6 +217,12 @@ def _first_out(folded: Folded, z, basis):
     return sent, scalar[:, channels], scalar[:, channels + 1 :]
 
 
+def _last_nodes(folded: Folded, z, *given):
+    """Energy of the last layer, and its derivative over all that it is given."""
+    energy, pull = jax.vjp(functools.partial(_last_energy, folded), *given)
+    return energy, *pull(jnp.full_like(energy, folded.scale))
+
+
 def _last_energy(folded: Folded, given, sent, skipped):
     """Energy of the last layer [size], eV."""
     message, divisor = given
@@ -228,7 +243,7 @@ def _atomic_basis(folded: Folded, layer: str, mixed):
     )
 
 
-def _product(folded: Folded, layer: str, basis):
+def _product(folded: Folded, layer: str, basis) -> dict[int, Any]:
     """Product basis, l -> [size, 2l + 1, C]."""
     arch = folded.architecture
     order = arch.correlation[int(layer)]
@@ -253,7 +268,8 @@ def prepare(
 ) -> tuple[Folded, Evaluate]:
     """A model folded for the atoms of a request, and the function that evaluates it.
 
-    - `sizes`: atoms of a block of edges and of one of nodes; None: those for this device.
+    - `sizes`: the most atoms whose neighbours are summed at once, and whose products are
+      made at once; None: those for this device.
     """
     species = request.species
     folded = fold(model, request.dtype, head=request.head, tolerance=request.tolerance)
@@ -261,12 +277,13 @@ def prepare(
         mace.fitting_size(folded, request.replicas),
         node_size(folded, request.replicas),
     )
-    blocks = blocks_of(species, of_edges), blocks_of(species, of_nodes)
+    blocks = blocks_of(species, of_nodes, multiple=min(of_edges, of_nodes))
+    size = min(of_edges, blocks.atom.shape[1])
 
     def evaluate(folded: Any, edges):
         reverse = None if jax.default_backend() == "cpu" else edges.reverse
         given = species, edges.displacement, edges.sender, reverse
-        node, gradient = energy_and_gradient(folded, *blocks, *given)
+        node, gradient = energy_and_gradient(folded, blocks, size, *given)
         return node, gradient, folded.atomic_energies[species]
 
     return folded, evaluate
