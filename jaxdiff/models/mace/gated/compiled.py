@@ -31,7 +31,7 @@ from jaxdiff.models.mace.gated.layers import gated
 from jaxdiff.models.mace.layers import join_degrees
 from jaxdiff.models.mace.polynomial import monomials, polynomial
 
-NODES = 32
+NODES = 64
 """Atoms whose products are made at once on a CPU."""
 
 
