@@ -56,6 +56,8 @@ def random_model(architecture: Architecture) -> GatedMace:
             drawn = 2 + 0.3 * drawn
         if ".radial." in name or ".density." in name:  # not divided by the fan-in
             drawn = drawn * 0.3
+        if ".agnesi." in name or ".zbl." in name:  # radii, powers and lengths
+            drawn = 0.5 + 0.3 * np.abs(drawn)
         arrays[name] = drawn
     arrays["constants.bessel"] = np.pi / architecture.cutoff * np.arange(1, 5)
     for name in ("gate.scalar", "gate.gate", "readout_activation"):

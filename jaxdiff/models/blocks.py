@@ -23,10 +23,15 @@ class Blocks:
     place: Int[np.ndarray, " atoms"]
 
 
-def blocks_of(species: Int[np.ndarray, " atoms"], size: int) -> Blocks:
-    """Blocks of up to `size` atoms each, as even as the species allow."""
+def blocks_of(species: Int[np.ndarray, " atoms"], size: int, multiple: int = 1) -> Blocks:
+    """Blocks of up to `size` atoms each, as even as the species allow.
+
+    - `multiple`: larger ones have a multiple of so many places.
+    """
     _, count = np.unique(species, return_counts=True)
     size = max(math.ceil(n / math.ceil(n / size)) for n in count.tolist())
+    if size > multiple:
+        size = math.ceil(size / multiple) * multiple
     atom, of_block = [], []
     for s in np.unique(species):
         own = np.flatnonzero(species == s)

@@ -44,11 +44,12 @@ ACCELERATOR_MEMORY = 2**28
 _PLACES = 128
 
 
-def fitting_size(folded: Folded, replicas: int = 1) -> int:
+def fitting_size(folded: Any, replicas: int = 1) -> int:
     """Atoms of a block whose weights of edges fit the cache, or the memory set aside.
 
     Not by the places that a row has: sums would round otherwise when rows grow.
 
+    - `folded`: of any kind, with `last_radial`.
     - `replicas`: how many share the memory of an accelerator.
     """
     of_edge = folded.last_radial[0, 0]
@@ -76,10 +77,10 @@ def energy_and_gradient(
     in an order that is always the same; without it, added up block by block, in memory,
     which is faster on a CPU, and on others in any order.
     """
-    geometry = functools.partial(_geometry, folded.architecture.max_ell)
-    (distance, harmonic), to_displacement = jax.vjp(geometry, displacement)
+    of_edges = functools.partial(geometry, folded.architecture.max_ell)
+    (distance, harmonic), to_displacement = jax.vjp(of_edges, displacement)
     sender, kind = sender[blocks.atom], jnp.asarray(species)[sender][blocks.atom]
-    own = _Own(jnp.asarray(blocks.species), kind)
+    own = Own(jnp.asarray(blocks.species), kind)
     edge = distance[blocks.atom], harmonic[blocks.atom]
     weight = jnp.asarray(blocks.used, displacement.dtype) * folded.scale
 
@@ -106,7 +107,7 @@ def energy_and_gradient(
         last, jnp.zeros_like(sent), (own, edge, sender, feature, weight)
     )
     if reverse is not None:
-        along_sent = _gathered(blocks, kept, sender, reverse)
+        along_sent = gathered(blocks, kept, sender, reverse)
     along_feature = along_feature + to_feature(along_sent)[0][blocks.atom]
 
     def first_back(given):
@@ -123,8 +124,12 @@ def energy_and_gradient(
     return total, to_displacement(along_edge)[0]
 
 
-def _gathered(blocks: Blocks, kept, sender, reverse):
-    """Sum over the edges that each atom sends, of values that lie block by block."""
+def gathered(blocks: Blocks, kept, sender, reverse):
+    """Sum over the edges that each atom sends, of values that lie block by block.
+
+    `kept` [blocks, size, places, ...] and `sender` [blocks, size, places]; `reverse`
+    [atoms, places] as in `jaxdiff.models.edges.Edges`.
+    """
     n_atoms, places = reverse.shape
     row, place = reverse // places, reverse % places
     there = jnp.asarray(blocks.place)[jnp.minimum(row, n_atoms - 1)] * places + place
@@ -133,29 +138,26 @@ def _gathered(blocks: Blocks, kept, sender, reverse):
     return collect(kept, sender.reshape(-1, places), there)
 
 
-def _geometry(max_ell: int, displacement):
-    """Lengths of edges, Å, and harmonics of their directions."""
+def geometry(max_ell: int, displacement):
+    """Lengths of edges, Å, and harmonics of their directions, all degrees in one array."""
     distance = jnp.sqrt(jnp.sum(displacement**2, axis=-1))
     return distance, joined_harmonics(max_ell, displacement)
 
 
 @struct.dataclass
-class _Own:
+class Own:
     """Species of a block's atoms [], and of those that send to them [size, places]."""
 
     receiver: Any
     sender: Any
 
 
-def _first_layer(folded: Folded, own: _Own, distance, harmonic):
+def _first_layer(folded: Folded, own: Own, distance, harmonic):
     """Energy [size], eV, and features [size, components, C] of a block's atoms."""
     arch, z = folded.architecture, own.receiver
     n_species = len(arch.atomic_numbers)
     function, density = _radial(folded, "0", own, distance)
-    one_hot = own.sender[..., None] == jnp.arange(n_species)
-    by_species = jnp.where(one_hot[..., None, :], function[..., None], 0.0)
-    by_species = by_species.reshape(*function.shape[:-1], -1)
-    moment = jnp.einsum("bkd,bke->bde", harmonic, by_species)
+    moment = moments(n_species, own, function, harmonic)
     mixing = folded.first_mixing[z]
     basis = jnp.concatenate(
         [
@@ -167,13 +169,30 @@ def _first_layer(folded: Folded, own: _Own, distance, harmonic):
     feature = _product(folded, "0", z, basis / (density[:, None, None] + 1.0))
     feature = feature.at[:, 0].add(folded.first_constant[z])
     energy = _readout(folded, "0", feature[:, 0])
-    if arch.zbl_power is not None:
-        pair = (jnp.broadcast_to(z, own.sender.shape), own.sender)
-        energy = energy + jnp.sum(repulsion(folded, distance, pair), axis=-1)
-    return energy, feature
+    return energy + pair_energy(folded, own, distance), feature
 
 
-def _last_layer(folded: Folded, convolve, own: _Own, distance, harmonic, sent, feature):
+def moments(n_species: int, own: Own, function, harmonic):
+    """Sums over neighbours of functions x harmonics: [size, components, functions * Z].
+
+    Those of each species of the neighbours are apart: species after species within a
+    function.
+    """
+    one_hot = own.sender[..., None] == jnp.arange(n_species)
+    by_species = jnp.where(one_hot[..., None, :], function[..., None], 0.0)
+    by_species = by_species.reshape(*function.shape[:-1], -1)
+    return jnp.einsum("bkd,bke->bde", harmonic, by_species)
+
+
+def pair_energy(folded: Any, own: Own, distance):
+    """Repulsion of a block's atoms from their neighbours [size], eV; 0 without one."""
+    if folded.architecture.zbl_power is None:
+        return jnp.zeros(distance.shape[0], distance.dtype)
+    pair = (jnp.broadcast_to(own.receiver, own.sender.shape), own.sender)
+    return jnp.sum(repulsion(folded, distance, pair), axis=-1)
+
+
+def _last_layer(folded: Folded, convolve, own: Own, distance, harmonic, sent, feature):
     """Energy [size], eV, of a block's atoms, from what is sent along their edges."""
     arch, z = folded.architecture, own.receiver
     function, density = _radial(folded, "1", own, distance)
@@ -191,49 +210,55 @@ def _last_layer(folded: Folded, convolve, own: _Own, distance, harmonic, sent, f
 def convolve_by_path(arch: Architecture, radial, function, harmonic, sent):
     """Sums over neighbours of R(r) (h x Y): l -> [size, 2l + 1, paths_l * C].
 
-    Harmonics are coupled before the sum, which is one product over places and components.
     Arguments as those of `jaxdiff.models.mace.fused.convolve`.
     """
+    by_degree = split_degrees(sent, arch.hidden[0])
+    return convolve_degrees(arch.max_ell, radial, function, harmonic, by_degree)
+
+
+def convolve_degrees(
+    max_ell: int, radial, function, harmonic, sent: dict[int, Any]
+) -> dict[int, Any]:
+    """As `convolve_by_path`, of features sent by degree, l -> [size, places, 2l + 1, C].
+
+    Harmonics are coupled before the sum, which is one product over places and components.
+    """
     size, places = function.shape[:2]
-    paths = tensor_product_paths(arch.hidden[0], arch.max_ell)
-    matrices = _couplings(arch)
+    degrees = tuple(sent)
+    matrices = _couplings(degrees, max_ell)
     along_paths = jax.lax.split(
         harmonic @ jnp.asarray(np.concatenate(matrices, axis=1), harmonic.dtype),
         [matrix.shape[1] for matrix in matrices],
         axis=2,
     )
-    by_degree = split_degrees(sent, arch.hidden[0])
-    coupled = {ell: [] for ell in range(arch.max_ell + 1)}
-    for n, (l1, _, l3) in enumerate(paths):
+    coupled = {ell: [] for ell in range(max_ell + 1)}
+    for n, (l1, _, l3) in enumerate(tensor_product_paths(degrees, max_ell)):
         weight = function @ radial[:, n]
-        mine = by_degree[l1] * weight[:, :, None]
+        mine = sent[l1] * weight[:, :, None]
         along = along_paths[n].reshape(size, -1, 2 * l3 + 1)
-        mine = mine.reshape(size, -1, arch.channels)
+        mine = mine.reshape(size, -1, mine.shape[-1])
         coupled[l3].append(jnp.einsum("bko,bkc->boc", along, mine))
     return {ell: jnp.concatenate(of_paths, axis=-1) for ell, of_paths in coupled.items()}
 
 
-def _couplings(arch: Architecture) -> list[Float[np.ndarray, "components _coupled"]]:
+def _couplings(
+    degrees: tuple[int, ...], max_ell: int
+) -> list[Float[np.ndarray, "components _coupled"]]:
     """Of each path, from all harmonics to components sent x components of the message."""
     matrices = []
-    for l1, l2, l3 in tensor_product_paths(arch.hidden[0], arch.max_ell):
-        matrix = np.zeros(((arch.max_ell + 1) ** 2, 2 * l1 + 1, 2 * l3 + 1))
+    for l1, l2, l3 in tensor_product_paths(degrees, max_ell):
+        matrix = np.zeros(((max_ell + 1) ** 2, 2 * l1 + 1, 2 * l3 + 1))
         matrix[l2**2 : (l2 + 1) ** 2] = np.swapaxes(coupling(l1, l2, l3), 0, 1)
         matrices.append(matrix.reshape(len(matrix), -1))
     return matrices
 
 
-def _radial(folded: Folded, layer: str, own: _Own, distance):
+def _radial(folded: Folded, layer: str, own: Own, distance):
     """Radial functions of the edges, and the density of each atom: 0 in blocks without."""
     radial, gate = folded.radial[layer], folded.radial[layer].get("gate")
     if "table" in radial:
-        n_species = len(folded.architecture.atomic_numbers)
-        row = jnp.asarray(table_row(layer, n_species))[own.receiver][own.sender]
-        function, density = radial["table"](distance, row), None
-        if gate is not None:
-            by_sender = function @ gate[own.receiver].T
-            is_sender = own.sender[..., None] == jnp.arange(n_species)
-            density = jnp.sum(jnp.where(is_sender, by_sender, 0.0), axis=-1)
+        row = table_row(layer, len(folded.architecture.atomic_numbers))
+        function, density = tabulated(radial, row, own, distance)
     else:
         pair = (own.sender, jnp.broadcast_to(own.receiver, own.sender.shape))
         basis = edge_features(folded, distance, pair)
@@ -243,6 +268,22 @@ def _radial(folded: Folded, layer: str, own: _Own, distance):
     if density is None:
         return function, jnp.zeros(distance.shape[0], function.dtype)
     return function, jnp.sum(density, axis=-1)
+
+
+def tabulated(
+    radial: dict[str, Any], row: Int[np.ndarray, "_z _z"], own: Own, distance
+) -> tuple[Any, Any]:
+    """Functions of a block's edges from a table, and the density of each, or None.
+
+    - `radial`: table, and gate [Z, Z, functions] by receiver and sender where neighbours
+      have densities; `row`: of the table, by receiver and sender.
+    """
+    function = radial["table"](distance, jnp.asarray(row)[own.receiver][own.sender])
+    if "gate" not in radial:
+        return function, None
+    by_sender = function @ radial["gate"][own.receiver].T
+    is_sender = own.sender[..., None] == jnp.arange(len(row))
+    return function, jnp.sum(jnp.where(is_sender, by_sender, 0.0), axis=-1)
 
 
 def _product(folded: Folded, layer: str, z, basis):

@@ -4,6 +4,7 @@ The identities are exact. With tabulated radial functions (`jaxdiff.models.table
 model is an approximation of stated error.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxdiff.models.mace.architecture import Architecture, Parameters
 from jaxdiff.models.mace.polynomial import joined_coefficients
@@ -95,22 +96,14 @@ def fold(
         },
         first_mixing=_first_mixing(exact, back["0"]),
         first_constant=_first_constant(exact),
-        up=_scaled(weights["interactions"]["1"]["linear_up"]),
+        up=by_fan_in(weights["interactions"]["1"]["linear_up"]),
         last_radial=last_radial.reshape(*last_radial.shape[:2], -1, arch.channels),
-        last_mixing=_scaled(weights["interactions"]["1"]["linear"], _norm(arch, 1)),
+        last_mixing=by_fan_in(weights["interactions"]["1"]["linear"], _norm(arch, 1)),
         last_species=None if _residual(arch, 1) else _skip(exact, 1),
         last_skip=_skip(exact, 1)[0] if _residual(arch, 1) else None,
-        coefficient={
-            i: {
-                int(ell): joined_coefficients(
-                    arch.max_ell, int(ell), constants["products"][i][ell], of_degree
-                )
-                for ell, of_degree in weights["products"][i]["contraction"].items()
-            }
-            for i in ("0", "1")
-        },
-        linear={i: _scaled(weights["products"][i]["linear"]) for i in ("0", "1")},
-        readout={i: _readout(exact, i, head) for i in ("0", "1")},
+        coefficient={i: coefficients(exact, i) for i in ("0", "1")},
+        linear={i: by_fan_in(weights["products"][i]["linear"]) for i in ("0", "1")},
+        readout={i: readout_matrices(exact, i, head) for i in ("0", "1")},
         scale=constants["scale"][head] if arch.scale_shift else np.ones(()),
         shift=constants["shift"][head] if arch.scale_shift else np.zeros(()),
         atomic_energies=constants["atomic_energies"][head],
@@ -195,7 +188,7 @@ def _first_mixing(model: Parameters, back):
     n_species = len(arch.atomic_numbers)
     sent = model.weights["embedding"] @ own["linear_up"]["0"]
     sent = sent / (arch.channels * n_species) ** 0.5
-    linear = _scaled(own["linear"], _norm(arch, 0))
+    linear = by_fan_in(own["linear"], _norm(arch, 0))
     by_degree = []
     for ell, part in enumerate(np.split(back, arch.max_ell + 1, axis=-1)):
         mixed = np.swapaxes(part * sent[:, None], 1, 2) @ linear[ell]
@@ -222,7 +215,18 @@ def _norm(arch: Architecture, layer: int) -> float:
     return 1.0 if "Density" in arch.interactions[layer] else arch.average_neighbors
 
 
-def _scaled(matrices, divisor=1.0):
+def coefficients(model: Any, layer: str) -> dict[int, Float[np.ndarray, "..."]]:
+    """Degree -> coefficients of a layer's product basis [species, monomials, C]."""
+    u_matrices, max_ell = model.constants["products"][layer], model.architecture.max_ell
+    return {
+        int(ell): joined_coefficients(max_ell, int(ell), u_matrices[ell], weights)
+        for ell, weights in model.weights["products"][layer]["contraction"].items()
+    }
+
+
+def by_fan_in(
+    matrices: Mapping[str, Float[np.ndarray, "_in _out"]], divisor: float = 1.0
+) -> dict[int, Float[np.ndarray, "_in _out"]]:
     """Degree -> matrix, with e3nn's normalisation."""
     return {
         int(ell): matrix / (matrix.shape[0] ** 0.5 * divisor)
@@ -239,7 +243,8 @@ def _skip(model: Parameters, layer: int):
     return found
 
 
-def _readout(model: Parameters, layer: str, head: int) -> dict:
+def readout_matrices(model: Any, layer: str, head: int) -> dict[str, Any]:
+    """Those of one head, with e3nn's normalisation."""
     weights, arch = model.weights["readouts"][layer], model.architecture
     if "linear" in weights:
         return {"linear": weights["linear"][:, head] / weights["linear"].shape[0] ** 0.5}

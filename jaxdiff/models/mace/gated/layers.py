@@ -5,7 +5,7 @@ know the species at both ends, messages pass a gate, products are those of all s
 over neighbours, products and readouts are those of `jaxdiff.models.mace`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -85,7 +85,7 @@ def _layer(model, layer, feature, edges, edge, species):
     for ell, value in residual.items():
         message[ell] = message[ell] + value
 
-    basis = mace.linear(weights["linear_2"], _gated(model, message))
+    basis = mace.linear(weights["linear_2"], gated(model, message))
     product = _product(model, layer, mace.join_degrees(basis))
     for ell, value in skip.items():
         product[ell] = product[ell] + value
@@ -110,10 +110,17 @@ def _hidden(weights, name, basis, edges, species):
     sender = rows_of(weights["source"] / root @ source, species)
     receiver = rows_of(weights["target"] / root @ target, species)
     value = basis @ radial + edges.at_sender(sender) + edges.at_receiver(receiver)
+    return last_hidden(hidden, value), last
+
+
+def last_hidden(
+    hidden: Sequence[Mapping[str, Any]], value: Float[Array, "*edges width"]
+) -> Float[Array, "*edges _hidden"]:
+    """Values of a network's last hidden layer, from what its first matrix gives."""
     value = _activated(value, hidden[0])
     for layer in hidden[1:]:
         value = _activated(value @ layer["weight"], layer)
-    return value, last
+    return value
 
 
 def _activated(value, layer):
@@ -129,7 +136,7 @@ def _normalised(value: Array) -> Array:
     return centred / jnp.sqrt(variance + _NORM_EPSILON)
 
 
-def _gated(model, message):
+def gated(model: Any, message: Mapping[int, Array]) -> dict[int, Array]:
     """Scalars through silu; each higher degree times the sigmoid of scalars of its own."""
     channels, constants = model.architecture.channels, model.constants["gate"]
     scalar, *gates = jnp.split(message[0], message[0].shape[-1] // channels, axis=-1)

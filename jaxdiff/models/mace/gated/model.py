@@ -9,10 +9,12 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from jaxdiff.models.contract import Kernel
 from jaxdiff.models.edges import Edges
 from jaxdiff.models.mace.base import irreps
 from jaxdiff.models.mace.gated import layers, species
 from jaxdiff.models.mace.gated.architecture import Parameters
+from jaxdiff.models.mace.gated.compiled import COMPILED
 
 _MIXING = ("linear_up", "residual", "linear_1", "linear_2", "skip")
 
@@ -20,6 +22,11 @@ _MIXING = ("linear_up", "residual", "linear_1", "linear_2", "skip")
 @struct.dataclass
 class GatedMace(Parameters):
     """A MACE whose blocks have a gate; the arrays are described in `Parameters`."""
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Its evaluators beside the plain one."""
+        return (COMPILED,)
 
     def node_energy(
         self,
