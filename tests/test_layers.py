@@ -9,8 +9,8 @@ import jaxdiff
 ROOT = Path(jaxdiff.__file__).parent
 
 LAYERS = (
-    "published", "units", "stop", "devices", "system", "neighbor_cells", "neighbors", "lattice",
-    "observables", "md", "io", "dft", "models", "checkpoints", "potential", "calculator",
+    "published", "units", "stop", "devices", "system", "neighbor_cells", "neighbors",
+    "lattice", "observables", "md", "io", "dft", "models", "checkpoints", "potential", "calculator",
     "descriptors", "jaxmd", "lammps", "analysis", "objectives", "finetune", "report",
     "runs", "cli", "__main__",
 )  # fmt: skip
