@@ -10,9 +10,9 @@ ROOT = Path(jaxdiff.__file__).parent
 
 LAYERS = (
     "published", "units", "stop", "devices", "system", "neighbor_cells", "neighbors",
-    "lattice", "observables", "md", "io", "dft", "models", "checkpoints", "potential", "calculator",
-    "descriptors", "jaxmd", "lammps", "analysis", "objectives", "finetune", "report",
-    "runs", "cli", "__main__",
+    "lattice", "observables", "md", "io", "dft", "models", "checkpoints", "potential",
+    "calculator", "descriptors", "jaxmd", "lammps", "analysis", "objectives", "finetune",
+    "report", "runs", "cli", "__main__",
 )  # fmt: skip
 """Files and folders of the library: each imports only from those before it."""
 
