@@ -70,7 +70,8 @@ def evaluators_mh1() -> str:
     rows = []
     for (atoms, engine), record in sorted(latest.items(), key=lambda item: item[0][0]):
         own = min(record["processor_s"])
-        theirs = min(latest[atoms, "mace-torch"]["processor_s"])
+        theirs = latest.get((atoms, "mace-torch"))
+        ratio = f"{min(theirs['processor_s']) / own:.1f}" if theirs else "–"
         rows.append(
             [
                 str(atoms),
@@ -78,7 +79,7 @@ def evaluators_mh1() -> str:
                 f"{own:.3g}",
                 f"{min(record['one_s']):.3g}",
                 f"{1e3 * own / atoms:.2f}",
-                f"{theirs / own:.1f}",
+                ratio,
                 f"{record['peak_gib']:.2g}",
                 f"{record['largest_difference_of_forces']:.1e}",
             ]
