@@ -71,11 +71,10 @@ def energy_and_gradient(
     """Interaction energy of each atom, eV, and the derivative of their sum, eV/Å.
 
     Rows as those of `jaxdiff.models.edges.Edges`; the derivative is over displacements.
-    `convolve`: the sum over neighbours of the last layer, `convolve_by_path` or
-    `jaxdiff.models.mace.fused.convolve`.
+    `convolve`: sums over neighbours of the last layer, as `convolve_by_path` does.
     `reverse`: with it, what comes back to the senders is kept for all edges and gathered,
-    in an order that is always the same; without it, added up block by block, in memory,
-    which is faster on a CPU, and on others in any order.
+    always in one order; without, added up block by block: faster on a CPU, and in any order
+    on others.
     """
     of_edges = functools.partial(geometry, folded.architecture.max_ell)
     (distance, harmonic), to_displacement = jax.vjp(of_edges, displacement)
@@ -87,9 +86,8 @@ def energy_and_gradient(
     def of_atoms(block):
         return block.reshape(-1, *block.shape[2:])[blocks.place]
 
-    energy, feature = jax.lax.map(
-        lambda given: _first_layer(folded, given[0], *given[1]), (own, edge)
-    )
+    first = functools.partial(_first_layer, folded)
+    energy, feature = jax.lax.map(lambda given: first(given[0], *given[1]), (own, edge))
     send = functools.partial(_by_degree, folded.up)
     sent, to_feature = jax.vjp(send, of_atoms(feature))
 
@@ -117,9 +115,8 @@ def energy_and_gradient(
         return pull((weight, jnp.where(used, along_feature, 0.0)))
 
     along_first = jax.lax.map(first_back, (own, edge, weight, along_feature))
-    along_edge = tuple(
-        of_atoms(a + b) for a, b in zip(along_first, along_edge, strict=True)
-    )
+    both = zip(along_first, along_edge, strict=True)
+    along_edge = tuple(of_atoms(a + b) for a, b in both)
     total = folded.scale * of_atoms(energy + last_energy) + folded.shift
     return total, to_displacement(along_edge)[0]
 
