@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _TAG = re.compile(r"<([A-Za-z][^\s/>]*)")
 _TAGS = re.compile(
-    "a|article|autoref|br|code|del|div|em|h[1-6]|hr|img|li|ol|p|pre|small|span|strong|sub|sup"
-    "|table|tbody|td|th|thead|tr|ul"
+    "a|article|autoref|blockquote|br|code|del|div|em|h[1-6]|hr|img|li|ol|p|pre|small|span"
+    "|strong|sub|sup|table|tbody|td|th|thead|tr|ul"
 )
 _LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#]+)\)")
 
