@@ -26,7 +26,7 @@ CHUNKS, STEPS = 4, 16
 
 def measure(edge: int) -> dict:
     """Of one size."""
-    from jaxdiff.devices import use_every_core
+    from jaxdiff.devices import devices_for, use_every_core
 
     jax.config.update("jax_enable_x64", True)
     use_every_core()
@@ -56,7 +56,7 @@ def measure(edge: int) -> dict:
     return {
         "atoms": n_atoms,
         "processor_us_per_atom_and_step": 1e6 * statistics.median(seconds) / n_atoms,
-        "said_gib": ensemble.memory.total(1) / 2**30,
+        "said_gib": len(devices_for(1)) * ensemble.memory.total(1) / 2**30,
         "taken_gib": peak_gib() - before,
         "process_gib": peak_gib(),
     }

@@ -32,12 +32,14 @@ class Memory:
     working: int = 0
     group_size: int = 1
 
-    def words(self, n_replicas: int) -> str:
-        """In words, for all replicas of the device."""
+    def words(self, n_replicas: int, n_devices: int) -> str:
+        """In words, for all replicas; cores share a memory, other devices do not."""
+        own = self.total(-(-n_replicas // n_devices))
+        on_cpu = jax.default_backend() == "cpu"
         return (
             f"{_size(self.state)} per replica, {_size(self.working)} to compute "
             f"{counted(self.group_size, 'replica')} at a time; "
-            f"{_size(self.total(n_replicas))} in all"
+            + (f"{_size(n_devices * own)} in all" if on_cpu else f"{_size(own)} per device")
         )
 
     def total(self, n_replicas: int) -> int:

@@ -103,7 +103,7 @@ def estimate(ensemble: Ensemble, conditions: md.Conditions, state: md.EnsembleSt
         f"{_duration(n_steps * step_s)} ({1e6 * step_s / n_replicas / n_atoms:.3g} µs per "
         f"atom and step, {nanoseconds:.3g} ns/day in all on {place}). "
         "Memory: "
-        f"{ensemble.memory.words(n_replicas // n_devices)}."
+        f"{ensemble.memory.words(n_replicas, n_devices)}."
     )
 
 
