@@ -14,6 +14,8 @@ class Program:
         self._compiled: dict[Any, jax.stages.Compiled] = {}
 
     def __call__(self, *arguments: Any) -> Any:
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+            return self._jitted(*arguments)  # a part of another program
         return self.compiled(*arguments)(*arguments)
 
     def __len__(self) -> int:
