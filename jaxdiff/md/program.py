@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 
 class Program:
@@ -14,7 +15,7 @@ class Program:
         self._compiled: dict[Any, jax.stages.Compiled] = {}
 
     def __call__(self, *arguments: Any) -> Any:
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
             return self._jitted(*arguments)  # a part of another program
         return self.compiled(*arguments)(*arguments)
 
