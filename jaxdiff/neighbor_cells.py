@@ -77,7 +77,7 @@ def rows_by_cells(
     - `inverse`: of the cell. `capacity`: K.
     """
     n_atoms, n_cells = len(position), int(np.prod(grid.cells))
-    index = _cell_of(_times(position, inverse), jnp.asarray(grid.cells))
+    index = _cell_of(row_times(position, inverse), jnp.asarray(grid.cells))
     number = _number(index, grid.cells)
     order = jnp.argsort(number, stable=True).astype(jnp.int32)
     first = jnp.searchsorted(number[order], jnp.arange(n_cells + 1))
@@ -124,12 +124,14 @@ def _number(index, cells):
 
 def _nearest(difference, cell, inverse):
     """Of the images of a difference, the nearest, and which it is."""
-    base = jnp.round(_times(difference, inverse))
-    return difference - _times(base, cell), base.astype(jnp.int32)
+    base = jnp.round(row_times(difference, inverse))
+    return difference - row_times(base, cell), base.astype(jnp.int32)
 
 
-def _times(row, matrix):
-    """`row @ matrix`, written out as in `jaxdiff.neighbors`, so that both round alike."""
+def row_times(
+    row: Float[Array, "*rows 3"], matrix: Float[Array, "3 3"]
+) -> Float[Array, "*rows 3"]:
+    """`row @ matrix`, written out, so that it is fused with what follows."""
     return jnp.stack(
         [sum(row[..., a] * matrix[a, x] for a in range(3)) for x in range(3)], axis=-1
     )

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jaxdiff.neighbor_cells import Grid, grid_for, rows_by_cells
+from jaxdiff.neighbor_cells import Grid, grid_for, row_times, rows_by_cells
 
 PADDING_DISTANCE = 1e3
 """Length of the displacement of unused places, Å: outside every cutoff."""
@@ -235,7 +235,9 @@ def allocate(
     each = list(zip(*flat, strict=True))
     for p, c in each:
         _check(p, c, cutoff, (True, True, True))
-    images = np.array([_images(c * (1 - compression), radius, n_atoms) for _, c in each])
+    grid = grid_for(*flat, radius, compression)
+    pairs = 1 if grid else n_atoms  # of an atom, where all are looked at
+    images = np.array([_images(c * (1 - compression), radius, pairs) for _, c in each])
     rows = [neighbor_rows(p, c, radius) for p, c in each]
     largest = max(sender.shape[1] for sender, _ in rows)
     if capacity is None:
@@ -261,7 +263,7 @@ def allocate(
         images=tuple(images.max(axis=0).tolist()),
         radius=radius,
         close=None if close is None else min(close, capacity),
-        grid=grid_for(*flat, radius, compression),
+        grid=grid,
     )
 
 
@@ -462,11 +464,8 @@ def _compact(
 def _translation(
     shift: Shaped[Array, "*rows 3"], cell: Float[Array, "3 3"]
 ) -> Float[Array, "*rows 3"]:
-    """`shift @ cell`, written out: exact for integers, and fused with what follows."""
-    columns = shift.astype(cell.dtype)
-    return jnp.stack(
-        [sum(columns[..., a] * cell[a, x] for a in range(3)) for x in range(3)], axis=-1
-    )
+    """`shift @ cell`, exact for integers."""
+    return row_times(shift.astype(cell.dtype), cell)
 
 
 def _images(cell: np.ndarray, radius: float, n_atoms: int) -> tuple[int, int, int]:

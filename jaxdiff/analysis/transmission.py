@@ -217,9 +217,8 @@ def nearest_arrangements(series: Series, replica: int) -> Arrangements:
     place = np.zeros(n, int)
     for k in range(n):
         own = number[k]
-        if (
-            np.bincount(own[is_lattice[own]], minlength=1) == 1
-        ).sum() == supercell.n_lattice:
+        alone = np.bincount(own[is_lattice[own]], minlength=1) == 1
+        if alone.sum() == supercell.n_lattice:
             is_calm[k] = near[k]
         else:
             own, _ = assigned(supercell, mobile[k])

@@ -140,7 +140,7 @@ def graphs_of(
 
 
 def _require_charges(model: Model, frames: Sequence[Frame]) -> None:
-    charged = [frame for frame in frames if (frame.charge, frame.multiplicity) != (0, 1)]
+    charged = [frame for frame in frames if frame.is_charged]
     for frame in charged:
         try:
             model.with_charge(frame.charge, frame.multiplicity)

@@ -94,7 +94,7 @@ def _choice(run: TrainFile, read: Sets):
 def _zero(n_alone: int) -> str:
     """A note on the zero of a model whose isolated atoms have energies of their own."""
     if n_alone:
-        return f"of them {counted(n_alone, 'frame')} to train on: that fixes the zero"
+        return f"{counted(n_alone, 'isolated atom')} to train on: fixes the zero"
     return (
         "isolated atoms of this model have energies of their own besides those that are "
         "subtracted; for energies of binding add frames of isolated atoms to train on"
@@ -103,7 +103,7 @@ def _zero(n_alone: int) -> str:
 
 def _unused_charges(model: Model, frames: Sequence[Frame]) -> list[str]:
     """A note on charges of frames, for a model that takes none."""
-    charged = [frame for frame in frames if (frame.charge, frame.multiplicity) != (0, 1)]
+    charged = [frame for frame in frames if frame.is_charged]
     if model.takes_charge or not charged:
         return []
     return [

@@ -40,6 +40,11 @@ class Frame:
         return len(self.atomic_number)
 
     @property
+    def is_charged(self) -> bool:
+        """Whether it has a charge, or a multiplicity other than 1."""
+        return (self.charge, self.multiplicity) != (0, 1)
+
+    @property
     def volume(self) -> float:
         """Of the cell, Å^3; 0 where there is none."""
         return float(abs(np.linalg.det(self.cell)))

@@ -23,7 +23,7 @@ from jaxdiff.lattice.arrangements import jump_coordinate
 from jaxdiff.lattice.network import SiteNetwork
 from jaxdiff.lattice.supercell import Supercell
 from jaxdiff.models.contract import Model
-from jaxdiff.objectives.last_layer import LastLayer, residuals
+from jaxdiff.objectives.last_layer import LastLayer, fit_last_layer, residuals
 
 LEAST_PAIRS = 10
 """With fewer nothing is said."""
@@ -63,6 +63,23 @@ class Calibration:
     def record(self) -> dict[str, Any]:
         """For a file."""
         return dataclasses.asdict(self) | {"trusted": self.trusted}
+
+
+def fit_calibrated(
+    model: Model,
+    train: Sequence[Frame],
+    valid: Sequence[Frame],
+    network: SiteNetwork,
+    mobile: int,
+) -> tuple[LastLayer, Calibration | None]:
+    """The posterior with its errors multiplied by the factor, where one can be found.
+
+    As `fit_last_layer`; the frames of `valid` that set no scale calibrate.
+    """
+    posterior = fit_last_layer(model, train, valid)
+    held_out = [frame for frame in valid if frame.energy is not None][1::2]
+    found = calibrate(model, posterior, held_out, network, mobile)
+    return (posterior if found is None else posterior.scaled(found.factor)), found
 
 
 def calibrate(

@@ -33,8 +33,8 @@ from jaxdiff.models.contract import Model
 from jaxdiff.objectives import harmonic, paths
 from jaxdiff.objectives.band import Band
 from jaxdiff.objectives.barrier import Barrier, SearchFailed, Settings, find_barrier
-from jaxdiff.objectives.calibration import calibrate
-from jaxdiff.objectives.last_layer import LastLayer, energy_feature, fit_last_layer
+from jaxdiff.objectives.calibration import fit_calibrated
+from jaxdiff.objectives.last_layer import LastLayer, energy_feature
 from jaxdiff.objectives.relax import Relaxed
 from jaxdiff.objectives.surface import Surface, make_surface
 from jaxdiff.potential import cast
@@ -125,15 +125,10 @@ def _system(name: str, path: str, atoms: ase.Atoms) -> System:
 def _posterior(model: Model, section: ErrorSection) -> tuple[LastLayer, dict[str, Any]]:
     """Calibrated along jumps of lithium where frames have such, and what is told of it."""
     train, valid = (read_frames(list(files)) for files in (section.train, section.valid))
-    posterior = fit_last_layer(model, train, valid)
-    held_out = [frame for frame in valid if frame.energy is not None][1::2]
-    calibration = calibrate(model, posterior, held_out, ROCK_SALT, LITHIUM)
-    about = dataclasses.asdict(posterior)
+    posterior, found = fit_calibrated(model, train, valid, ROCK_SALT, LITHIUM)
+    about = dataclasses.asdict(posterior) | {"calibration": found and found.record()}
     del about["covariance"]
-    if calibration is None:
-        return posterior, about | {"calibration": None}
-    scaled = posterior.scaled(calibration.factor)
-    return scaled, about | {"calibration": calibration.record()}
+    return posterior, about
 
 
 def _searched(

@@ -19,8 +19,8 @@ from jaxdiff.io.ase_frames import read_atoms
 from jaxdiff.io.frames import read_frames
 from jaxdiff.io.provenance import sha256
 from jaxdiff.models.contract import Model
-from jaxdiff.objectives.calibration import calibrate
-from jaxdiff.objectives.last_layer import energy_feature, fit_last_layer
+from jaxdiff.objectives.calibration import fit_calibrated
+from jaxdiff.objectives.last_layer import energy_feature
 from jaxdiff.objectives.rate_error import rate_error
 from jaxdiff.potential import cast
 from jaxdiff.report.model_error import FILE
@@ -45,13 +45,9 @@ def write_model_error(
     series = load_series(folder)
     model = _model(series)
     known, others = (read_frames(list(files)) for files in (train, valid))
-    posterior = fit_last_layer(model, known, others)
     number = read_atoms(folder / FINAL)[0].numbers
     moves = int(number[series.is_mobile][0])
-    held_out = [frame for frame in others if frame.energy is not None][1::2]
-    calibration = calibrate(model, posterior, held_out, series.network, moves)
-    if calibration is not None:
-        posterior = posterior.scaled(calibration.factor)
+    posterior, calibration = fit_calibrated(model, known, others, series.network, moves)
     found = load_ensembles(folder)
     features = []
     for one in found:
@@ -70,7 +66,7 @@ def write_model_error(
         "activation_energy_at_most_ev": _or_none(error.activation_with_noise_ev),
         "crossings": [len(x) for x in first],
         "frames": [len(x) for x in second],
-        "calibration": None if calibration is None else calibration.record(),
+        "calibration": calibration and calibration.record(),
     }
     durable.write_json(folder / FILE, record)
     return record

@@ -119,9 +119,10 @@ class _Journal:
 
     def _check_evaluator(self, say: Say) -> None:
         """Another evaluator from here on, where this one is wrong."""
-        self.ensemble = self.ensemble.measured(self.phase, self.state)
-        given = self.ensemble, self.ensemble.conditions(self.phase), self.state
-        self.ensemble, self.self_check = self_check.settled(*given, say)
+        found = self.ensemble.measured(self.phase, self.state)
+        given = found, found.conditions(self.phase), self.state
+        found, self.self_check = self_check.settled(*given, say)
+        self.ensemble = found.measured(self.phase, self.state)
 
     def _is_done(self, n_parts: int) -> bool:
         n_steps = self.run.steps(self.run.production.duration_ps)

@@ -112,7 +112,7 @@ def test_isolated_atoms_are_trained_on_where_they_have_energies_of_their_own(
     run = run_of(folder, tmp_path / "alone", "", *changes)
     problem = prepare(run)
     assert len(problem.train) == 4
-    assert any("2 frames to train on: that fixes the zero" in n for n in problem.notes)
+    assert any("2 isolated atoms to train on: fixes the zero" in n for n in problem.notes)
     trained = train(run).model
     for one, energy in zip(atoms, alone, strict=True):
         assert float(predict_atoms(trained, one).energy) > energy + 0.003

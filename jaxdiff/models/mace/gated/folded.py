@@ -177,10 +177,8 @@ def _radial(model: Parameters, tolerance: float | None):
         *networks["radial"], last = networks["radial"]
         matrix = np.concatenate([last["weight"], last["bias"][None]])
         if tolerance is None:
-            radial[i], joined = (
-                networks,
-                np.broadcast_to(matrix, (*row.shape, *matrix.shape)),
-            )
+            radial[i] = networks
+            joined = np.broadcast_to(matrix, (*row.shape, *matrix.shape))
         else:
             # sums of the first layer are by sender; in the last a receiver's share theirs
             groups = row.reshape(-1, 1) if i == "0" else row
