@@ -134,6 +134,7 @@ def test_or_it_goes_on_with_the_plain_one(parsed, broken, tmp_path):
     series = load_series(tmp_path / "fallen" / SERIES)
     provenance = json.loads(series.provenance)
     assert provenance["evaluator"].startswith("plain: compiled differed from it by ")
+    assert provenance["working_bytes"] > 0
     check = provenance["self_check"]
     assert check["force_ev_per_angstrom"] < check["allowed"][1]
     shown = str(settings.source(series))
